@@ -1,0 +1,1 @@
+//! The Millpond client: produce, consume, replay and administer, on tokio.

@@ -1,0 +1,796 @@
+//! Every message of the native protocol. Requests and replies are prost messages; record batches travel beside
+//! them in the frame's payload (see [`crate::frame`]), named by lengths in the message, and are not copied into it.
+//!
+//! Fields are only ever added, with new tags; a field that is absent means its default, as proto3 has it.
+
+use prost::Message;
+
+/// What a request asks. The number goes into the frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Kind {
+    /// Not a request: refused.
+    Unknown = 0,
+    /// First frame of a connection: [`Hello`] → [`Welcome`].
+    Hello = 1,
+    /// [`Metadata`] → [`MetadataReply`].
+    Metadata = 2,
+    /// [`CreateTopic`] → [`TopicReply`].
+    CreateTopic = 3,
+    /// [`AlterTopic`] → [`TopicReply`].
+    AlterTopic = 4,
+    /// [`DeleteTopic`] → [`Done`].
+    DeleteTopic = 5,
+    /// [`Produce`] → [`ProduceReply`].
+    Produce = 6,
+    /// [`Fetch`] → [`FetchReply`].
+    Fetch = 7,
+    /// [`ListOffsets`] → [`ListOffsetsReply`].
+    ListOffsets = 8,
+    /// [`DeleteRecords`] → [`DeleteRecordsReply`].
+    DeleteRecords = 9,
+    /// [`InitProducer`] → [`InitProducerReply`].
+    InitProducer = 10,
+    /// [`GroupHeartbeat`] → [`GroupHeartbeatReply`]. Joins, stays in and leaves a consumer group.
+    GroupHeartbeat = 11,
+    /// [`CommitOffsets`] → [`CommitOffsetsReply`].
+    CommitOffsets = 12,
+    /// [`FetchOffsets`] → [`FetchOffsetsReply`].
+    FetchOffsets = 13,
+    /// [`ListGroups`] → [`ListGroupsReply`].
+    ListGroups = 14,
+    /// [`DescribeGroup`] → [`DescribeGroupReply`].
+    DescribeGroup = 15,
+    /// [`DeleteGroup`] → [`Done`].
+    DeleteGroup = 16,
+    /// [`AlterQuota`] → [`Done`].
+    AlterQuota = 17,
+    /// [`ListQuotas`] → [`ListQuotasReply`].
+    ListQuotas = 18,
+    /// [`Ping`] → [`Done`].
+    Ping = 19,
+}
+
+/// What went wrong, for programs. People read [`Failure::message`] and [`Failure::advice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Code {
+    /// Nothing went wrong.
+    Ok = 0,
+    /// Our own fault; logged at the server.
+    Internal = 1,
+    /// The request makes no sense as it is; repeating it will not help.
+    BadRequest = 2,
+    /// A batch is damaged or breaks the format.
+    BadBatch = 3,
+    /// A batch or frame is over the limit.
+    TooLarge = 4,
+    /// No such topic or partition.
+    UnknownTopic = 5,
+    /// A topic of the name exists.
+    TopicExists = 6,
+    /// This core does not own the partition; the reply names who does. Fetch metadata and retry.
+    NotOwner = 7,
+    /// The offset is below the start or above the end of the log.
+    OffsetOutOfRange = 8,
+    /// A producer's sequence has a gap.
+    OutOfOrderSequence = 9,
+    /// A newer epoch of this producer exists.
+    ProducerFenced = 10,
+    /// This producer id is not known here (expired or never given).
+    UnknownProducer = 11,
+    /// The group does not know this member, or knows it by another epoch: join again.
+    UnknownMember = 12,
+    /// The member's epoch is stale or ahead: join again.
+    FencedMember = 13,
+    /// No such consumer group.
+    UnknownGroup = 14,
+    /// The group still has members.
+    GroupNotEmpty = 15,
+    /// The server has no room now; nothing took effect. Retry after `retry_after_ms`.
+    Overloaded = 16,
+    /// The disk is full; nothing took effect.
+    DiskFull = 17,
+    /// The server is starting or stopping; nothing took effect.
+    Unavailable = 18,
+    /// The server stopped while the request was under way; whether it took effect is not known.
+    MaybeDone = 19,
+    /// Stored bytes are damaged; the message names file and byte.
+    Corrupt = 20,
+    /// The client speaks a version that this server does not.
+    UnsupportedVersion = 21,
+    /// The name or setting is not allowed.
+    InvalidArgument = 22,
+}
+
+/// Why a request, or a part of it, failed.
+#[derive(Clone, PartialEq, Message)]
+pub struct Failure {
+    /// For programs.
+    #[prost(enumeration = "Code", tag = "1")]
+    pub code: i32,
+    /// What happened, for people.
+    #[prost(string, tag = "2")]
+    pub message: String,
+    /// What to do about it.
+    #[prost(string, tag = "3")]
+    pub advice: String,
+    /// Retry no sooner than this many milliseconds; 0 where retrying is pointless or free.
+    #[prost(uint32, tag = "4")]
+    pub retry_after_ms: u32,
+}
+
+/// A reply without content.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Done {}
+
+/// First request of a connection.
+#[derive(Clone, PartialEq, Message)]
+pub struct Hello {
+    /// Lowest protocol version that the client speaks.
+    #[prost(uint32, tag = "1")]
+    pub version_min: u32,
+    /// Highest.
+    #[prost(uint32, tag = "2")]
+    pub version_max: u32,
+    /// Names the application, for quotas, metrics and logs.
+    #[prost(string, tag = "3")]
+    pub client_id: String,
+    /// The client software and its version.
+    #[prost(string, tag = "4")]
+    pub software: String,
+}
+
+/// Answer to [`Hello`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Welcome {
+    /// The version both will speak.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The server software and its version.
+    #[prost(string, tag = "2")]
+    pub software: String,
+    /// The cluster, as text.
+    #[prost(string, tag = "3")]
+    pub cluster_id: String,
+    /// The node that answers.
+    #[prost(uint64, tag = "4")]
+    pub node_id: u64,
+    /// The core that this connection ended up on.
+    #[prost(uint32, tag = "5")]
+    pub core: u32,
+    /// The largest frame it accepts, in bytes.
+    #[prost(uint32, tag = "6")]
+    pub frame_bytes_max: u32,
+}
+
+/// Asks where topics live.
+#[derive(Clone, PartialEq, Message)]
+pub struct Metadata {
+    /// The topics asked for; none means all that are not internal.
+    #[prost(string, repeated, tag = "1")]
+    pub topics: Vec<String>,
+    /// Internal topics too.
+    #[prost(bool, tag = "2")]
+    pub internal: bool,
+}
+
+/// Where a core listens.
+#[derive(Clone, PartialEq, Message)]
+pub struct Endpoint {
+    /// Node.
+    #[prost(uint64, tag = "1")]
+    pub node_id: u64,
+    /// Core.
+    #[prost(uint32, tag = "2")]
+    pub core: u32,
+    /// Host name or address to connect to.
+    #[prost(string, tag = "3")]
+    pub host: String,
+    /// The core's own port.
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+}
+
+/// One partition, as metadata has it.
+#[derive(Clone, PartialEq, Message)]
+pub struct PartitionInfo {
+    /// Number within the topic, from 0.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// The Raft group behind it.
+    #[prost(uint64, tag = "2")]
+    pub group: u64,
+    /// Who owns (leads) it: an index into [`MetadataReply::endpoints`].
+    #[prost(uint32, tag = "3")]
+    pub endpoint: u32,
+    /// First offset still there.
+    #[prost(uint64, tag = "4")]
+    pub start_offset: u64,
+    /// Offset after the last committed record. Filled by describe, not by plain metadata, when asked of its owner.
+    #[prost(uint64, tag = "5")]
+    pub end_offset: u64,
+    /// Bytes on disk.
+    #[prost(uint64, tag = "6")]
+    pub bytes: u64,
+}
+
+/// A setting and its value as text.
+#[derive(Clone, PartialEq, Message)]
+pub struct Setting {
+    /// Kafka's name for it, such as `retention.ms`.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The value; empty in a request means back to the default.
+    #[prost(string, tag = "2")]
+    pub value: String,
+    /// Whether it is the default. Ignored in requests.
+    #[prost(bool, tag = "3")]
+    pub is_default: bool,
+}
+
+/// One topic, as metadata has it.
+#[derive(Clone, PartialEq, Message)]
+pub struct TopicInfo {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Changes whenever a topic of this name is created anew.
+    #[prost(uint64, tag = "2")]
+    pub topic_id: u64,
+    /// Partitions by number.
+    #[prost(message, repeated, tag = "3")]
+    pub partitions: Vec<PartitionInfo>,
+    /// All settings in force.
+    #[prost(message, repeated, tag = "4")]
+    pub settings: Vec<Setting>,
+    /// Kept by the system itself.
+    #[prost(bool, tag = "5")]
+    pub internal: bool,
+    /// Set where a topic that was asked for by name could not be described; then only `name` is filled too.
+    #[prost(message, optional, tag = "6")]
+    pub failure: Option<Failure>,
+}
+
+/// Answer to [`Metadata`].
+#[derive(Clone, PartialEq, Message)]
+pub struct MetadataReply {
+    /// Every core of every node.
+    #[prost(message, repeated, tag = "1")]
+    pub endpoints: Vec<Endpoint>,
+    /// The topics asked for.
+    #[prost(message, repeated, tag = "2")]
+    pub topics: Vec<TopicInfo>,
+    /// Grows with every change of placement.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// The cluster, as text.
+    #[prost(string, tag = "4")]
+    pub cluster_id: String,
+}
+
+/// Creates a topic.
+#[derive(Clone, PartialEq, Message)]
+pub struct CreateTopic {
+    /// 1 to 249 of `a-zA-Z0-9._-`, not `.` or `..`, as Kafka has it.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Partitions; 0 means the server's default.
+    #[prost(uint32, tag = "2")]
+    pub partitions: u32,
+    /// Settings that differ from the defaults.
+    #[prost(message, repeated, tag = "3")]
+    pub settings: Vec<Setting>,
+    /// An existing topic is fine and returned as it is.
+    #[prost(bool, tag = "4")]
+    pub if_not_exists: bool,
+    /// Only checks.
+    #[prost(bool, tag = "5")]
+    pub dry_run: bool,
+}
+
+/// Changes a topic.
+#[derive(Clone, PartialEq, Message)]
+pub struct AlterTopic {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Settings to change.
+    #[prost(message, repeated, tag = "2")]
+    pub settings: Vec<Setting>,
+    /// Grows the topic to this many partitions; 0 leaves it.
+    #[prost(uint32, tag = "3")]
+    pub partitions: u32,
+}
+
+/// Answer to [`CreateTopic`] and [`AlterTopic`].
+#[derive(Clone, PartialEq, Message)]
+pub struct TopicReply {
+    /// The topic as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub topic: Option<TopicInfo>,
+    /// False if it was there before (`if_not_exists`).
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+}
+
+/// Deletes a topic and its records.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeleteTopic {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// A missing topic is fine.
+    #[prost(bool, tag = "2")]
+    pub if_exists: bool,
+}
+
+/// How many disks must have synced before the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Acks {
+    /// Every in-sync replica has synced. The default.
+    All = 0,
+    /// The leader has the bytes in memory, nothing is synced: a crash of the node loses them.
+    Leader = 1,
+    /// No answer at all.
+    None = 2,
+}
+
+/// Appends batches. Their bytes follow in the payload, in this order.
+#[derive(Clone, PartialEq, Message)]
+pub struct Produce {
+    /// One per batch.
+    #[prost(message, repeated, tag = "1")]
+    pub batches: Vec<ProduceBatch>,
+    /// When to answer.
+    #[prost(enumeration = "Acks", tag = "2")]
+    pub acks: i32,
+}
+
+/// Where one batch goes.
+#[derive(Clone, PartialEq, Message)]
+pub struct ProduceBatch {
+    /// Topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Length of the batch in the payload, in bytes, its header included.
+    #[prost(uint32, tag = "3")]
+    pub len: u32,
+}
+
+/// Answer to [`Produce`], one result per batch in the same order.
+#[derive(Clone, PartialEq, Message)]
+pub struct ProduceReply {
+    /// Results.
+    #[prost(message, repeated, tag = "1")]
+    pub results: Vec<ProduceResult>,
+    /// The client's quota was exceeded: send nothing for this long.
+    #[prost(uint32, tag = "2")]
+    pub throttle_ms: u32,
+}
+
+/// What became of one batch.
+#[derive(Clone, PartialEq, Message)]
+pub struct ProduceResult {
+    /// Offset of its first record.
+    #[prost(uint64, tag = "1")]
+    pub base_offset: u64,
+    /// It had been appended before, by an earlier try with the same producer id and sequence.
+    #[prost(bool, tag = "2")]
+    pub duplicate: bool,
+    /// The server's time where the topic stamps on append, else -1.
+    #[prost(sint64, tag = "3")]
+    pub append_time_ms: i64,
+    /// Set if it failed.
+    #[prost(message, optional, tag = "4")]
+    pub failure: Option<Failure>,
+}
+
+/// Reads records, waiting for some if there are none.
+#[derive(Clone, PartialEq, Message)]
+pub struct Fetch {
+    /// What to read.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: Vec<FetchPartition>,
+    /// Answer once this many bytes are there (at least 1)...
+    #[prost(uint32, tag = "2")]
+    pub bytes_min: u32,
+    /// ...with at most about this many in all; one whole batch is always returned.
+    #[prost(uint32, tag = "3")]
+    pub bytes_max: u32,
+    /// ...or after this many milliseconds with what there is.
+    #[prost(uint32, tag = "4")]
+    pub wait_ms_max: u32,
+    /// At most about this many records in all (whole batches); 0 for no such limit.
+    #[prost(uint32, tag = "5")]
+    pub records_max: u32,
+    /// This read is of history, at full speed: it may be given less of the core than others.
+    #[prost(bool, tag = "6")]
+    pub replay: bool,
+}
+
+/// Where to read from.
+#[derive(Clone, PartialEq, Message)]
+pub struct FetchPartition {
+    /// Topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// First offset wanted. Batches are whole, so the first one may begin before it.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// At most about this many bytes from this partition.
+    #[prost(uint32, tag = "4")]
+    pub bytes_max: u32,
+}
+
+/// Answer to [`Fetch`]. The batches follow in the payload, partition after partition in this order.
+#[derive(Clone, PartialEq, Message)]
+pub struct FetchReply {
+    /// One per partition asked for, in the same order.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: Vec<FetchedPartition>,
+    /// The client's quota was exceeded: send nothing for this long.
+    #[prost(uint32, tag = "2")]
+    pub throttle_ms: u32,
+}
+
+/// What one partition had.
+#[derive(Clone, PartialEq, Message)]
+pub struct FetchedPartition {
+    /// Bytes of whole batches in the payload.
+    #[prost(uint32, tag = "1")]
+    pub len: u32,
+    /// Offset to ask for next: after the last batch returned, or past a hole left by compaction.
+    #[prost(uint64, tag = "2")]
+    pub next_offset: u64,
+    /// First offset still there.
+    #[prost(uint64, tag = "3")]
+    pub start_offset: u64,
+    /// Offset after the last committed record.
+    #[prost(uint64, tag = "4")]
+    pub end_offset: u64,
+    /// Set if it failed.
+    #[prost(message, optional, tag = "5")]
+    pub failure: Option<Failure>,
+}
+
+/// Asks for offsets by time.
+#[derive(Clone, PartialEq, Message)]
+pub struct ListOffsets {
+    /// What to look up.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: Vec<ListOffset>,
+}
+
+/// One look-up.
+#[derive(Clone, PartialEq, Message)]
+pub struct ListOffset {
+    /// Topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Milliseconds since 1970: the first record at or after it. -1 is the end, -2 the start, -3 the record of the
+    /// largest timestamp, as in Kafka (KIP-734).
+    #[prost(sint64, tag = "3")]
+    pub time_ms: i64,
+}
+
+/// Answer to [`ListOffsets`], in the same order.
+#[derive(Clone, PartialEq, Message)]
+pub struct ListOffsetsReply {
+    /// One per look-up.
+    #[prost(message, repeated, tag = "1")]
+    pub results: Vec<ListedOffset>,
+}
+
+/// What one look-up found.
+#[derive(Clone, PartialEq, Message)]
+pub struct ListedOffset {
+    /// The offset; the end where no record is that young.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// The timestamp of the record there, -1 where there is none.
+    #[prost(sint64, tag = "2")]
+    pub time_ms: i64,
+    /// Set if it failed.
+    #[prost(message, optional, tag = "3")]
+    pub failure: Option<Failure>,
+}
+
+/// Deletes the oldest records of a partition.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeleteRecords {
+    /// Topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Records below this offset go; at most the end.
+    #[prost(uint64, tag = "3")]
+    pub before: u64,
+}
+
+/// Answer to [`DeleteRecords`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct DeleteRecordsReply {
+    /// First offset still there.
+    #[prost(uint64, tag = "1")]
+    pub start_offset: u64,
+}
+
+/// Asks for a producer id, for idempotence. Sent to any core.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct InitProducer {}
+
+/// Answer to [`InitProducer`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct InitProducerReply {
+    /// Never given to anyone else.
+    #[prost(uint64, tag = "1")]
+    pub producer_id: u64,
+    /// Its first epoch.
+    #[prost(uint32, tag = "2")]
+    pub epoch: u32,
+}
+
+/// A topic's partitions, by number.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct TopicPartitions {
+    /// Topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Partitions.
+    #[prost(uint32, repeated, tag = "2")]
+    pub partitions: Vec<u32>,
+}
+
+/// A member's sign of life (after KIP-848): it tells what it owns, and learns what it should own.
+#[derive(Clone, PartialEq, Message)]
+pub struct GroupHeartbeat {
+    /// Consumer group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Chosen by the member and kept for its life: a random id.
+    #[prost(string, tag = "2")]
+    pub member_id: String,
+    /// 0 to join, the last epoch received to stay, -1 to leave.
+    #[prost(sint64, tag = "3")]
+    pub member_epoch: i64,
+    /// Topics it wants. Sent with every heartbeat.
+    #[prost(string, repeated, tag = "4")]
+    pub topics: Vec<String>,
+    /// Partitions that it owns now: what it may still be reading.
+    #[prost(message, repeated, tag = "5")]
+    pub owned: Vec<TopicPartitions>,
+    /// It is taken for dead after this long without a heartbeat, in ms; 0 means 45,000.
+    #[prost(uint32, tag = "6")]
+    pub session_timeout_ms: u32,
+    /// The application, for people.
+    #[prost(string, tag = "7")]
+    pub client_id: String,
+}
+
+/// Answer to [`GroupHeartbeat`].
+#[derive(Clone, PartialEq, Message)]
+pub struct GroupHeartbeatReply {
+    /// To be sent with the next heartbeat and with commits.
+    #[prost(sint64, tag = "1")]
+    pub member_epoch: i64,
+    /// What it should own. It gives up the rest, commits, and says so in its next heartbeat, at once.
+    #[prost(message, repeated, tag = "2")]
+    pub assigned: Vec<TopicPartitions>,
+    /// Send the next heartbeat within this time, in ms.
+    #[prost(uint32, tag = "3")]
+    pub heartbeat_ms: u32,
+}
+
+/// A position to commit.
+#[derive(Clone, PartialEq, Message)]
+pub struct Position {
+    /// Topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// The next offset to read.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// Free text, at most 4,096 bytes.
+    #[prost(string, tag = "4")]
+    pub metadata: String,
+}
+
+/// Commits positions of a group.
+#[derive(Clone, PartialEq, Message)]
+pub struct CommitOffsets {
+    /// Consumer group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Empty for a commit from outside (seek, plain offset storage): allowed while the group has no members.
+    #[prost(string, tag = "2")]
+    pub member_id: String,
+    /// The member's epoch; 0 with an empty id.
+    #[prost(sint64, tag = "3")]
+    pub member_epoch: i64,
+    /// Positions.
+    #[prost(message, repeated, tag = "4")]
+    pub positions: Vec<Position>,
+}
+
+/// Answer to [`CommitOffsets`]: failures by position index, empty where all are kept (and synced).
+#[derive(Clone, PartialEq, Message)]
+pub struct CommitOffsetsReply {
+    /// What failed.
+    #[prost(message, repeated, tag = "1")]
+    pub failures: Vec<CommitFailure>,
+}
+
+/// One position that was not kept.
+#[derive(Clone, PartialEq, Message)]
+pub struct CommitFailure {
+    /// Index into the request's positions.
+    #[prost(uint32, tag = "1")]
+    pub position: u32,
+    /// Why.
+    #[prost(message, optional, tag = "2")]
+    pub failure: Option<Failure>,
+}
+
+/// Asks for a group's positions.
+#[derive(Clone, PartialEq, Message)]
+pub struct FetchOffsets {
+    /// Consumer group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Which; none means all.
+    #[prost(message, repeated, tag = "2")]
+    pub partitions: Vec<TopicPartitions>,
+}
+
+/// Answer to [`FetchOffsets`]: only partitions that have a position.
+#[derive(Clone, PartialEq, Message)]
+pub struct FetchOffsetsReply {
+    /// Positions.
+    #[prost(message, repeated, tag = "1")]
+    pub positions: Vec<Position>,
+}
+
+/// Asks for all consumer groups.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct ListGroups {}
+
+/// Answer to [`ListGroups`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ListGroupsReply {
+    /// Groups by name.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: Vec<GroupListing>,
+}
+
+/// One group, in short.
+#[derive(Clone, PartialEq, Message)]
+pub struct GroupListing {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// `empty`, `stable` or `reconciling`.
+    #[prost(string, tag = "2")]
+    pub state: String,
+    /// Members.
+    #[prost(uint32, tag = "3")]
+    pub members: u32,
+}
+
+/// Asks for one group.
+#[derive(Clone, PartialEq, Message)]
+pub struct DescribeGroup {
+    /// Consumer group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+}
+
+/// Answer to [`DescribeGroup`].
+#[derive(Clone, PartialEq, Message)]
+pub struct DescribeGroupReply {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// `empty`, `stable` or `reconciling`.
+    #[prost(string, tag = "2")]
+    pub state: String,
+    /// Grows with every change of members or subscriptions.
+    #[prost(sint64, tag = "3")]
+    pub epoch: i64,
+    /// Members.
+    #[prost(message, repeated, tag = "4")]
+    pub members: Vec<MemberInfo>,
+    /// Positions with the end of each partition, so that lag can be told.
+    #[prost(message, repeated, tag = "5")]
+    pub positions: Vec<GroupPosition>,
+}
+
+/// One member of a group.
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberInfo {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub member_id: String,
+    /// The application.
+    #[prost(string, tag = "2")]
+    pub client_id: String,
+    /// Where it connects from.
+    #[prost(string, tag = "3")]
+    pub host: String,
+    /// Its epoch.
+    #[prost(sint64, tag = "4")]
+    pub epoch: i64,
+    /// What it owns.
+    #[prost(message, repeated, tag = "5")]
+    pub owned: Vec<TopicPartitions>,
+    /// What it should own.
+    #[prost(message, repeated, tag = "6")]
+    pub assigned: Vec<TopicPartitions>,
+}
+
+/// A group's position in one partition.
+#[derive(Clone, PartialEq, Message)]
+pub struct GroupPosition {
+    /// The position.
+    #[prost(message, optional, tag = "1")]
+    pub position: Option<Position>,
+    /// First offset still there.
+    #[prost(uint64, tag = "2")]
+    pub start_offset: u64,
+    /// Offset after the last committed record; lag is its distance from the position.
+    #[prost(uint64, tag = "3")]
+    pub end_offset: u64,
+}
+
+/// Deletes an empty group and its positions.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeleteGroup {
+    /// Consumer group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+}
+
+/// Sets the quota of a client id. 0 takes a limit away.
+#[derive(Clone, PartialEq, Message)]
+pub struct AlterQuota {
+    /// Client id; empty is the default for all.
+    #[prost(string, tag = "1")]
+    pub client_id: String,
+    /// Bytes per second that it may produce, per core it talks to.
+    #[prost(uint64, tag = "2")]
+    pub produce_bytes_per_s: u64,
+    /// Bytes per second that it may fetch, per core it talks to.
+    #[prost(uint64, tag = "3")]
+    pub fetch_bytes_per_s: u64,
+}
+
+/// Asks for all quotas.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct ListQuotas {}
+
+/// Answer to [`ListQuotas`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ListQuotasReply {
+    /// Quotas by client id.
+    #[prost(message, repeated, tag = "1")]
+    pub quotas: Vec<AlterQuota>,
+}
+
+/// Asks for nothing: keeps a connection alive and measures the way.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Ping {}

@@ -1,0 +1,20 @@
+//! The only door to the world: cores, mesh, disk, net, clock and randomness.
+//!
+//! Everything above this room is generic over [`Rt`] and runs unchanged on two backends: glommio (glommio:
+//! thread per core, io_uring, O_DIRECT) in production, and the simulator (one thread, one seed, a faulty disk and
+//! network) in tests. glommio is named in this crate alone, and no other crate asks for the time, for
+//! randomness, for a thread or for a file.
+//!
+//! In reading order: [`ids`] the numbers that must not be swapped · [`limits`] sizes that the rooms agree on ·
+//! [`codec`] little-endian reading and writing that cannot run past the end · [`rt`] the traits · [`error`]
+//! what the world answers when it refuses.
+
+pub mod codec;
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod rt;
+
+pub use error::{IoError, Result};
+pub use ids::{CoreId, GroupId, Index, NodeId, Offset, Term};
+pub use rt::{Conn, ConnRead, ConnWrite, Deadline, File, IoBuf, Listener, Nanos, Open, Rt, Share, Space};

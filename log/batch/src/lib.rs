@@ -1,0 +1,1 @@
+//! Kafka's RecordBatch v2: read, check, stamp and build, over plain bytes.
