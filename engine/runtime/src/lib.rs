@@ -6,15 +6,17 @@
 //! randomness, for a thread or for a file.
 //!
 //! In reading order: [`ids`] the numbers that must not be swapped · [`limits`] sizes that the rooms agree on ·
-//! [`codec`] little-endian reading and writing that cannot run past the end · [`rt`] the traits · [`error`]
-//! what the world answers when it refuses.
+//! [`codec`] little-endian reading and writing that cannot run past the end · [`hash`] maps with a fixed hasher ·
+//! [`rt`] the traits · [`error`] what the world answers when it refuses.
 
 pub mod codec;
 pub mod error;
+pub mod hash;
 pub mod ids;
 pub mod limits;
 pub mod rt;
 
 pub use error::{IoError, Result};
+pub use hash::{FxHashMap, FxHashSet};
 pub use ids::{CoreId, GroupId, Index, NodeId, Offset, Term};
 pub use rt::{Conn, ConnRead, ConnWrite, Deadline, File, IoBuf, Listener, Nanos, Open, Rt, Share, Space};
