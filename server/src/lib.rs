@@ -1,1 +1,8 @@
 //! The node and the millpond command.
+//!
+//! In reading order: [`keyed`] state written down as records · [`catalog`] which topics there are and where they live ·
+//! [`coordinator`] consumer groups · [`quota`] who may send how much · [`metrics`] what the cores tell about themselves ·
+//! [`http`] what the outside may ask · [`cli`] the command.
+
+pub mod catalog;
+pub mod keyed;

@@ -1,0 +1,125 @@
+//! Why a change of the catalog is refused.
+
+use super::settings::SPECS;
+use millpond_wire::messages::{Code, Failure};
+
+/// A refused change. Nothing took effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// The name breaks the rules.
+    #[error("`{name}` cannot be the name of a topic: {why}")]
+    BadName {
+        /// The name, shortened.
+        name: String,
+        /// The rule.
+        why: String,
+    },
+    /// No such setting.
+    #[error("there is no setting `{name}`")]
+    UnknownSetting {
+        /// What was asked for, shortened.
+        name: String,
+    },
+    /// The setting cannot have this value.
+    #[error("setting {name} cannot be `{value}`: {why}")]
+    BadSetting {
+        /// The setting.
+        name: String,
+        /// The value, shortened.
+        value: String,
+        /// What it may be.
+        why: String,
+    },
+    /// The number of partitions is not possible.
+    #[error("topic {name} cannot have {asked} partitions: {why}")]
+    BadPartitions {
+        /// The topic.
+        name: String,
+        /// How many were asked for.
+        asked: u32,
+        /// Why not.
+        why: String,
+    },
+    /// A topic of the name exists.
+    #[error("topic {name} exists")]
+    TopicExists {
+        /// Its name.
+        name: String,
+    },
+    /// No topic has the name.
+    #[error("there is no topic {name}")]
+    UnknownTopic {
+        /// The name, shortened.
+        name: String,
+    },
+    /// The topic belongs to the system.
+    #[error("topic {name} is kept by the system itself")]
+    Internal {
+        /// Its name.
+        name: String,
+    },
+    /// The cluster holds as much as it may.
+    #[error("there are {there} {what}, and at most {max} are allowed")]
+    Full {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        there: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// The client id of a quota is too long.
+    #[error("a client id has at most {max} bytes, this one has {len}")]
+    BadClientId {
+        /// Its length in bytes.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl CatalogError {
+    /// For programs.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::TopicExists { .. } => Code::TopicExists,
+            Self::UnknownTopic { .. } => Code::UnknownTopic,
+            Self::BadName { .. }
+            | Self::UnknownSetting { .. }
+            | Self::BadSetting { .. }
+            | Self::BadPartitions { .. }
+            | Self::Internal { .. }
+            | Self::Full { .. }
+            | Self::BadClientId { .. } => Code::InvalidArgument,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::BadName { .. } => "choose another name".into(),
+            Self::UnknownSetting { .. } => {
+                let names: Vec<&str> = SPECS.iter().map(|s| s.name).collect();
+                format!("the settings are: {}", names.join(", "))
+            }
+            Self::BadSetting { name, .. } => match SPECS.iter().find(|s| s.name == name) {
+                Some(spec) => format!("{}: {}. The default is {}", spec.name, spec.help, spec.default),
+                None => "correct the value".into(),
+            },
+            Self::BadPartitions { .. } => "ask for another number".into(),
+            Self::TopicExists { .. } => "use it, alter it, choose another name, or ask with if_not_exists".into(),
+            Self::UnknownTopic { .. } => "list the topics, or create it".into(),
+            Self::Internal { .. } => "leave it alone".into(),
+            Self::Full { .. } => "delete what is no longer needed".into(),
+            Self::BadClientId { .. } => "shorten it".into(),
+        }
+    }
+
+    /// As a client sees it.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        Failure { code: self.code() as i32, message: self.to_string(), advice: self.advice(), retry_after_ms: 0 }
+    }
+}

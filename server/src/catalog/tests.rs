@@ -1,0 +1,289 @@
+use super::*;
+use proptest::prelude::*;
+
+fn create(name: &str, partitions: u32, settings: &[(&str, &str)]) -> CreateTopic {
+    CreateTopic { name: name.into(), partitions, settings: wire(settings), ..Default::default() }
+}
+
+fn alter(name: &str, partitions: u32, settings: &[(&str, &str)]) -> AlterTopic {
+    AlterTopic { name: name.into(), partitions, settings: wire(settings) }
+}
+
+fn delete(name: &str) -> DeleteTopic {
+    DeleteTopic { name: name.into(), if_exists: false }
+}
+
+fn wire(settings: &[(&str, &str)]) -> Vec<Setting> {
+    settings.iter().map(|(n, v)| Setting { name: (*n).into(), value: (*v).into(), is_default: false }).collect()
+}
+
+fn apply(catalog: &mut Catalog, plan: &Plan) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for r in &plan.records {
+        effects.extend(catalog.apply(&r.key, r.value.as_deref()).expect("we read what we wrote"));
+    }
+    catalog.check();
+    effects
+}
+
+fn made(name: &str, partitions: u32, settings: &[(&str, &str)]) -> Catalog {
+    let mut catalog = Catalog::new();
+    let plan = catalog.plan_create(&create(name, partitions, settings), 2).expect("valid");
+    apply(&mut catalog, &plan);
+    catalog
+}
+
+#[test]
+fn defaults_are_valid() {
+    let all = TopicSettings::default();
+    for spec in settings::SPECS {
+        let spelled = all.with([(spec.name, spec.default)]).expect("a default is within its own bounds");
+        assert_eq!(
+            spelled.to_wire().iter().find(|s| s.name == spec.name).map(|s| s.value.as_str()),
+            Some(spec.default)
+        );
+    }
+    assert!(all.delete && !all.compact && all.retention_bytes.is_none() && all.retention_ms == Some(604_800_000));
+    assert!(settings::SPECS.is_sorted_by_key(|s| s.name), "listed by name");
+}
+
+#[test]
+fn creating_gives_groups_of_their_own_on_all_homes() {
+    let mut catalog = Catalog::new();
+    let plan = catalog.plan_create(&create("a", 4, &[]), 2).expect("valid");
+    assert!(catalog.topic("a").is_none(), "a plan changes nothing");
+    let effects = apply(&mut catalog, &plan);
+    assert_eq!(effects.len(), 4);
+    let topic = catalog.topic("a").expect("created");
+    // Home 0 has the catalog itself, so the first partition goes to the other one.
+    assert_eq!(topic.partitions.iter().map(|p| p.home.0).collect::<Vec<_>>(), [1, 0, 1, 0]);
+    assert_eq!(topic.partitions.iter().map(|p| p.group.0).collect::<Vec<_>>(), [16, 17, 18, 19]);
+    assert_eq!(catalog.partition_of(GroupId(18)).map(|(t, n)| (t.name.as_str(), n)), Some(("a", 2)));
+    assert_eq!(catalog.epoch(), 1);
+}
+
+#[test]
+fn names_follow_kafkas_rules() {
+    for good in ["a", "a.b_c-D9", "...", &"x".repeat(249)] {
+        names::check(good).expect("allowed");
+    }
+    for (bad, says) in [
+        ("", "empty"),
+        (".", "`..`"),
+        ("..", "`..`"),
+        ("a b", "' '"),
+        ("a/b", "'/'"),
+        ("ä", "'ä'"),
+        (&"x".repeat(250), "250 bytes"),
+    ] {
+        let error = names::check(bad).expect_err("refused");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn settings_are_checked_and_errors_say_what_is_possible() {
+    let refuse = |name: &str, value: &str| TopicSettings::new([(name, value)]).expect_err("refused");
+    let unknown = refuse("retention", "1");
+    assert!(unknown.advice().contains("retention.ms") && unknown.advice().contains("cleanup.policy"));
+    assert!(refuse("retention.ms", "soon").to_string().contains("whole number"));
+    assert!(refuse("retention.ms", "-2").to_string().contains("from -1"));
+    assert!(refuse("cleanup.policy", "delete,rot").to_string().contains("delete, compact"));
+    assert!(refuse("message.timestamp.type", "Never").to_string().contains("LogAppendTime"));
+    assert!(refuse("segment.bytes", "1").to_string().contains("from 1048576"));
+    let wide = TopicSettings::new([("segment.bytes", "1048576"), ("max.message.bytes", "2000000")]);
+    assert!(wide.expect_err("a batch must fit into a segment").to_string().contains("segment.bytes is 1048576"));
+    let both = TopicSettings::new([("cleanup.policy", " compact , delete ")]).expect("valid");
+    assert!(both.compact && both.delete);
+    assert_eq!(both.overrides().collect::<Vec<_>>(), [("cleanup.policy", "delete,compact")]);
+    assert_eq!(TopicSettings::new([("retention.ms", "-1")]).expect("valid").retention_ms, None);
+}
+
+#[test]
+fn creating_twice_is_refused_or_fine_as_asked() {
+    let catalog = made("a", 1, &[]);
+    assert_eq!(catalog.plan_create(&create("a", 1, &[]), 2), Err(CatalogError::TopicExists { name: "a".into() }));
+    let again = CreateTopic { if_not_exists: true, ..create("a", 3, &[]) };
+    let plan = catalog.plan_create(&again, 2).expect("fine");
+    assert!(!plan.changes());
+    assert_eq!(plan.topic.map(|t| t.partitions.len()), Some(1));
+    let dry = CreateTopic { dry_run: true, ..create("b", 3, &[]) };
+    let plan = catalog.plan_create(&dry, 2).expect("fine");
+    assert!(!plan.changes() && plan.topic.is_some());
+}
+
+#[test]
+fn altering_grows_and_sets_and_never_shrinks() {
+    let mut catalog = made("a", 2, &[("retention.ms", "1000")]);
+    let before = catalog.topic("a").expect("there").clone();
+    let plan = catalog.plan_alter(&alter("a", 5, &[("retention.ms", ""), ("segment.ms", "5000")]), 2).expect("valid");
+    let effects = apply(&mut catalog, &plan);
+    let after = catalog.topic("a").expect("there");
+    assert_eq!(after.partitions[..2], before.partitions[..], "what is there stays where it is");
+    assert_eq!(after.partitions.len(), 5);
+    assert_eq!(after.settings.overrides().collect::<Vec<_>>(), [("segment.ms", "5000")]);
+    assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Alter(..))).count(), 2);
+    assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Create(..))).count(), 3);
+    assert!(!catalog.plan_alter(&alter("a", 5, &[("segment.ms", "5000")]), 2).expect("valid").changes());
+    assert!(matches!(catalog.plan_alter(&alter("a", 4, &[]), 2), Err(CatalogError::BadPartitions { .. })));
+    assert!(matches!(catalog.plan_alter(&alter("b", 4, &[]), 2), Err(CatalogError::UnknownTopic { .. })));
+    assert!(matches!(catalog.plan_alter(&alter(META, 4, &[]), 2), Err(CatalogError::Internal { .. })));
+    assert!(matches!(catalog.plan_delete(&delete(META)), Err(CatalogError::Internal { .. })));
+}
+
+#[test]
+fn numbers_are_never_given_twice() {
+    let mut catalog = made("a", 2, &[]);
+    let old = catalog.topic("a").expect("there").clone();
+    let plan = catalog.plan_delete(&delete("a")).expect("there");
+    assert_eq!(apply(&mut catalog, &plan), [Effect::Drop(Home(1), GroupId(16)), Effect::Drop(Home(0), GroupId(17))]);
+    let plan = catalog.plan_create(&create("a", 2, &[]), 2).expect("valid");
+    apply(&mut catalog, &plan);
+    let new = catalog.topic("a").expect("there");
+    assert!(new.topic_id > old.topic_id);
+    assert!(new.partitions.iter().all(|p| !old.partitions.contains(p)));
+    let (ids, plan) = catalog.plan_producers(1000);
+    assert_eq!(ids, 1..1001);
+    apply(&mut catalog, &plan);
+    assert_eq!(catalog.plan_producers(1).0, 1001..1002);
+}
+
+#[test]
+fn a_restart_makes_good_what_a_crash_left_undone() {
+    let mut catalog = made("a", 2, &[]);
+    let plan = catalog.plan_bootstrap(2);
+    apply(&mut catalog, &plan);
+    assert!(!catalog.plan_bootstrap(2).changes());
+    // Home 1 should have 16 (a-0) and 18 (offsets-0); it lost the creation of 18 and the drop of 99.
+    let effects = catalog.reconcile(Home(1), &[GroupId(16), GroupId(99)]);
+    let short: Vec<_> = effects
+        .iter()
+        .map(|e| match e {
+            Effect::Create(_, g, _) => ("create", g.0),
+            Effect::Alter(_, g, _) => ("alter", g.0),
+            Effect::Drop(_, g) => ("drop", g.0),
+            Effect::Quota(..) => ("quota", 0),
+        })
+        .collect();
+    assert_eq!(short, [("create", 18), ("alter", 16), ("drop", 99)]);
+    assert!(
+        catalog
+            .reconcile(Home(0), &[META_GROUP, GroupId(17), GroupId(19)])
+            .iter()
+            .all(|e| !matches!(e, Effect::Drop(..)))
+    );
+}
+
+#[test]
+fn foreign_records_are_refused_never_guessed() {
+    let mut catalog = made("a", 1, &[]);
+    let before = catalog.clone();
+    for (key, value) in [
+        ("topic/b", Some(r#"{"v":2}"#)),
+        ("topic/b", Some("no json")),
+        ("topic/b", Some(r#"{"v":1,"topic_id":9,"internal":false,"partitions":[],"settings":{}}"#)),
+        ("topic/b", Some(r#"{"v":1,"topic_id":9,"internal":false,"partitions":[[16,0]],"settings":{}}"#)),
+        ("topic/b", Some(r#"{"v":1,"topic_id":9,"internal":false,"partitions":[[77,0],[77,0]],"settings":{}}"#)),
+        ("topic/b", Some(r#"{"v":1,"topic_id":9,"internal":false,"partitions":[[77,0]],"settings":{"x":"1"}}"#)),
+        ("topic/b c", Some(r#"{"v":1,"topic_id":9,"internal":false,"partitions":[[77,0]],"settings":{}}"#)),
+        ("topic/__meta", None),
+        ("ids", None),
+        ("nonsense", None),
+    ] {
+        catalog.apply(key.as_bytes(), value.map(str::as_bytes)).expect_err(key);
+        assert_eq!(catalog, before);
+    }
+}
+
+#[test]
+fn placement_is_even_and_fills_the_emptiest() {
+    let of = |homes: Vec<Home>| homes.iter().map(|h| h.0).collect::<Vec<_>>();
+    assert_eq!(of(placement::place(4, &[9, 0, 0], &[0, 0, 0])), [1, 2, 0, 1]);
+    assert_eq!(of(placement::place(2, &[0, 0], &[3, 1])), [1, 1]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Create(u8, u32),
+    Alter(u8, u32, u64),
+    Delete(u8),
+    Quota(u8, u64),
+    Producers(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0..6u8, 0..5u32).prop_map(|(t, n)| Step::Create(t, n)),
+        2 => (0..6u8, 0..9u32, 0..4u64).prop_map(|(t, n, ms)| Step::Alter(t, n, ms)),
+        2 => (0..6u8).prop_map(Step::Delete),
+        1 => (0..3u8, 0..3u64).prop_map(|(c, q)| Step::Quota(c, q)),
+        1 => (1..9u64).prop_map(Step::Producers),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+fn plan(catalog: &Catalog, step: &Step) -> Result<Plan, CatalogError> {
+    match step {
+        Step::Create(t, n) => catalog.plan_create(&create(&format!("t{t}"), *n, &[]), 3),
+        Step::Alter(t, n, ms) => {
+            let ms = if *ms == 0 { String::new() } else { ms.to_string() };
+            catalog.plan_alter(&alter(&format!("t{t}"), *n, &[("retention.ms", &ms)]), 3)
+        }
+        Step::Delete(t) => catalog.plan_delete(&delete(&format!("t{t}"))),
+        Step::Quota(c, q) => catalog.plan_quota(&AlterQuota {
+            client_id: format!("c{c}"),
+            produce_bytes_per_s: *q,
+            fetch_bytes_per_s: 0,
+        }),
+        Step::Producers(n) => Ok(catalog.plan_producers(*n).1),
+    }
+}
+
+fn replay<'a>(records: impl Iterator<Item = &'a Record>) -> Catalog {
+    let mut catalog = Catalog::new();
+    for r in records {
+        catalog.apply(&r.key, r.value.as_deref()).expect("we read what we wrote");
+    }
+    catalog.check();
+    catalog
+}
+
+proptest! {
+    /// Replaying gives the same catalog, with and without compaction, and the effects tell the homes the same story.
+    #[test]
+    fn replay_equals_state(steps in steps()) {
+        let mut catalog = Catalog::new();
+        let mut written = Vec::new();
+        let mut groups = std::collections::BTreeMap::new();
+        for step in &steps {
+            let Ok(plan) = plan(&catalog, step) else { continue };
+            for effect in apply(&mut catalog, &plan) {
+                match effect {
+                    Effect::Create(home, group, settings) => { groups.insert((home, group), settings); }
+                    Effect::Alter(home, group, settings) => {
+                        prop_assert!(groups.insert((home, group), settings).is_some(), "altered before it was made");
+                    }
+                    Effect::Drop(home, group) => { prop_assert!(groups.remove(&(home, group)).is_some()); }
+                    Effect::Quota(..) => {}
+                }
+            }
+            written.extend(plan.records);
+        }
+        prop_assert_eq!(&replay(written.iter()), &catalog);
+
+        let last: BTreeMap<&[u8], usize> = written.iter().enumerate().map(|(i, r)| (&r.key[..], i)).collect();
+        let compacted = written.iter().enumerate().filter(|(i, r)| last[&r.key[..]] == *i && r.value.is_some());
+        prop_assert_eq!(&replay(compacted.map(|(_, r)| r)), &catalog);
+
+        for home in (0..3).map(Home) {
+            let there: Vec<GroupId> = groups.keys().filter(|(h, _)| *h == home).map(|(_, g)| *g).collect();
+            for effect in catalog.reconcile(home, &there) {
+                match effect {
+                    Effect::Alter(home, group, settings) => prop_assert_eq!(&groups[&(home, group)], &settings),
+                    Effect::Create(_, group, _) => prop_assert_eq!(group, META_GROUP),
+                    other => prop_assert!(false, "nothing is left undone: {:?}", other),
+                }
+            }
+        }
+    }
+}
