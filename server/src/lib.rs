@@ -5,4 +5,7 @@
 //! [`http`] what the outside may ask · [`cli`] the command.
 
 pub mod catalog;
+pub mod http;
 pub mod keyed;
+pub mod metrics;
+pub mod quota;

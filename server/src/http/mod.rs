@@ -1,0 +1,115 @@
+//! What the outside may ask of the control thread: `/metrics`, `/livez`, `/readyz`, `/version`.
+//!
+//! The node implements [`NodeView`] and calls [`serve`] on the control thread's tokio. Nothing here reaches into a core: a
+//! view answers from what the cores sent last. At most [`CONNECTIONS_MAX`] connections are open at a time, and one that
+//! is silent for [`SILENCE_MAX`] is closed.
+
+mod listener;
+#[cfg(test)]
+mod tests;
+
+use crate::metrics::{self, CoreSnapshot};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use listener::Bounded;
+use serde::Serialize;
+use serde_json::json;
+use std::{future::Future, io, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// Most connections at a time; the rest wait in the system's backlog.
+pub const CONNECTIONS_MAX: usize = 64;
+/// A connection that neither sends nor takes a byte for this long is closed.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Which software and node this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// Always `millpond`.
+    pub name: &'static str,
+    /// The software's version.
+    pub version: String,
+    /// The cluster, as text.
+    pub cluster_id: String,
+    /// The node.
+    pub node_id: u64,
+    /// Its cores.
+    pub cores: u16,
+    /// When it started, in ms since 1970.
+    pub started_ms: i64,
+}
+
+/// What the node shows of itself. Called for every request, on the control thread: answers at once.
+pub trait NodeView: Send + Sync + 'static {
+    /// The newest snapshot of every core.
+    fn cores(&self) -> Vec<CoreSnapshot>;
+    /// Why the process should be restarted: cores that have not reported for long. Empty if it lives.
+    fn dead(&self) -> Vec<String>;
+    /// Why no traffic should be sent here: recovering, stopping, disk full, journal stopped. Empty if it is ready.
+    fn unready(&self) -> Vec<String>;
+    /// Which software and node this is.
+    fn about(&self) -> About;
+}
+
+/// Serves until `stop` is done, then finishes what is under way.
+pub async fn serve(
+    listener: TcpListener,
+    node: Arc<dyn NodeView>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(Bounded::new(listener, CONNECTIONS_MAX, SILENCE_MAX), routes(node)).with_graceful_shutdown(stop).await
+}
+
+fn routes(node: Arc<dyn NodeView>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/version", get(version))
+        .fallback(unknown)
+        .method_not_allowed_fallback(only_get)
+        .with_state(node)
+}
+
+type Node = State<Arc<dyn NodeView>>;
+
+async fn metrics(State(node): Node) -> Response {
+    let text = metrics::render(&node.about().version, node.cores());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn livez(State(node): Node) -> Response {
+    state("live", node.dead())
+}
+
+async fn readyz(State(node): Node) -> Response {
+    state("ready", node.unready())
+}
+
+async fn version(State(node): Node) -> Json<About> {
+    Json(node.about())
+}
+
+async fn unknown(uri: Uri) -> Response {
+    let body = json!({
+        "error": format!("there is nothing at {}", uri.path()),
+        "hint": "try /metrics, /livez, /readyz or /version; records and documents are served on the node's other ports",
+    });
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}
+
+async fn only_get(uri: Uri) -> Response {
+    let body = json!({ "error": format!("{} can only be read", uri.path()), "hint": "use GET" });
+    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+}
+
+/// 200 with `{"live":true}`, or 503 with the reasons.
+fn state(what: &str, reasons: Vec<String>) -> Response {
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ what: reasons.is_empty(), "reasons": reasons }))).into_response()
+}
