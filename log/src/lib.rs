@@ -1,5 +1,15 @@
 //! Records on disk: the journal of a core, the segments of a group, recovery, retention, compaction, replay.
 
+pub mod config;
 pub mod entry;
+pub mod error;
+pub mod log;
+pub mod lsn;
+pub mod stats;
 
+pub use config::{GroupConfig, LogConfig};
 pub use entry::{Entry, EntryKind};
+pub use error::LogError;
+pub use log::{Advance, Appended, GroupState, Log, ReadLimits, ReadOut, Recovered, TornTail};
+pub use lsn::Lsn;
+pub use stats::LogStats;
