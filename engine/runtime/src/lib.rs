@@ -7,13 +7,17 @@
 //!
 //! In reading order: [`ids`] the numbers that must not be swapped · [`limits`] sizes that the rooms agree on ·
 //! [`codec`] little-endian reading and writing that cannot run past the end · [`hash`] maps with a fixed hasher ·
-//! [`rt`] the traits · [`error`] what the world answers when it refuses.
+//! [`rt`] the traits · [`error`] what the world answers when it refuses ·
+//! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`glo`] the production backend.
 
 pub mod codec;
 pub mod error;
+pub mod glo;
 pub mod hash;
 pub mod ids;
 pub mod limits;
+pub mod mailbox;
+pub mod pool;
 pub mod rt;
 
 pub use error::{IoError, Result};

@@ -1,0 +1,218 @@
+//! The production backend: one glommio executor per core, io_uring, O_DIRECT.
+//!
+//! glommio 0.9 has faults that are guarded here and nowhere else:
+//! - tasks in queues whose latency matters can lose wake-ups from foreign threads: both queues are of the other kind,
+//!   and a heartbeat turns the reactor of an executor that would sleep on;
+//! - the first file that an executor opens on a device is probed for polled I/O, and an empty one breaks all later
+//!   reads: each executor first opens a non-empty file in each data directory (see [`Cores::start`]);
+//! - a panic in a task would take the executor down and leave the others running: every task is caught, and halts the node.
+
+mod cores;
+mod file;
+mod net;
+mod raw;
+
+pub use cores::{Cores, CoresConfig, StartError};
+pub use file::{GloBuf, GloFile};
+pub use net::{GloConn, GloListener, GloRead, GloWrite};
+
+use crate::{
+    CoreId, IoError, Nanos, Open, Result, Rt, Share, Space,
+    pool::{Pool, panic_message},
+};
+use glommio::{GlommioError, TaskQueueHandle, io::OpenOptions, net::TcpListener};
+use rand::{RngCore, rngs::SmallRng};
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Exit code of a halted node: EX_SOFTWARE of sysexits.h.
+pub const EXIT_HALTED: i32 = 70;
+
+/// The door of one core.
+#[derive(Clone)]
+pub struct GloRt {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    core: CoreId,
+    serve: TaskQueueHandle,
+    background: TaskQueueHandle,
+    pool: Pool,
+    random: RefCell<SmallRng>,
+    started: Instant,
+}
+
+pub(crate) fn disk_error(doing: &'static str, path: &Path, error: GlommioError<()>) -> IoError {
+    IoError::Disk { doing, path: path.to_path_buf(), source: system_error(error) }
+}
+
+fn net_error(doing: impl Into<String>, error: GlommioError<()>) -> IoError {
+    IoError::Net { doing: doing.into(), source: system_error(error) }
+}
+
+/// The system's own words: glommio wraps some errors with a path and a descriptor that we name better.
+fn system_error(error: GlommioError<()>) -> io::Error {
+    match error {
+        GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => source,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+impl GloRt {
+    /// A blocking call on a path, on the pool.
+    fn path_call<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        path: &Path,
+        call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + 'static {
+        let (pool, path) = (self.shared.pool.clone(), PathBuf::from(path));
+        async move {
+            let named = path.clone();
+            pool.run(doing, move || call(&path)).await?.map_err(|source| IoError::Disk { doing, path: named, source })
+        }
+    }
+}
+
+impl Rt for GloRt {
+    type File = GloFile;
+    type Conn = GloConn;
+    type Listener = GloListener;
+
+    fn core(&self) -> CoreId {
+        self.shared.core
+    }
+
+    fn mono(&self) -> Nanos {
+        u64::try_from(self.shared.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn rand(&self) -> u64 {
+        self.shared.random.borrow_mut().next_u64()
+    }
+
+    fn sleep(&self, d: Duration) -> impl Future<Output = ()> + 'static {
+        async move {
+            glommio::timer::sleep(d).await;
+        }
+    }
+
+    fn yield_now(&self) -> impl Future<Output = ()> + 'static {
+        futures_lite::future::yield_now()
+    }
+
+    fn yield_if_needed(&self) -> impl Future<Output = ()> + 'static {
+        async { glommio::yield_if_needed().await }
+    }
+
+    fn spawn(&self, name: &'static str, share: Share, task: impl Future<Output = ()> + 'static) {
+        let queue = match share {
+            Share::Serve => self.shared.serve,
+            Share::Background => self.shared.background,
+        };
+        let rt = self.clone();
+        let guarded = async move {
+            let caught = futures_lite::FutureExt::catch_unwind(AssertUnwindSafe(task)).await;
+            if let Err(panic) = caught {
+                rt.halt(&format!("task {name} panicked: {}", panic_message(&*panic)));
+            }
+        };
+        match glommio::spawn_local_into(guarded, queue) {
+            Ok(task) => drop(task.detach()),
+            Err(e) => self.halt(&format!("task {name} could not be started: {e}")),
+        }
+    }
+
+    fn offload<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + 'static {
+        let pool = self.shared.pool.clone();
+        async move { pool.run(name, job).await }
+    }
+
+    fn halt(&self, why: &str) -> ! {
+        tracing::error!(core = self.shared.core.0, why, "the node halts");
+        eprintln!("millpond: the node halts: {why}");
+        std::process::exit(EXIT_HALTED)
+    }
+
+    async fn open(&self, path: &Path, how: Open) -> Result<GloFile> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        if how != Open::Read {
+            options.write(true);
+        }
+        if how == Open::Create {
+            options.create(true).truncate(true);
+        }
+        let file = options.dma_open(path).await.map_err(|e| disk_error("open", path, e))?;
+        Ok(GloFile { file, path: path.to_path_buf() })
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let to = to.to_path_buf();
+        self.path_call("rename", from, move |from| std::fs::rename(from, to)).await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<()> {
+        self.path_call("remove", path, |path| std::fs::remove_file(path)).await
+    }
+
+    async fn create_dir_all(&self, dir: &Path) -> Result<()> {
+        self.path_call("create", dir, |dir| std::fs::create_dir_all(dir)).await
+    }
+
+    async fn remove_dir(&self, dir: &Path) -> Result<()> {
+        self.path_call("remove", dir, |dir| std::fs::remove_dir(dir)).await
+    }
+
+    async fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        self.path_call("list", dir, |dir| {
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(dir)? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> Result<()> {
+        self.path_call("sync", dir, |dir| std::fs::File::open(dir)?.sync_all()).await
+    }
+
+    async fn space(&self, dir: &Path) -> Result<Space> {
+        self.path_call("measure", dir, raw::space).await
+    }
+
+    async fn dial(&self, to: SocketAddr) -> Result<GloConn> {
+        let stream = glommio::net::TcpStream::connect(to).await.map_err(|e| net_error(format!("connect to {to}"), e))?;
+        GloConn::new(stream)
+    }
+
+    async fn listen(&self, at: SocketAddr) -> Result<GloListener> {
+        let listener = TcpListener::bind(at).map_err(|e| net_error(format!("listen on {at}"), e))?;
+        let local = listener.local_addr().map_err(|e| net_error(format!("listen on {at}"), e))?;
+        Ok(GloListener { listener, local })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use super::*;
+use crate::{Conn, ConnRead, ConnWrite, File, IoBuf, Listener, mailbox::mailbox};
+use bytes::{Bytes, BytesMut};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+/// Runs `main` on `cores` unpinned cores over a scratch directory.
+fn run<T, F, Fut>(cores: usize, main: F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Fn(GloRt, PathBuf) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = T> + 'static,
+{
+    let dir = tempfile::Builder::new().prefix("millpond-glo-").tempdir().expect("a scratch directory");
+    let path = dir.path().to_path_buf();
+    let config = CoresConfig { cpus: vec![None; cores], pool_threads: 2, seed: 1, data_dirs: vec![path.clone()] };
+    let running = Cores::start(&config, move |rt| main(rt, path.clone())).expect("cores start");
+    running.join().into_iter().map(|outcome| outcome.expect("a core ended well")).collect()
+}
+
+#[test]
+fn a_file_keeps_what_was_written_and_refuses_odd_positions() {
+    run(1, |rt, dir| async move {
+        let path = dir.join("file");
+        let file = rt.open(&path, Open::Create).await.expect("create");
+        let mut buf = file.buf(5000);
+        buf.put(b"hello");
+        buf.pad_to_block();
+        assert_eq!(buf.len(), 4096);
+        file.write_at(4096, buf).await.expect("write");
+        file.sync().await.expect("sync");
+        assert_eq!(file.len().await.expect("len"), 8192);
+        let read = file.read_at(0, 16384).await.expect("read");
+        assert_eq!(read.len(), 8192, "a read ends with the file");
+        assert!(read[..4096].iter().all(|b| *b == 0) && read[4096..].starts_with(b"hello\0"));
+        let mut odd = file.buf(100);
+        odd.put(&[1; 100]);
+        assert!(matches!(file.write_at(0, odd).await, Err(IoError::Unaligned { .. })));
+        assert!(matches!(file.read_at(100, 4096).await.map(|_| ()), Err(IoError::Unaligned { .. })));
+        file.close().await.expect("close");
+        rt.rename(&path, &dir.join("renamed")).await.expect("rename");
+        rt.sync_dir(&dir).await.expect("sync the directory");
+        assert_eq!(rt.list(&dir).await.expect("list"), [".probe", "renamed"]);
+        let missing = rt.open(&path, Open::Read).await.map(|_| ()).expect_err("it was renamed");
+        assert!(missing.is_not_found(), "{missing}");
+        assert!(rt.space(&dir).await.expect("space").free > 0);
+    });
+}
+
+#[test]
+fn a_panic_in_a_job_is_an_error_and_the_pool_goes_on() {
+    run(1, |rt, _| async move {
+        let panicked = rt.offload("panics", || panic!("on purpose")).await.expect_err("it panicked");
+        assert!(matches!(&panicked, IoError::JobPanicked { message, .. } if message == "on purpose"), "{panicked}");
+        for n in 0..500 {
+            assert_eq!(rt.offload("adds", move || n + 1).await.expect("a job"), n + 1);
+        }
+    });
+}
+
+#[test]
+fn both_directions_of_a_connection_carry_megabytes_at_once() {
+    const BYTES: usize = 32 * 1024 * 1024;
+    run(1, |rt, _| async move {
+        let listener = rt.listen("127.0.0.1:0".parse().expect("an address")).await.expect("listen");
+        let at = listener.local();
+        let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
+        for side in 0..2 {
+            let conn = if side == 0 { rt.dial(at).await.expect("dial") } else { listener.accept().await.expect("accept") };
+            let (mut reader, mut writer) = conn.split();
+            let done = done.clone();
+            rt.spawn("writer", Share::Serve, async move {
+                let piece = Bytes::from((0..1_000_003_u32).map(|n| n as u8).collect::<Vec<_>>());
+                let mut left = BYTES;
+                while left > 0 {
+                    let n = left.min(piece.len());
+                    writer.send(&[piece.slice(..n / 3), Bytes::new(), piece.slice(n / 3..n)]).await.expect("send");
+                    left -= n;
+                }
+            });
+            rt.spawn("reader", Share::Serve, async move {
+                let (mut got, mut buf) = (0_usize, BytesMut::with_capacity(65536));
+                while got < BYTES {
+                    assert!(reader.recv(&mut buf).await.expect("receive") > 0, "the stream ended after {got} bytes");
+                    for b in &buf {
+                        assert_eq!(*b, (got % 1_000_003) as u8, "byte {got}");
+                        got += 1;
+                    }
+                    buf.clear();
+                }
+                done.send(()).expect("the test waits");
+            });
+        }
+        finished.recv().await;
+        finished.recv().await;
+    });
+}
+
+/// glommio loses wake-ups of tasks in latency queues when the CPUs are contended; ours must not hang. The wait is
+/// bounded by the work, and the test runner's patience shows a hang.
+#[test]
+fn foreign_wake_ups_arrive_under_contention() {
+    let rounds: u64 = std::env::var("SOAK_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let stop = Arc::new(AtomicBool::new(false));
+    let spinners: Vec<_> = (0..3)
+        .map(|_| {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        })
+        .collect();
+    let (ask, asked) = mailbox::<(u64, tokio::sync::oneshot::Sender<u64>)>(4);
+    let asked = Arc::new(std::sync::Mutex::new(Some(asked)));
+    let foreign = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a tokio runtime");
+        runtime.block_on(async move {
+            for n in 0..rounds {
+                let (answer, answered) = tokio::sync::oneshot::channel();
+                assert!(ask.send((n, answer)).await.is_ok(), "the core lives");
+                assert_eq!(answered.await.expect("an answer"), n * 2);
+            }
+        });
+    });
+    run(1, move |_, _| {
+        let asked = Arc::clone(&asked);
+        async move {
+            let mut asked = asked.lock().expect("not poisoned").take().expect("one core");
+            while let Some((n, answer)) = asked.recv().await {
+                answer.send(n * 2).expect("the asker waits");
+            }
+        }
+    });
+    foreign.join().expect("the foreign thread ended well");
+    stop.store(true, Ordering::Relaxed);
+    for s in spinners {
+        s.join().expect("a spinner ended well");
+    }
+}
