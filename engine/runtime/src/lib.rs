@@ -8,7 +8,8 @@
 //! In reading order: [`ids`] the numbers that must not be swapped · [`limits`] sizes that the rooms agree on ·
 //! [`codec`] little-endian reading and writing that cannot run past the end · [`hash`] maps with a fixed hasher ·
 //! [`rt`] the traits · [`error`] what the world answers when it refuses ·
-//! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`glo`] the production backend.
+//! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`glo`] the production backend ·
+//! [`sim`] the simulator.
 
 pub mod codec;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod mailbox;
 pub mod pool;
 pub mod rt;
+pub mod sim;
 
 pub use error::{IoError, Result};
 pub use hash::{FxHashMap, FxHashSet};
