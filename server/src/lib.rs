@@ -5,6 +5,7 @@
 //! [`http`] what the outside may ask · [`cli`] the command.
 
 pub mod catalog;
+pub mod coordinator;
 pub mod http;
 pub mod keyed;
 pub mod metrics;

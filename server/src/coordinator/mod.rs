@@ -1,0 +1,475 @@
+//! Consumer groups, after Kafka's KIP-848: members send heartbeats, the coordinator decides who reads what.
+//!
+//! A state machine without effects; time is an argument (`now_ms`, monotonic). One coordinator serves the groups whose
+//! positions live in one partition of `__consumer_offsets` ([`partition_of`]) and runs on the core that owns it. The node
+//! * passes it heartbeats ([`Coordinator::heartbeat`]) and answers with what it returns;
+//! * calls [`Coordinator::expire`] about every 500 ms and [`Coordinator::set_topics`] after every change of the catalog;
+//! * for commits and deletions: appends the records it returns as one batch, waits for the sync, gives each to
+//!   [`Coordinator::apply`], and only then answers;
+//! * after a start: replays its partition through `apply`. Members are not written down: they are unknown after a
+//!   restart, learn so from their next heartbeat, and join again. A positions' topic is known by its id.
+//!
+//! `group` says how a partition is kept from having two readers, `assignor` who should have it. Everything is bounded by
+//! the constants below; past them requests are refused and nothing is dropped.
+
+pub mod assignor;
+mod error;
+mod group;
+mod records;
+#[cfg(test)]
+mod tests;
+
+pub use error::Refused;
+pub use group::{HEARTBEAT_MS, HEARTBEAT_WAITING_MS, REVOKE_MS_MAX};
+
+use crate::keyed::{BadRecord, Record};
+use group::{Beat, Group, Member};
+use millpond_wire::messages::{
+    CommitFailure, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, FetchOffsets,
+    FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, GroupListing, GroupPosition, ListGroupsReply, MemberInfo,
+    Position, TopicPartitions,
+};
+use records::{Key, Value};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+/// Most groups.
+pub const GROUPS_MAX: usize = 10_000;
+/// Most members of one group.
+pub const MEMBERS_PER_GROUP_MAX: usize = 1_000;
+/// Most members of all groups.
+pub const MEMBERS_MAX: usize = 20_000;
+/// Most topics that one member may subscribe to.
+pub const TOPICS_PER_MEMBER_MAX: usize = 1_000;
+/// Most positions of all groups.
+pub const POSITIONS_MAX: usize = 1_000_000;
+/// Most positions in one commit: its records must fit into one batch.
+pub const POSITIONS_PER_COMMIT_MAX: usize = 1_000;
+/// Longest text kept with all positions of one commit together, in bytes, for the same reason.
+pub const METADATA_PER_COMMIT_BYTES_MAX: usize = 256 * 1024;
+/// Longest name of a group, a member or a client, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest text kept with a position, in bytes.
+pub const METADATA_BYTES_MAX: usize = 4_096;
+/// Session timeout of a member that does not say, in ms.
+pub const SESSION_MS_DEFAULT: u32 = 45_000;
+/// Shortest session timeout, in ms.
+pub const SESSION_MS_MIN: u32 = 1_000;
+/// Longest session timeout, in ms.
+pub const SESSION_MS_MAX: u32 = 1_800_000;
+
+/// The epoch by which a member leaves.
+const LEAVE: i64 = -1;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Number.
+    pub partition: u32,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// What the coordinator needs to know of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicView {
+    /// Differs between topics of the same name.
+    pub topic_id: u64,
+    /// Partitions.
+    pub partitions: u32,
+}
+
+/// The partition of `__consumer_offsets` that a group's positions live in. `partitions` is at least 1.
+#[must_use]
+pub fn partition_of(group: &str, partitions: u32) -> u32 {
+    // FNV-1a: part of the format, since positions are looked for where it says.
+    let hash = group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    (hash % u64::from(partitions.max(1))) as u32
+}
+
+/// A commit that has been checked: what to write, and what to answer once it is synced.
+#[must_use = "a commit is kept only when its records are synced and applied"]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Commit {
+    /// To be appended as one batch. Empty if every position was refused.
+    pub records: Vec<Record>,
+    /// To be sent after the sync.
+    pub reply: CommitOffsetsReply,
+}
+
+/// A member that was removed by [`Coordinator::expire`], for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Its group.
+    pub group: String,
+    /// Its id.
+    pub member: String,
+}
+
+/// All groups of one partition of `__consumer_offsets`.
+#[derive(Debug, Default)]
+pub struct Coordinator {
+    topics: BTreeMap<Arc<str>, TopicView>,
+    /// Partitions by topic: what the assignor wants to know.
+    counts: BTreeMap<Arc<str>, u32>,
+    groups: BTreeMap<String, Group>,
+    positions: BTreeMap<String, BTreeMap<Part, Value>>,
+    positions_count: usize,
+    epochs_given: i64,
+}
+
+impl Coordinator {
+    /// No topics, no groups.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells which topics there are now (internal ones left out). Returns tombstones for positions in topics that are
+    /// gone; writing them may wait, since such positions are hidden already.
+    pub fn set_topics(&mut self, topics: BTreeMap<Arc<str>, TopicView>) -> Vec<Record> {
+        let names: BTreeSet<Arc<str>> = self.topics.keys().chain(topics.keys()).cloned().collect();
+        let changed = names.into_iter().filter(|name| self.topics.get(name) != topics.get(name)).collect();
+        self.counts = topics.iter().map(|(name, view)| (Arc::clone(name), view.partitions)).collect();
+        self.topics = topics;
+        for group in self.groups.values_mut().filter(|g| g.wants_any(&changed)) {
+            group.assign(&self.counts);
+        }
+        let mut gone = Vec::new();
+        for (group, positions) in &self.positions {
+            let stale = positions.iter().filter(|(part, value)| !self.is_current(part, value));
+            gone.extend(stale.map(|(part, _)| records::write(&key(group, part), None)));
+        }
+        gone
+    }
+
+    /// Takes a member's sign of life. `host` is where it connects from, for people.
+    pub fn heartbeat(
+        &mut self,
+        now_ms: u64,
+        host: &str,
+        request: &GroupHeartbeat,
+    ) -> Result<GroupHeartbeatReply, Refused> {
+        check_name("the group", &request.group)?;
+        check_name("the member id", &request.member_id)?;
+        if request.member_epoch == LEAVE {
+            return Ok(self.leave(request));
+        }
+        let beat = self.beat(host, request)?;
+        let known = self.groups.get(&request.group);
+        if known.is_none_or(|g| !g.members.contains_key(&*request.member_id)) {
+            if request.member_epoch != 0 {
+                return Err(group::unknown(&request.group, &request.member_id));
+            }
+            self.check_room(known)?;
+        }
+        let mut next_epoch = self.epochs_given + 1;
+        let group = self.groups.entry(request.group.clone()).or_default();
+        let id = group.beat(now_ms, beat, &self.counts, &mut next_epoch)?;
+        self.epochs_given = next_epoch - 1;
+        let member = &group.members[&id];
+        Ok(GroupHeartbeatReply {
+            member_epoch: member.epoch,
+            assigned: to_wire(&member.assigned),
+            heartbeat_ms: group.heartbeat_ms(member) as u32,
+        })
+    }
+
+    /// Removes members whose session is over.
+    pub fn expire(&mut self, now_ms: u64) -> Vec<Expired> {
+        let mut expired = Vec::new();
+        for (name, group) in &mut self.groups {
+            for member in group.overdue(now_ms) {
+                group.remove(&member, &self.counts);
+                expired.push(Expired { group: name.clone(), member: member.to_string() });
+            }
+        }
+        self.groups.retain(|_, g| !g.members.is_empty());
+        expired
+    }
+
+    /// Checks a commit. Positions that are refused are in the reply; the whole request is refused if its sender may not
+    /// commit at all.
+    pub fn commit(&self, request: &CommitOffsets) -> Result<Commit, Refused> {
+        check_name("the group", &request.group)?;
+        let metadata: usize = request.positions.iter().map(|p| p.metadata.len()).sum();
+        at_most("positions in a commit", request.positions.len(), POSITIONS_PER_COMMIT_MAX)?;
+        at_most("bytes of metadata in a commit", metadata, METADATA_PER_COMMIT_BYTES_MAX)?;
+        let member = self.committer(request)?;
+        let mut commit = Commit { records: Vec::new(), reply: CommitOffsetsReply::default() };
+        let mut room = POSITIONS_MAX.saturating_sub(self.positions_count);
+        for (number, position) in request.positions.iter().enumerate() {
+            match self.checked(request, member, position, &mut room) {
+                Ok(record) => commit.records.push(record),
+                Err(refused) => commit
+                    .reply
+                    .failures
+                    .push(CommitFailure { position: number as u32, failure: Some(refused.failure()) }),
+            }
+        }
+        Ok(commit)
+    }
+
+    /// Takes over one record of `__consumer_offsets`. `None` is a tombstone.
+    pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), BadRecord> {
+        let (key, value) = records::read(key, value)?;
+        let part = Part { topic: self.interned(&key.topic), partition: key.partition };
+        let positions = self.positions.entry(key.group.clone()).or_default();
+        let (before, after) = (
+            positions.len(),
+            match value {
+                Some(value) => positions.insert(part, value),
+                None => positions.remove(&part),
+            },
+        );
+        drop(after);
+        self.positions_count = self.positions_count + positions.len() - before;
+        if positions.is_empty() {
+            self.positions.remove(&key.group);
+        }
+        Ok(())
+    }
+
+    /// A group's positions.
+    #[must_use]
+    pub fn fetch_offsets(&self, request: &FetchOffsets) -> FetchOffsetsReply {
+        let asked: BTreeSet<(&str, u32)> =
+            request.partitions.iter().flat_map(|t| t.partitions.iter().map(|p| (t.topic.as_str(), *p))).collect();
+        let all = self.current_positions(&request.group);
+        let wanted = all.filter(|p| request.partitions.is_empty() || asked.contains(&(p.topic.as_str(), p.partition)));
+        FetchOffsetsReply { positions: wanted.collect() }
+    }
+
+    /// All groups by name: those with members, and those with positions only.
+    #[must_use]
+    pub fn list(&self) -> ListGroupsReply {
+        let names: BTreeSet<&String> = self.groups.keys().chain(self.positions.keys()).collect();
+        let listing = |name: &String| {
+            let group = self.groups.get(name);
+            GroupListing {
+                group: name.clone(),
+                state: group.map_or("empty", Group::state).into(),
+                members: group.map_or(0, |g| g.members.len()) as u32,
+            }
+        };
+        ListGroupsReply { groups: names.into_iter().map(listing).collect() }
+    }
+
+    /// One group. Start and end offsets of the positions are left at 0 for the node to fill in.
+    pub fn describe(&self, request: &DescribeGroup) -> Result<DescribeGroupReply, Refused> {
+        let group = self.groups.get(&request.group);
+        if group.is_none() && !self.positions.contains_key(&request.group) {
+            return Err(Refused::UnknownGroup { group: request.group.clone() });
+        }
+        let info = |(id, m): (&Arc<str>, &Member)| MemberInfo {
+            member_id: id.to_string(),
+            client_id: m.client_id.clone(),
+            host: m.host.clone(),
+            epoch: m.epoch,
+            owned: to_wire(&m.may_own),
+            assigned: to_wire(&m.assigned),
+        };
+        let position = |p: Position| GroupPosition { position: Some(p), start_offset: 0, end_offset: 0 };
+        Ok(DescribeGroupReply {
+            group: request.group.clone(),
+            state: group.map_or("empty", Group::state).into(),
+            epoch: group.map_or(0, |g| g.epoch),
+            members: group.iter().flat_map(|g| &g.members).map(info).collect(),
+            positions: self.current_positions(&request.group).map(position).collect(),
+        })
+    }
+
+    /// Deletes a group without members: returns the tombstones of its positions.
+    pub fn delete(&self, request: &DeleteGroup) -> Result<Vec<Record>, Refused> {
+        if let Some(group) = self.groups.get(&request.group) {
+            return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
+        }
+        let Some(positions) = self.positions.get(&request.group) else {
+            return Err(Refused::UnknownGroup { group: request.group.clone() });
+        };
+        Ok(positions.keys().map(|part| records::write(&key(&request.group, part), None)).collect())
+    }
+
+    /// Panics if an invariant is broken; run after every step in tests and simulation.
+    pub fn check(&self) {
+        for (name, group) in &self.groups {
+            assert!(!group.members.is_empty(), "{name} has members, or is not kept");
+            group.check(&self.counts);
+            assert!(
+                group.members.values().all(|m| m.epoch <= self.epochs_given),
+                "{name}: an epoch that was not given"
+            );
+        }
+        let positions: usize = self.positions.values().map(BTreeMap::len).sum();
+        assert_eq!(positions, self.positions_count, "positions are counted");
+        assert!(self.positions.values().all(|p| !p.is_empty()), "a group without positions is not kept among them");
+    }
+
+    fn leave(&mut self, request: &GroupHeartbeat) -> GroupHeartbeatReply {
+        // Leaving twice, or after having been expired, is fine: the answer to the first may have been lost.
+        if let Some(group) = self.groups.get_mut(&request.group) {
+            group.remove(&request.member_id, &self.counts);
+            if group.members.is_empty() {
+                self.groups.remove(&request.group);
+            }
+        }
+        GroupHeartbeatReply { member_epoch: LEAVE, assigned: Vec::new(), heartbeat_ms: 0 }
+    }
+
+    fn beat<'a>(&self, host: &'a str, request: &'a GroupHeartbeat) -> Result<Beat<'a>, Refused> {
+        at_most("topics of a member", request.topics.len(), TOPICS_PER_MEMBER_MAX)?;
+        at_most("bytes of a client id", request.client_id.len(), NAME_BYTES_MAX)?;
+        let timeout = if request.session_timeout_ms == 0 { SESSION_MS_DEFAULT } else { request.session_timeout_ms };
+        if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&timeout) {
+            let must = format!("from {SESSION_MS_MIN} to {SESSION_MS_MAX}");
+            return Err(Refused::Invalid { what: "session_timeout_ms", must, is: timeout.to_string() });
+        }
+        if request.member_epoch < 0 {
+            let must = "0, -1 or an epoch that was given".into();
+            return Err(Refused::Invalid { what: "member_epoch", must, is: request.member_epoch.to_string() });
+        }
+        for topic in &request.topics {
+            check_name("a topic", topic)?;
+        }
+        let part = |topic: &Arc<str>, partition: &u32| Part { topic: Arc::clone(topic), partition: *partition };
+        let owned = request.owned.iter().flat_map(|t| {
+            let topic = self.interned(&t.topic);
+            t.partitions.iter().map(move |p| part(&topic, p))
+        });
+        Ok(Beat {
+            group: &request.group,
+            member: &request.member_id,
+            epoch: request.member_epoch,
+            topics: request.topics.iter().map(|t| self.interned(t)).collect(),
+            owned: owned.collect(),
+            timeout_ms: u64::from(timeout),
+            client_id: &request.client_id,
+            host,
+        })
+    }
+
+    /// The member that commits; `None` for a commit from outside.
+    fn committer(&self, request: &CommitOffsets) -> Result<Option<&Member>, Refused> {
+        let group = self.groups.get(&request.group);
+        if request.member_id.is_empty() {
+            return match group {
+                Some(g) => Err(Refused::NotEmpty { group: request.group.clone(), members: g.members.len() }),
+                None if !self.positions.contains_key(&request.group) && self.positions.len() >= GROUPS_MAX => {
+                    Err(Refused::Full { what: "groups", max: GROUPS_MAX })
+                }
+                None => Ok(None),
+            };
+        }
+        let member = group
+            .and_then(|g| g.members.get(&*request.member_id))
+            .ok_or_else(|| group::unknown(&request.group, &request.member_id))?;
+        if request.member_epoch < 1 || request.member_epoch > member.epoch {
+            return Err(Refused::FencedMember {
+                group: request.group.clone(),
+                member: request.member_id.clone(),
+                has: member.epoch,
+                said: request.member_epoch,
+            });
+        }
+        Ok(Some(member))
+    }
+
+    fn checked(
+        &self,
+        request: &CommitOffsets,
+        member: Option<&Member>,
+        position: &Position,
+        room: &mut usize,
+    ) -> Result<Record, Refused> {
+        let Position { topic, partition, offset, metadata } = position;
+        at_most("bytes of metadata", metadata.len(), METADATA_BYTES_MAX)?;
+        let (name, view) = self
+            .topics
+            .get_key_value(&**topic)
+            .filter(|(_, view)| *partition < view.partitions)
+            .ok_or_else(|| Refused::UnknownPartition { topic: topic.clone(), partition: *partition })?;
+        let part = Part { topic: Arc::clone(name), partition: *partition };
+        if member.is_some_and(|m| !m.may_own.contains(&part)) {
+            let member = request.member_id.clone();
+            return Err(Refused::NotAssigned { topic: topic.clone(), partition: *partition, member });
+        }
+        if self.positions.get(&request.group).is_none_or(|p| !p.contains_key(&part)) {
+            *room = room.checked_sub(1).ok_or(Refused::Full { what: "positions", max: POSITIONS_MAX })?;
+        }
+        let value = Value { offset: *offset, metadata: metadata.clone(), topic_id: view.topic_id };
+        Ok(records::write(&key(&request.group, &part), Some(&value)))
+    }
+
+    fn check_room(&self, group: Option<&Group>) -> Result<(), Refused> {
+        let full = |what, max| Err(Refused::Full { what, max });
+        match group {
+            None if self.groups.len() >= GROUPS_MAX => return full("groups", GROUPS_MAX),
+            Some(g) if g.members.len() >= MEMBERS_PER_GROUP_MAX => {
+                return full("members of a group", MEMBERS_PER_GROUP_MAX);
+            }
+            _ => {}
+        }
+        if self.groups.values().map(|g| g.members.len()).sum::<usize>() >= MEMBERS_MAX {
+            return full("members", MEMBERS_MAX);
+        }
+        Ok(())
+    }
+
+    fn current_positions(&self, group: &str) -> impl Iterator<Item = Position> {
+        let positions = self.positions.get(group).into_iter().flatten();
+        positions.filter(|(part, value)| self.is_current(part, value)).map(|(part, value)| Position {
+            topic: part.topic.to_string(),
+            partition: part.partition,
+            offset: value.offset,
+            metadata: value.metadata.clone(),
+        })
+    }
+
+    fn is_current(&self, part: &Part, value: &Value) -> bool {
+        self.topics.get(&part.topic).is_some_and(|view| view.topic_id == value.topic_id)
+    }
+
+    /// The name, shared with the table of topics where it is there.
+    fn interned(&self, topic: &str) -> Arc<str> {
+        self.topics.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| Arc::clone(name))
+    }
+}
+
+fn key(group: &str, part: &Part) -> Key {
+    Key { group: group.to_owned(), topic: part.topic.to_string(), partition: part.partition }
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<(), Refused> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let must = format!("1 to {NAME_BYTES_MAX} bytes long");
+        return Err(Refused::Invalid { what, must, is: format!("{} bytes", name.len()) });
+    }
+    Ok(())
+}
+
+fn at_most(what: &'static str, is: usize, max: usize) -> Result<(), Refused> {
+    if is > max {
+        return Err(Refused::Invalid { what, must: format!("at most {max}"), is: is.to_string() });
+    }
+    Ok(())
+}
+
+fn to_wire(parts: &BTreeSet<Part>) -> Vec<TopicPartitions> {
+    let mut topics: Vec<TopicPartitions> = Vec::new();
+    for part in parts {
+        match topics.last_mut() {
+            Some(t) if t.topic == *part.topic => t.partitions.push(part.partition),
+            _ => topics.push(TopicPartitions { topic: part.topic.to_string(), partitions: vec![part.partition] }),
+        }
+    }
+    topics
+}

@@ -1,0 +1,259 @@
+//! One thing at a time.
+
+use super::*;
+
+fn with(list: &[(&str, u32)]) -> Coordinator {
+    let mut c = Coordinator::new();
+    assert!(c.set_topics(topics(list)).is_empty());
+    c
+}
+
+fn beat(member: &str, epoch: i64, wants: &[&str], owned: &[(&str, u32)]) -> GroupHeartbeat {
+    GroupHeartbeat {
+        group: "g".into(),
+        member_id: member.into(),
+        member_epoch: epoch,
+        topics: wants.iter().map(|t| (*t).to_owned()).collect(),
+        owned: unflat(&owned.iter().map(|(t, p)| ((*t).to_owned(), *p)).collect()),
+        session_timeout_ms: 10_000,
+        client_id: "app".into(),
+    }
+}
+
+fn said(c: &mut Coordinator, now: u64, beat: &GroupHeartbeat) -> (i64, Vec<(String, u32)>) {
+    let reply = c.heartbeat(now, "host", beat).expect("accepted");
+    c.check();
+    (reply.member_epoch, flat(&reply.assigned).into_iter().collect())
+}
+
+fn t(p: u32) -> (String, u32) {
+    ("t".into(), p)
+}
+
+fn position(partition: u32, offset: u64) -> Position {
+    Position { topic: "t".into(), partition, offset, metadata: String::new() }
+}
+
+fn commit(member: &str, epoch: i64, positions: Vec<Position>) -> CommitOffsets {
+    CommitOffsets { group: "g".into(), member_id: member.into(), member_epoch: epoch, positions }
+}
+
+fn apply(c: &mut Coordinator, records: &[Record]) {
+    for r in records {
+        c.apply(&r.key, r.value.as_deref()).expect("we read what we wrote");
+    }
+    c.check();
+}
+
+fn code(refused: Result<impl Sized, Refused>) -> Code {
+    refused.map(|_| ()).expect_err("refused").code()
+}
+
+#[test]
+fn a_partition_moves_only_after_its_owner_has_given_it_up() {
+    let mut c = with(&[("t", 2)]);
+    let (a1, got) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    assert_eq!(got, [t(0), t(1)]);
+    let (b1, got) = said(&mut c, 10, &beat("b", 0, &["t"], &[]));
+    assert_eq!(got, [], "a may own both");
+    let waits = c.heartbeat(11, "host", &beat("b", b1, &["t"], &[])).expect("accepted").heartbeat_ms;
+    assert_eq!(u64::from(waits), HEARTBEAT_WAITING_MS);
+
+    let (a2, got) = said(&mut c, 20, &beat("a", a1, &["t"], &[("t", 0), ("t", 1)]));
+    assert_eq!(got, [t(0)]);
+    assert!(a2 > a1);
+    assert_eq!(said(&mut c, 30, &beat("b", b1, &["t"], &[])).1, [], "a was told, and has not answered");
+    // A heartbeat that a sent before it knew: it owns nothing, but by an old epoch.
+    assert_eq!(said(&mut c, 31, &beat("a", a1, &["t"], &[])), (a2, vec![t(0)]));
+    assert_eq!(said(&mut c, 32, &beat("b", b1, &["t"], &[])).1, [], "an old epoch proves nothing");
+
+    assert_eq!(said(&mut c, 40, &beat("a", a2, &["t"], &[("t", 0)])), (a2, vec![t(0)]));
+    let (b2, got) = said(&mut c, 50, &beat("b", b1, &["t"], &[]));
+    assert_eq!(got, [t(1)]);
+    assert_eq!(c.list().groups[0].state, "stable");
+    let stable = c.heartbeat(60, "host", &beat("b", b2, &["t"], &[("t", 1)])).expect("accepted");
+    assert_eq!((stable.member_epoch, u64::from(stable.heartbeat_ms)), (b2, HEARTBEAT_MS));
+}
+
+#[test]
+fn a_lost_answer_is_repeated_and_still_counts_as_owned() {
+    let mut c = with(&[("t", 1)]);
+    let (a1, got) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    assert_eq!(said(&mut c, 1, &beat("a", 0, &["t"], &[])), (a1, got), "the same answer to the same join");
+    assert_eq!(said(&mut c, 2, &beat("b", 0, &["t"], &[])).1, [], "a may have had the first answer");
+}
+
+#[test]
+fn the_dead_lose_their_partitions_and_are_fenced() {
+    let mut c = with(&[("t", 1)]);
+    let (a1, _) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    let (b1, _) = said(&mut c, 5_000, &beat("b", 0, &["t"], &[]));
+    assert!(c.expire(9_999).is_empty());
+    assert_eq!(c.expire(10_000), [Expired { group: "g".into(), member: "a".into() }]);
+    c.check();
+    assert_eq!(said(&mut c, 10_001, &beat("b", b1, &["t"], &[])).1, [t(0)]);
+    assert_eq!(code(c.heartbeat(10_002, "host", &beat("a", a1, &["t"], &[("t", 0)]))), Code::UnknownMember);
+    assert_eq!(code(c.commit(&commit("a", a1, vec![position(0, 5)]))), Code::UnknownMember);
+    let (a2, _) = said(&mut c, 10_003, &beat("a", 0, &["t"], &[]));
+    assert!(a2 > a1, "epochs are never given twice");
+    assert_eq!(c.expire(99_999).len(), 2);
+    assert!(c.list().groups.is_empty(), "a group without members and positions is no more");
+}
+
+#[test]
+fn a_member_that_does_not_let_go_is_removed_in_the_end() {
+    let mut c = with(&[("t", 1)]);
+    let (mut a, _) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    (a, _) = said(&mut c, 1, &beat("a", a, &["u"], &[("t", 0)]));
+    let mut now = 1;
+    while c.expire(now).is_empty() {
+        now += 1_000;
+        assert!(now < 2 * REVOKE_MS_MAX, "it is still there");
+        if c.list().groups[0].members > 0 && now <= REVOKE_MS_MAX {
+            said(&mut c, now, &beat("a", a, &["u"], &[("t", 0)]));
+        }
+    }
+    assert!(now >= REVOKE_MS_MAX);
+    assert_eq!(code(c.heartbeat(now, "host", &beat("a", a, &["u"], &[]))), Code::UnknownMember);
+}
+
+#[test]
+fn stale_and_impossible_epochs_are_fenced() {
+    let mut c = with(&[("t", 4)]);
+    let (a1, _) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    said(&mut c, 1, &beat("b", 0, &["t"], &[]));
+    let (a2, _) = said(&mut c, 2, &beat("a", a1, &["t"], &[]));
+    said(&mut c, 3, &beat("a", a2, &["t"], &[]));
+    assert_eq!(code(c.heartbeat(4, "host", &beat("a", a1, &["t"], &[]))), Code::FencedMember);
+    assert_eq!(code(c.heartbeat(4, "host", &beat("a", a2 + 9, &["t"], &[]))), Code::FencedMember);
+    assert_eq!(code(c.heartbeat(4, "host", &beat("x", 7, &["t"], &[]))), Code::UnknownMember);
+    assert_eq!(code(c.heartbeat(4, "host", &beat("a", -7, &["t"], &[]))), Code::InvalidArgument);
+    c.check();
+}
+
+#[test]
+fn leaving_frees_at_once_and_may_be_repeated() {
+    let mut c = with(&[("t", 1)]);
+    let (a1, _) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    let (b1, _) = said(&mut c, 1, &beat("b", 0, &["t"], &[]));
+    assert_eq!(said(&mut c, 2, &beat("a", -1, &[], &[])).0, -1);
+    assert_eq!(said(&mut c, 3, &beat("b", b1, &["t"], &[])).1, [t(0)]);
+    assert_eq!(said(&mut c, 4, &beat("a", -1, &[], &[])).0, -1);
+    assert_eq!(code(c.heartbeat(5, "host", &beat("a", a1, &["t"], &[]))), Code::UnknownMember);
+}
+
+#[test]
+fn topics_appear_grow_and_go() {
+    let mut c = with(&[]);
+    let (a, got) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    assert_eq!(got, []);
+    c.set_topics(topics(&[("t", 1)]));
+    let (a, got) = said(&mut c, 1, &beat("a", a, &["t"], &[]));
+    assert_eq!(got, [t(0)]);
+    c.set_topics(topics(&[("t", 3)]));
+    let (a, got) = said(&mut c, 2, &beat("a", a, &["t"], &[("t", 0)]));
+    assert_eq!(got, [t(0), t(1), t(2)]);
+    let before = c.describe(&DescribeGroup { group: "g".into() }).expect("there").epoch;
+    c.set_topics(topics(&[("t", 3), ("u", 1)]));
+    let after = c.describe(&DescribeGroup { group: "g".into() }).expect("there").epoch;
+    assert_eq!(before, after, "another topic is none of its business");
+    c.set_topics(topics(&[]));
+    assert_eq!(said(&mut c, 3, &beat("a", a, &["t"], &[("t", 0)])).1, []);
+}
+
+#[test]
+fn positions_are_kept_by_members_for_what_they_own() {
+    let mut c = with(&[("t", 2)]);
+    let (a1, _) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    let (b1, _) = said(&mut c, 1, &beat("b", 0, &["t"], &[]));
+    let plan = c.commit(&commit("a", a1, vec![position(0, 7), position(1, 8), position(2, 9)])).expect("accepted");
+    assert_eq!(plan.records.len(), 2);
+    let failures: Vec<_> =
+        plan.reply.failures.iter().map(|f| (f.position, f.failure.clone().map(|f| f.code))).collect();
+    assert_eq!(failures, [(2, Some(Code::UnknownTopic as i32))]);
+    let all = FetchOffsets { group: "g".into(), partitions: vec![] };
+    assert!(c.fetch_offsets(&all).positions.is_empty(), "nothing is kept before it is synced");
+    apply(&mut c, &plan.records);
+    assert_eq!(c.fetch_offsets(&all).positions, [position(0, 7), position(1, 8)]);
+    let one =
+        FetchOffsets { partitions: vec![TopicPartitions { topic: "t".into(), partitions: vec![1, 5] }], ..all.clone() };
+    assert_eq!(c.fetch_offsets(&one).positions, [position(1, 8)]);
+
+    // a gives up t-1; from then on it cannot move its position.
+    let (a2, _) = said(&mut c, 2, &beat("a", a1, &["t"], &[("t", 0), ("t", 1)]));
+    let late = c.commit(&commit("a", a1, vec![position(1, 9)])).expect("accepted");
+    assert!(late.reply.failures.is_empty(), "it may still own it");
+    said(&mut c, 3, &beat("a", a2, &["t"], &[("t", 0)]));
+    let late = c.commit(&commit("a", a2, vec![position(1, 9)])).expect("accepted");
+    assert!(late.records.is_empty());
+    assert_eq!(late.reply.failures[0].failure.as_ref().map(|f| f.code), Some(Code::FencedMember as i32));
+    assert_eq!(code(c.commit(&commit("a", a2 + 50, vec![]))), Code::FencedMember);
+    assert_eq!(code(c.commit(&commit("", 0, vec![position(0, 1)]))), Code::GroupNotEmpty);
+    assert_eq!(code(c.delete(&DeleteGroup { group: "g".into() })), Code::GroupNotEmpty);
+    let _ = b1;
+}
+
+#[test]
+fn positions_survive_a_restart_and_not_their_topic() {
+    let mut c = with(&[("t", 2)]);
+    let plan = c.commit(&commit("", 0, vec![position(0, 7), position(1, 8)])).expect("nobody consumes");
+    apply(&mut c, &plan.records);
+    let mut again = with(&[("t", 2)]);
+    apply(&mut again, &plan.records);
+    let all = FetchOffsets { group: "g".into(), partitions: vec![] };
+    assert_eq!(again.fetch_offsets(&all), c.fetch_offsets(&all));
+    assert_eq!(again.list().groups[0].state, "empty");
+
+    // Deleted and created anew under the same name: another topic.
+    let anew: BTreeMap<_, _> = [(Arc::from("t"), TopicView { topic_id: 99, partitions: 2 })].into();
+    let gone = again.set_topics(anew);
+    assert_eq!(gone.len(), 2);
+    assert!(again.fetch_offsets(&all).positions.is_empty());
+    apply(&mut again, &gone);
+    assert_eq!(code(again.describe(&DescribeGroup { group: "g".into() })), Code::UnknownGroup);
+
+    let gone = c.delete(&DeleteGroup { group: "g".into() }).expect("nobody consumes");
+    apply(&mut c, &gone);
+    assert!(c.list().groups.is_empty());
+    assert_eq!(code(c.delete(&DeleteGroup { group: "g".into() })), Code::UnknownGroup);
+}
+
+#[test]
+fn limits_are_limits() {
+    let mut c = with(&[("t", 1)]);
+    let refuse = |c: &mut Coordinator, change: &dyn Fn(&mut GroupHeartbeat)| {
+        let mut b = beat("a", 0, &["t"], &[]);
+        change(&mut b);
+        code(c.heartbeat(0, "host", &b))
+    };
+    assert_eq!(refuse(&mut c, &|b| b.group = String::new()), Code::InvalidArgument);
+    assert_eq!(refuse(&mut c, &|b| b.member_id = "x".repeat(256)), Code::InvalidArgument);
+    assert_eq!(refuse(&mut c, &|b| b.topics = vec!["t".into(); 1_001]), Code::InvalidArgument);
+    assert_eq!(refuse(&mut c, &|b| b.session_timeout_ms = 10), Code::InvalidArgument);
+    for i in 0..MEMBERS_PER_GROUP_MAX {
+        c.heartbeat(0, "host", &beat(&format!("m{i}"), 0, &["t"], &[])).expect("room");
+    }
+    assert_eq!(refuse(&mut c, &|_| {}), Code::Overloaded);
+    let mut long = position(0, 1);
+    long.metadata = "x".repeat(METADATA_BYTES_MAX + 1);
+    let c = with(&[("t", 1)]);
+    let plan = c.commit(&commit("", 0, vec![long])).expect("one position is bad, not the request");
+    assert_eq!(plan.reply.failures[0].failure.as_ref().map(|f| f.code), Some(Code::InvalidArgument as i32));
+    assert_eq!(code(c.commit(&commit("", 0, vec![position(0, 1); 1_001]))), Code::InvalidArgument);
+}
+
+#[test]
+fn foreign_records_are_refused() {
+    let mut c = with(&[]);
+    for (key, value) in [(&b""[..], None), (b"\x02abc", None), (b"\x01\xff\xff", None), (b"\x01", Some(&b"\x09"[..]))] {
+        c.apply(key, value).expect_err("refused");
+        c.check();
+    }
+}
+
+#[test]
+fn a_group_stays_in_its_partition() {
+    // Part of the format: these must never change.
+    assert_eq!((partition_of("", 50), partition_of("g", 50), partition_of("billing", 50)), (37, 24, 24));
+    assert_eq!(partition_of("anything", 1), 0);
+}
