@@ -128,7 +128,8 @@ impl Plan {
     }
 }
 
-/// What has to be done to the logs after a record was applied. Doing it twice is harmless.
+/// What has to be done to the logs after a record was applied. Doing it twice is harmless. Settings become those of the
+/// log by `GroupConfig::from(&settings)`; what the log does not know (largest batch, timestamps) the front looks up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Create the group, if it is not there, with these settings.

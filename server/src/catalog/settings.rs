@@ -4,6 +4,7 @@
 //! [`SPECS`] takes effect; a name that is not listed is refused, never stored and ignored.
 
 use super::{CatalogError, names::shorten};
+use millpond_log::GroupConfig;
 use millpond_runtime::limits::{BATCH_BYTES_LIMIT, BATCH_BYTES_MAX};
 use millpond_wire::messages::Setting;
 use std::collections::BTreeMap;
@@ -39,8 +40,8 @@ pub struct Spec {
 
 const WEEK_MS: &str = "604800000";
 const DAY_MS: &str = "86400000";
-/// 64 MiB: a segment is the unit of deletion and of compaction.
-const SEGMENT_BYTES: &str = "67108864";
+/// 1 GiB, as Kafka has it.
+const SEGMENT_BYTES: &str = "1073741824";
 /// 1 MiB, as `BATCH_BYTES_MAX` has it.
 const MESSAGE_BYTES: &str = "1048576";
 
@@ -215,6 +216,22 @@ impl TopicSettings {
             });
         }
         Ok(settings)
+    }
+}
+
+impl From<&TopicSettings> for GroupConfig {
+    fn from(s: &TopicSettings) -> Self {
+        Self {
+            retention_ms: s.retention_ms,
+            retention_bytes: s.retention_bytes,
+            segment_bytes: s.segment_bytes,
+            segment_ms: s.segment_ms,
+            compact: s.compact,
+            delete: s.delete,
+            delete_retention_ms: s.delete_retention_ms,
+            min_compaction_lag_ms: s.min_compaction_lag_ms,
+            producer_expiry_ms: s.producer_expiry_ms,
+        }
     }
 }
 

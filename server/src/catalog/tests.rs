@@ -1,4 +1,5 @@
 use super::*;
+use millpond_log::GroupConfig;
 use proptest::prelude::*;
 
 fn create(name: &str, partitions: u32, settings: &[(&str, &str)]) -> CreateTopic {
@@ -44,6 +45,7 @@ fn defaults_are_valid() {
         );
     }
     assert!(all.delete && !all.compact && all.retention_bytes.is_none() && all.retention_ms == Some(604_800_000));
+    assert_eq!(GroupConfig::from(&all), GroupConfig::default(), "the log and the catalog agree");
     assert!(settings::SPECS.is_sorted_by_key(|s| s.name), "listed by name");
 }
 

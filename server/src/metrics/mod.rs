@@ -15,6 +15,7 @@ mod tests;
 pub use latency::{BOUNDS_NS, Latency};
 pub use render::{CONTENT_TYPE, render};
 
+use millpond_log::{LogStats, stats::SYNC_BUCKETS_US};
 use millpond_wire::messages::{Code, Kind};
 
 /// Kinds of request there are, [`Kind::Unknown`] included.
@@ -37,7 +38,7 @@ pub struct CoreSnapshot {
     pub utilisation: f64,
     /// Every bounded queue that the core reads from or owns.
     pub queues: Vec<QueueSnapshot>,
-    /// Its journal.
+    /// Its journals, added up: `JournalSnapshot::from(&log.stats())`.
     pub journal: JournalSnapshot,
     /// Bytes in segments of its partitions.
     pub segment_bytes: u64,
@@ -135,18 +136,44 @@ pub struct QueueSnapshot {
 pub struct JournalSnapshot {
     /// Flushes that were written and synced.
     pub syncs: u64,
-    /// From the start of a flush's write to the end of its sync.
-    pub sync_latency: Latency,
+    /// Flushes by time from the start of the write to the end of the sync, by bucket of [`SYNC_BUCKETS_US`].
+    pub sync_latency: [u64; SYNC_BUCKETS_US.len() + 1],
+    /// All these times together, in µs.
+    pub sync_latency_sum_us: u64,
     /// Entries written.
     pub entries: u64,
     /// Bytes written, padding and marks included.
     pub bytes: u64,
     /// Bytes that went on into segments.
     pub settled_bytes: u64,
-    /// Journal files in use.
+    /// Journal files that hold something.
     pub files: u64,
-    /// Journal files that may be in use.
-    pub files_max: u64,
+    /// Reads answered from memory.
+    pub reads_tail: u64,
+    /// Reads answered from segments.
+    pub reads_segments: u64,
+    /// Appended and not yet synced, in bytes.
+    pub unsynced_bytes: u64,
+    /// Whether appends are refused because the disk is full.
+    pub disk_full: bool,
+}
+
+impl From<&LogStats> for JournalSnapshot {
+    fn from(stats: &LogStats) -> Self {
+        Self {
+            syncs: stats.syncs,
+            sync_latency: stats.sync_latency,
+            sync_latency_sum_us: stats.sync_latency_sum_us,
+            entries: stats.entries_synced,
+            bytes: stats.bytes_journaled,
+            settled_bytes: stats.bytes_settled,
+            files: stats.files_live,
+            reads_tail: stats.reads_tail,
+            reads_segments: stats.reads_segments,
+            unsynced_bytes: stats.unsynced_bytes,
+            disk_full: stats.disk_full,
+        }
+    }
 }
 
 /// A topic's partitions on one core, added up.

@@ -1,6 +1,7 @@
 //! Snapshots as OpenMetrics text.
 
-use super::{CoreSnapshot, Latency};
+use super::{CoreSnapshot, JournalSnapshot, Latency};
+use millpond_log::stats::SYNC_BUCKETS_US;
 use millpond_wire::messages::{Code, Kind};
 use prometheus_client::{
     collector::Collector,
@@ -85,35 +86,33 @@ impl Cores {
     }
 
     fn journal(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let list: [(&str, &str, fn(&CoreSnapshot) -> u64); 4] = [
+        let list: [(&str, &str, fn(&CoreSnapshot) -> u64); 6] = [
             ("journal_syncs", "Flushes that were written and synced", |c| c.journal.syncs),
             ("journal_entries", "Entries written to the journal", |c| c.journal.entries),
             ("journal_bytes", "Bytes written to the journal, padding included", |c| c.journal.bytes),
             ("journal_settled_bytes", "Bytes that went on from the journal into segments", |c| c.journal.settled_bytes),
+            ("reads_tail", "Reads answered from memory", |c| c.journal.reads_tail),
+            ("reads_segments", "Reads answered from segments", |c| c.journal.reads_segments),
         ];
         for (name, help, of) in list {
             self.per_core(e, name, help, MetricType::Counter, of, counter)?;
         }
-        let files = |c: &CoreSnapshot| c.journal.files;
-        self.per_core(e, "journal_files", "Journal files in use", MetricType::Gauge, files, gauge)?;
-        let files_max = |c: &CoreSnapshot| c.journal.files_max;
-        self.per_core(
-            e,
-            "journal_files_limit",
-            "Journal files that may be in use",
-            MetricType::Gauge,
-            files_max,
-            gauge,
-        )?;
-        let latency = |c: &CoreSnapshot| c.journal.sync_latency;
+        let list: [(&str, &str, fn(&CoreSnapshot) -> u64); 3] = [
+            ("journal_files", "Journal files that hold something", |c| c.journal.files),
+            ("journal_unsynced_bytes", "Appended and not yet synced", |c| c.journal.unsynced_bytes),
+            ("disk_full", "1 while appends are refused because the disk is full", |c| u64::from(c.journal.disk_full)),
+        ];
+        for (name, help, of) in list {
+            self.per_core(e, name, help, MetricType::Gauge, of, gauge)?;
+        }
         let help = "From the start of a flush's write to the end of its sync";
-        self.per_core(e, "journal_sync_seconds", help, MetricType::Histogram, latency, histogram)
+        self.per_core(e, "journal_sync_seconds", help, MetricType::Histogram, |c| syncs(&c.journal), histogram)
     }
 
     fn requests(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let lines = self.cores.iter().flat_map(|c| {
             let kinds = c.requests.0.iter().enumerate().filter(|(_, latency)| latency.count() > 0);
-            kinds.map(|(kind, latency)| (with(core(c), "kind", kind_name(kind)), *latency))
+            kinds.map(|(kind, latency)| (with(core(c), "kind", kind_name(kind)), spread(latency)))
         });
         let help = "From a whole request to its whole reply";
         family(e, "request_seconds", help, MetricType::Histogram, lines, histogram)?;
@@ -193,9 +192,21 @@ where
     ConstGauge::new(value).encode(e)
 }
 
-fn histogram(mut e: MetricEncoder<'_>, value: Latency) -> fmt::Result {
-    let buckets: Vec<(f64, u64)> = value.buckets().collect();
-    e.encode_histogram::<NoLabelSet>(value.sum_ns() as f64 / 1e9, value.count(), &buckets, None)
+/// Sum in seconds, and upper bound in seconds and count of each bucket.
+type Spread = (f64, Vec<(f64, u64)>);
+
+fn histogram(mut e: MetricEncoder<'_>, (sum, buckets): Spread) -> fmt::Result {
+    let count = buckets.iter().map(|(_, n)| n).sum();
+    e.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+}
+
+fn spread(latency: &Latency) -> Spread {
+    (latency.sum_ns() as f64 / 1e9, latency.buckets().collect())
+}
+
+fn syncs(journal: &JournalSnapshot) -> Spread {
+    let bounds = SYNC_BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain(std::iter::once(f64::INFINITY));
+    (journal.sync_latency_sum_us as f64 / 1e6, bounds.zip(journal.sync_latency).collect())
 }
 
 fn core(c: &CoreSnapshot) -> Vec<(&'static str, String)> {

@@ -8,7 +8,8 @@ fn busy_core() -> CoreSnapshot {
     core.count_request(Kind::Produce, 9_000_000_000);
     core.count_request(Kind::FetchOffsets, 10_000);
     core.count_error(Code::OffsetOutOfRange);
-    core.journal.sync_latency.observe(35_000);
+    core.journal.sync_latency[1] = 3;
+    core.journal.sync_latency_sum_us = 35;
     core.queues.push(QueueSnapshot { name: "mesh", depth: 3, depth_max: 64 });
     core.topics.push(TopicSnapshot { topic: "a\"b".into(), partitions: 2, bytes: 10, end_offsets: 7 });
     core.lags.push(LagSnapshot { group: "g".into(), topic: "t".into(), partition: 4, records: 9 });
@@ -31,6 +32,8 @@ fn a_snapshot_renders_as_openmetrics() {
         r#"millpond_request_seconds_bucket{le="0.00001",core="1",kind="fetch_offsets"} 1"#,
         r#"millpond_errors_total{core="1",code="offset_out_of_range"} 1"#,
         r#"millpond_journal_sync_seconds_sum{core="1"} 0.000035"#,
+        r#"millpond_journal_sync_seconds_bucket{le="0.000025",core="1"} 0"#,
+        r#"millpond_journal_sync_seconds_bucket{le="0.00005",core="1"} 3"#,
         r#"millpond_queue_depth{core="1",queue="mesh"} 3"#,
         r#"millpond_queue_limit{core="1",queue="mesh"} 64"#,
         r#"millpond_topic_bytes{core="1",topic="a\"b"} 10"#,
