@@ -108,6 +108,7 @@ pub trait Rt: Clone + 'static {
 }
 
 /// A file under O_DIRECT. Positions and lengths are whole blocks ([`BLOCK_BYTES`]).
+#[expect(clippy::len_without_is_empty, reason = "the length is asked of the system, asynchronously; emptiness is no question of its own")]
 pub trait File: 'static {
     /// Memory to write from.
     type Buf: IoBuf;

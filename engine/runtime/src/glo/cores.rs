@@ -49,7 +49,9 @@ pub enum StartError {
     )]
     NoRing(io::Error),
     /// Too little memory may be locked.
-    #[error("only {0} bytes of memory may be locked, {MEMLOCK_BYTES_MIN} are needed: raise the limit (`ulimit -l 8192`, or LimitMEMLOCK=8M in the unit)")]
+    #[error(
+        "only {0} bytes of memory may be locked, {MEMLOCK_BYTES_MIN} are needed: raise the limit (`ulimit -l 8192`, or LimitMEMLOCK=8M in the unit)"
+    )]
     Memlock(u64),
     /// A data directory cannot be used.
     #[error("the data directory {} cannot be used: {source}", path.display())]

@@ -20,6 +20,7 @@ use crate::{
     CoreId, IoError, Nanos, Open, Result, Rt, Share, Space,
     pool::{Pool, panic_message},
 };
+use futures_util::FutureExt;
 use glommio::{GlommioError, TaskQueueHandle, io::OpenOptions, net::TcpListener};
 use rand::{RngCore, rngs::SmallRng};
 use std::{
@@ -106,9 +107,7 @@ impl Rt for GloRt {
     }
 
     fn sleep(&self, d: Duration) -> impl Future<Output = ()> + 'static {
-        async move {
-            glommio::timer::sleep(d).await;
-        }
+        glommio::timer::sleep(d).map(drop)
     }
 
     fn yield_now(&self) -> impl Future<Output = ()> + 'static {
@@ -116,7 +115,7 @@ impl Rt for GloRt {
     }
 
     fn yield_if_needed(&self) -> impl Future<Output = ()> + 'static {
-        async { glommio::yield_if_needed().await }
+        glommio::yield_if_needed()
     }
 
     fn spawn(&self, name: &'static str, share: Share, task: impl Future<Output = ()> + 'static) {
