@@ -120,6 +120,20 @@ pub struct Failure {
     pub retry_after_ms: u32,
 }
 
+impl Failure {
+    /// What happened, and what to do about it.
+    pub fn new(code: Code, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { code: code as i32, message: message.into(), advice: advice.into(), retry_after_ms: 0 }
+    }
+
+    /// The same, worth a retry no sooner than in `ms` milliseconds.
+    #[must_use]
+    pub fn retry_after(mut self, ms: u32) -> Self {
+        self.retry_after_ms = ms;
+        self
+    }
+}
+
 /// A reply without content.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Done {}
