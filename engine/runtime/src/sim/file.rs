@@ -187,7 +187,7 @@ pub struct SimBuf {
 }
 
 impl SimBuf {
-    fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.next_multiple_of(BLOCK_BYTES);
         Self { bytes: Vec::with_capacity(capacity), capacity }
     }

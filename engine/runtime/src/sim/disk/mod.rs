@@ -19,6 +19,7 @@ use super::{
     dice::Dice,
     faults::{DiskFault, DiskOp},
 };
+use crate::limits::BLOCK_BYTES;
 use bytes::Bytes;
 use image::Image;
 use std::{
@@ -239,6 +240,7 @@ impl Disk {
         let needed = self.file(ino)?.visible.would_allocate(position, data.len());
         if wanted == Some(DiskFault::NoSpace) || needed > self.free() {
             dice.count("no_space");
+            self.write_what_fits(ino, position, &data, dice)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
         if wanted == Some(DiskFault::WriteError) || dice.chance(dice.plan.write_error) {
@@ -255,12 +257,21 @@ impl Disk {
             _ if dice.chance(dice.plan.misdirected_write) => 4 - dice.below(8) as i64,
             _ => 0,
         };
-        let target = position.saturating_add_signed(blocks * crate::limits::BLOCK_BYTES as i64);
+        let target = position.saturating_add_signed(blocks * BLOCK_BYTES as i64);
         if target != position {
             dice.count("misdirected_write");
             position = target;
         }
         self.write(ino, position, data)
+    }
+
+    /// A full disk may take the first blocks of a write before it refuses.
+    fn write_what_fits(&mut self, ino: Ino, position: u64, data: &Bytes, dice: &mut Dice) -> io::Result<()> {
+        let (visible, free) = (&self.file(ino)?.visible, self.free());
+        let fits = |blocks: &u64| visible.would_allocate(position, *blocks as usize * BLOCK_BYTES) <= free;
+        let most = (0..data.len().div_ceil(BLOCK_BYTES) as u64).take_while(fits).last().unwrap_or(0);
+        let len = dice.within(0..=most) as usize * BLOCK_BYTES;
+        if len > 0 { self.write(ino, position, data.slice(..len)) } else { Ok(()) }
     }
 
     fn write(&mut self, ino: Ino, position: u64, data: Bytes) -> io::Result<()> {
@@ -428,8 +439,10 @@ fn pieces(position: u64, data: &Bytes) -> impl Iterator<Item = (u64, Bytes)> {
 /// Copies any of the sectors of an unfinished write into what a read answers.
 fn overlay_some(out: &mut [u8], position: u64, write: &Unfinished, dice: &mut Dice) {
     let out_end = position + out.len() as u64;
+    // Nothing, all or each by a coin.
+    let p = [0.0, 1.0, 0.5][dice.index(3)];
     for (at, piece) in pieces(write.position, &write.data) {
-        if at >= position && at + piece.len() as u64 <= out_end && dice.coin() {
+        if at >= position && at + piece.len() as u64 <= out_end && dice.chance(p) {
             let from = (at - position) as usize;
             out[from..from + piece.len()].copy_from_slice(&piece);
         }
