@@ -5,6 +5,7 @@ pub mod entry;
 pub mod error;
 pub mod log;
 pub mod lsn;
+pub mod segment;
 pub mod stats;
 
 pub use config::{GroupConfig, LogConfig};

@@ -1,0 +1,207 @@
+//! One segment's file: opening, writing, reading blocks.
+
+use super::{
+    chunk::Chunk,
+    format::{
+        BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Damage, HEADER_BYTES, SegmentHeader, TAIL_BYTES, Tail, check_block, decode_footer,
+        decode_tail, encode_footer, unpack,
+    },
+};
+use crate::error::{LogError, Result};
+use bytes::Bytes;
+use millpond_runtime::{File, GroupId, Index, IoBuf, Offset, Open, Rt, limits::BLOCK_BYTES};
+use std::path::{Path, PathBuf};
+
+/// Bytes that one disk operation moves at most.
+const IO_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes read at a time when the index of an unsealed segment is rebuilt.
+const WALK_BYTES: usize = 256 * 1024;
+
+/// How far a file counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// To its end, where a footer must be.
+    Sealed,
+    /// To this byte, as the journal says.
+    Position(u64),
+}
+
+/// An open segment.
+pub struct SegmentFile<R: Rt> {
+    file: R::File,
+    /// Its path.
+    pub path: PathBuf,
+    /// Its head.
+    pub header: SegmentHeader,
+}
+
+/// A damaged range of a file, as an error.
+pub(crate) fn corrupt(path: &Path, position: u64, len: u64, damage: Damage) -> LogError {
+    LogError::Corrupt { file: path.to_path_buf(), position, len, what: damage.0 }
+}
+
+fn aligned(position: u64, len: usize) -> (u64, usize) {
+    let block = BLOCK_BYTES as u64;
+    let from = position / block * block;
+    let to = (position + len as u64).next_multiple_of(block);
+    (from, (to - from) as usize)
+}
+
+impl<R: Rt> SegmentFile<R> {
+    /// Makes a segment with nothing but its head. Not synced.
+    pub async fn create(rt: &R, path: PathBuf, header: SegmentHeader) -> Result<Self> {
+        let file = rt.open(&path, Open::Create).await?;
+        let this = Self { file, path, header };
+        this.write(0, &header.encode()).await?;
+        Ok(this)
+    }
+
+    /// Opens a segment and checks its head.
+    pub async fn open(rt: &R, path: PathBuf, how: Open, group: GroupId) -> Result<Self> {
+        let file = rt.open(&path, how).await?;
+        let head = file.read_at(0, BLOCK_BYTES).await?;
+        let header = SegmentHeader::decode(&head).map_err(|d| corrupt(&path, 0, HEADER_BYTES, d))?;
+        if header.group != group {
+            return Err(corrupt(&path, 0, HEADER_BYTES, Damage(format!("a segment of group {}, expected {group}", header.group))));
+        }
+        Ok(Self { file, path, header })
+    }
+
+    async fn write(&self, position: u64, bytes: &[u8]) -> Result<()> {
+        for (n, part) in bytes.chunks(IO_BYTES_MAX).enumerate() {
+            let mut buf = self.file.buf(part.len());
+            buf.put(part);
+            self.file.write_at(position + (n * IO_BYTES_MAX) as u64, buf).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a chunk that was made for `position`. Not synced.
+    pub async fn write_chunk(&self, position: u64, chunk: &Chunk) -> Result<()> {
+        self.write(position, &chunk.bytes).await
+    }
+
+    /// Makes what was written last.
+    pub async fn sync(&self) -> Result<()> {
+        Ok(self.file.sync().await?)
+    }
+
+    /// Ends the file with a footer and syncs it. Whatever lay behind `position` goes.
+    pub async fn seal(&self, position: u64, index: &[BlockIndex], next_offset: Offset, last_index: Index) -> Result<()> {
+        let footer = encode_footer(index, position, next_offset, last_index);
+        let end = position + footer.len() as u64;
+        self.write(position, &footer).await?;
+        if self.file.len().await? > end {
+            self.file.truncate(end).await?;
+        }
+        self.sync().await
+    }
+
+    /// The tail of a sealed segment's footer.
+    pub async fn tail(&self) -> Result<Tail> {
+        let len = self.file.len().await?;
+        let from = len.saturating_sub(BLOCK_BYTES as u64);
+        if len < HEADER_BYTES + BLOCK_BYTES as u64 || !len.is_multiple_of(BLOCK_BYTES as u64) {
+            return Err(corrupt(&self.path, from, len - from, Damage(format!("{len} bytes are no sealed segment"))));
+        }
+        let last = self.file.read_at(from, BLOCK_BYTES).await?;
+        decode_tail(&last, len).map_err(|d| corrupt(&self.path, len - TAIL_BYTES as u64, TAIL_BYTES as u64, d))
+    }
+
+    /// The index: from the footer, or rebuilt block by block up to the bound, checking each.
+    pub async fn index(&self, rt: &R, bound: Bound) -> Result<Vec<BlockIndex>> {
+        match bound {
+            Bound::Sealed => {
+                let tail = self.tail().await?;
+                let len = self.file.len().await?;
+                let footer = self.read(tail.footer, (len - tail.footer) as usize).await?;
+                decode_footer(&tail, &footer).map_err(|d| corrupt(&self.path, tail.footer, len - tail.footer, d))
+            }
+            Bound::Position(end) => self.walk(rt, end).await,
+        }
+    }
+
+    async fn walk(&self, rt: &R, end: u64) -> Result<Vec<BlockIndex>> {
+        let mut index: Vec<BlockIndex> = Vec::new();
+        let mut position = HEADER_BYTES;
+        let (mut window, mut window_at) = (Vec::new(), 0_u64);
+        while position < end {
+            let wanted = |len: usize| (end - position).min(len as u64) as usize;
+            let ahead = |window: &Vec<u8>, at: u64| (at + window.len() as u64).saturating_sub(position) as usize;
+            if ahead(&window, window_at) < wanted(BLOCK_HEADER_BYTES) {
+                (window, window_at) = (self.read(position, wanted(WALK_BYTES)).await?, position);
+            }
+            let damaged = |d: Damage| corrupt(&self.path, position, end - position, d);
+            let head = &window[(position - window_at) as usize..];
+            let header = if head.len() < 4 { None } else { BlockHeader::decode(head).map_err(damaged)? };
+            let Some(header) = header else {
+                let next = (position + 1).next_multiple_of(BLOCK_BYTES as u64);
+                if position.is_multiple_of(BLOCK_BYTES as u64) {
+                    return Err(damaged(Damage("a chunk begins with zeros".into())));
+                }
+                position = next;
+                continue;
+            };
+            if header.len() as u64 > end - position {
+                return Err(damaged(Damage(format!("a block of {} bytes passes the end of what was synced", header.len()))));
+            }
+            if ahead(&window, window_at) < header.len() {
+                (window, window_at) = (self.read(position, wanted(header.len().max(WALK_BYTES))).await?, position);
+            }
+            let block = &window[(position - window_at) as usize..];
+            check_block(self.header.group, position, block).map_err(|d| corrupt(&self.path, position, header.len() as u64, d))?;
+            if let Some(last) = index.last()
+                && last.next_offset != header.first_offset
+            {
+                return Err(damaged(Damage(format!("a block from offset {} follows one up to {}", header.first_offset, last.next_offset))));
+            }
+            index.push(BlockIndex::of(position, &header));
+            position += header.len() as u64;
+            rt.yield_if_needed().await;
+        }
+        Ok(index)
+    }
+
+    /// `len` bytes from anywhere; an error if the file ends before.
+    async fn read(&self, position: u64, len: usize) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(len);
+        while out.len() < len {
+            let at = position + out.len() as u64;
+            let (from, span) = aligned(at, (len - out.len()).min(IO_BYTES_MAX));
+            let read = self.file.read_at(from, span).await?;
+            let skip = (at - from) as usize;
+            let got = read.get(skip..).unwrap_or_default();
+            if got.is_empty() {
+                return Err(corrupt(&self.path, at, (len - out.len()) as u64, Damage("the file ends here".into())));
+            }
+            let take = got.len().min(len - out.len());
+            out.extend_from_slice(&got[..take]);
+        }
+        Ok(out)
+    }
+
+    /// The raw entries of blocks that lie one behind the other, checked and unpacked on the pool.
+    pub async fn read_blocks(&self, rt: &R, blocks: &[BlockIndex]) -> Result<Vec<Bytes>> {
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
+        let from = first.position;
+        let stored = self.read(from, (last.position + u64::from(last.len) - from) as usize).await?;
+        let (group, index) = (self.header.group, blocks.to_vec());
+        let unpacked = rt
+            .offload("unpack blocks", move || {
+                let unpack_one = |block: &BlockIndex| {
+                    let at = (block.position - from) as usize;
+                    let whole = &stored[at..at + block.len as usize];
+                    let checked = check_block(group, block.position, whole).and_then(|(header, data)| {
+                        if BlockIndex::of(block.position, &header) != *block {
+                            return Err(Damage("the block is not what the index says".into()));
+                        }
+                        unpack(&header, data)
+                    });
+                    checked.map(Bytes::from).map_err(|d| (block.position, block.len, d))
+                };
+                index.iter().map(unpack_one).collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        unpacked.map_err(|(position, len, d)| corrupt(&self.path, position, u64::from(len), d))
+    }
+}

@@ -1,0 +1,26 @@
+//! Sealed history of a group: files of compressed blocks, indexed by offset and by time.
+//!
+//! ```text
+//!   | header, one block of 4 KiB | chunk | chunk | ... | footer |
+//!   chunk: | block header, data | block header, data | ... | zeros to a whole 4 KiB |
+//! ```
+//!
+//! A chunk is what one settling run wrote, with one sync. The newest segment of a group grows, and how far it counts is
+//! said by the journal; all others are sealed: they end with a footer that holds the index. Nothing that counts is ever
+//! written again.
+//!
+//! In reading order: [`format`] the bytes · [`chunk`] from entries to blocks · [`file`] one segment · [`handles`] which files are
+//! open · [`group`] all segments of a group · [`compact`] keeping the newest record of each key · [`inspect`] showing them to people.
+
+pub mod chunk;
+pub mod compact;
+pub mod file;
+pub mod format;
+pub mod group;
+pub mod handles;
+pub mod inspect;
+
+pub use chunk::{Chunk, encode_chunk};
+pub use format::{BlockIndex, SegmentHeader, SegmentName};
+pub use group::GroupSegments;
+pub use handles::Handles;
