@@ -125,6 +125,7 @@ pub struct Coordinator {
     positions: BTreeMap<String, BTreeMap<Part, Value>>,
     positions_count: usize,
     epochs_given: i64,
+    was_told_topics: bool,
 }
 
 impl Coordinator {
@@ -135,21 +136,32 @@ impl Coordinator {
     }
 
     /// Tells which topics there are now (internal ones left out). Returns tombstones for positions in topics that are
-    /// gone; writing them may wait, since such positions are hidden already.
+    /// gone; writing them may wait, since such positions are hidden already. They may be split over several batches.
+    ///
+    /// The first call goes through all positions, so it comes after the replay; later ones look only at what has changed.
     pub fn set_topics(&mut self, topics: BTreeMap<Arc<str>, TopicView>) -> Vec<Record> {
         let names: BTreeSet<Arc<str>> = self.topics.keys().chain(topics.keys()).cloned().collect();
-        let changed = names.into_iter().filter(|name| self.topics.get(name) != topics.get(name)).collect();
+        let changed: BTreeSet<Arc<str>> =
+            names.into_iter().filter(|name| self.topics.get(name) != topics.get(name)).collect();
+        let was_told = std::mem::replace(&mut self.was_told_topics, true);
         self.counts = topics.iter().map(|(name, view)| (Arc::clone(name), view.partitions)).collect();
-        self.topics = topics;
+        let before = std::mem::replace(&mut self.topics, topics);
         for group in self.groups.values_mut().filter(|g| g.wants_any(&changed)) {
             group.assign(&self.counts);
         }
-        let mut gone = Vec::new();
-        for (group, positions) in &self.positions {
-            let stale = positions.iter().filter(|(part, value)| !self.is_current(part, value));
-            gone.extend(stale.map(|(part, _)| records::write(&key(group, part), None)));
+        let id = |topics: &BTreeMap<Arc<str>, TopicView>, name| topics.get(name).map(|view| view.topic_id);
+        let gone = changed.iter().filter(|name| id(&before, *name).is_some_and(|i| id(&self.topics, *name) != Some(i)));
+        let gone: Vec<&Arc<str>> = gone.collect();
+        if was_told && gone.is_empty() {
+            return Vec::new();
         }
-        gone
+        let hit = |part: &Part| !was_told || gone.contains(&&part.topic);
+        let mut tombstones = Vec::new();
+        for (group, positions) in &self.positions {
+            let stale = positions.iter().filter(|(part, value)| hit(part) && !self.is_current(part, value));
+            tombstones.extend(stale.map(|(part, _)| records::write(&key(group, part), None)));
+        }
+        tombstones
     }
 
     /// Takes a member's sign of life. `host` is where it connects from, for people.
@@ -288,7 +300,7 @@ impl Coordinator {
         })
     }
 
-    /// Deletes a group without members: returns the tombstones of its positions.
+    /// Deletes a group without members: returns the tombstones of its positions, which may be split over several batches.
     pub fn delete(&self, request: &DeleteGroup) -> Result<Vec<Record>, Refused> {
         if let Some(group) = self.groups.get(&request.group) {
             return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });

@@ -212,6 +212,12 @@ fn positions_survive_a_restart_and_not_their_topic() {
     apply(&mut again, &gone);
     assert_eq!(code(again.describe(&DescribeGroup { group: "g".into() })), Code::UnknownGroup);
 
+    // The topic went while the server was down: the first news tells it.
+    let mut late = Coordinator::new();
+    apply(&mut late, &plan.records);
+    assert_eq!(late.set_topics(topics(&[("u", 1)])).len(), 2);
+    assert!(late.set_topics(topics(&[("u", 1), ("v", 1)])).is_empty());
+
     let gone = c.delete(&DeleteGroup { group: "g".into() }).expect("nobody consumes");
     apply(&mut c, &gone);
     assert!(c.list().groups.is_empty());
