@@ -28,8 +28,10 @@
 //! a disk · `file` files over it · `net` the model of a network · `conn` connections over it · `rt` the door · `node` what a
 //! test may do to a node.
 //!
+//! Loops over seeds go through [`for_seeds`], which prints the command that replays a failing one.
+//!
 //! What a program must not do here: use `tokio::select!` without `biased` (it draws from the thread's own randomness), or
-//! loop over a map with a random hasher.
+//! loop over a map with a random hasher: the same seed would give other runs.
 
 mod conn;
 mod dice;
@@ -104,6 +106,16 @@ pub enum Stopped {
         /// Node, core and name of every task.
         tasks: Vec<String>,
     },
+    /// The node died under a [`Sim::block_on`].
+    #[error("seed {seed}: node {node} went down{}", halted.as_ref().map_or(String::new(), |why| format!(": {why}")))]
+    NodeDown {
+        /// The seed of the run.
+        seed: u64,
+        /// The node.
+        node: NodeId,
+        /// What it halted with, if it did.
+        halted: Option<String>,
+    },
     /// Tasks wake each other for ever.
     #[error("seed {seed}: millions of polls without an end; running: {}", Names(tasks))]
     Livelock {
@@ -170,8 +182,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Runs a task on core 0 of a node until it has its result (or, after a day of virtual time, gives up). A node that
-    /// dies under it is a [`Stopped::Deadlock`] or [`Stopped::OutOfTime`].
+    /// Runs a task on core 0 of a node until it has its result, or, after a day of virtual time, gives up.
     pub fn block_on<T: 'static, F: Future<Output = T> + 'static>(
         &self,
         node: NodeId,
@@ -189,7 +200,7 @@ impl Sim {
         let life = node.life();
         self.run_until(|| result.borrow().is_some() || !self.world.alive(node.id, life), BLOCK_ON_LIMIT)?;
         let answer = result.borrow_mut().take();
-        answer.ok_or_else(|| Stopped::Deadlock { seed: self.world.seed, tasks: self.world.task_names() })
+        answer.ok_or_else(|| Stopped::NodeDown { seed: self.world.seed, node: node.id, halted: self.halted(node.id) })
     }
 
     /// Cuts the power of a node: its tasks are dropped, un-synced data is kept, lost or torn by the seed, and nobody
@@ -298,6 +309,34 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         self.world.clear();
+    }
+}
+
+/// Calls `test` with the seeds from 0 to `count`, or with those that the environment asks for: `MILLPOND_SEED=17`
+/// or, to soak, `MILLPOND_SEED=1000..9000`. A seed that fails prints the command that replays it.
+///
+/// # Panics
+/// As `test` does; and if the variable is neither a number nor a range.
+pub fn for_seeds(count: u64, test: impl Fn(u64)) {
+    let seeds = match std::env::var("MILLPOND_SEED") {
+        Ok(text) => seeds_of(&text).expect("MILLPOND_SEED is a number like 17 or a range like 1000..9000"),
+        Err(_) => 0..count,
+    };
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(seed)));
+        if let Err(payload) = outcome {
+            let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
+            let thread = std::thread::current();
+            eprintln!("replay: MILLPOND_SEED={seed} cargo test -p {package} {}", thread.name().unwrap_or_default());
+            std::panic::resume_unwind(payload);
+        }
+    }
+}
+
+fn seeds_of(text: &str) -> Option<std::ops::Range<u64>> {
+    match text.split_once("..") {
+        Some((from, to)) => Some(from.parse().ok()?..to.parse().ok()?),
+        None => text.parse().ok().and_then(|seed: u64| Some(seed..seed.checked_add(1)?)),
     }
 }
 

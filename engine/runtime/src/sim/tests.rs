@@ -409,6 +409,26 @@ fn mailboxes_join_cores() {
 }
 
 #[test]
+fn block_on_a_dying_node_says_so() {
+    let sim = Sim::new(4);
+    let stopped = sim.block_on(N1, |rt| async move { rt.halt("no more") }).expect_err("it dies");
+    assert_eq!(stopped.to_string(), "seed 4: node 1 went down: no more");
+    sim.restart(N1);
+    sim.crash_at_poll(N1, 1);
+    let stopped = sim.block_on(N1, |rt| async move { rt.sleep(SECOND).await }).expect_err("it dies");
+    assert_eq!(stopped.to_string(), "seed 4: node 1 went down");
+}
+
+#[test]
+fn seeds_are_numbers_or_ranges() {
+    assert_eq!(seeds_of("17"), Some(17..18));
+    assert_eq!(seeds_of("1000..9000"), Some(1000..9000));
+    for wrong in ["", "x", "1..", "..2", "-1", "18446744073709551615"] {
+        assert_eq!(seeds_of(wrong), None, "{wrong:?}");
+    }
+}
+
+#[test]
 fn skewed_stays_in_its_range_and_reaches_both_ends() {
     let mut dice = dice::Dice::new(1, FaultPlan::none());
     for (low, high) in [(1, 1), (5, 6), (100, 50_000), (3, 4), (1, u64::MAX)] {

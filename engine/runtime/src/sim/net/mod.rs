@@ -271,8 +271,8 @@ impl Net {
 
     /// Nothing arrives over the link for `ns` nanoseconds.
     pub(super) fn clog(&mut self, world: &World, from: NodeId, to: NodeId, ns: Nanos) {
-        let until = world.now.get() + ns;
-        self.links.entry((from, to)).or_default().clogged_until = until;
+        let link = self.links.entry((from, to)).or_default();
+        link.clogged_until = link.clogged_until.max(world.now.get().saturating_add(ns));
         world.call_after(ns, move |world| world.net.borrow_mut().resume(world, from, to));
     }
 

@@ -167,3 +167,16 @@ fn full_disk_may_take_a_part() {
     }
     assert_eq!(seen, BTreeSet::from([vec![1], vec![2], vec![2, 2], vec![2, 2, 2]]));
 }
+
+#[test]
+fn later_synced_change_of_a_name_outlives_a_dropped_one() {
+    let left = outcomes(|rt| async move {
+        let node = SimNode { world: rt.world.clone(), id: N1 };
+        drop(rt.open(path(F), Open::Create).await.expect("room"));
+        node.disk().inject("/", DiskFault::SyncError);
+        assert!(is_eio(rt.sync_dir(path("/")).await));
+        rt.remove(path(F)).await.expect("it is there");
+        rt.sync_dir(path("/")).await.expect("no faults");
+    });
+    assert_eq!(left, BTreeSet::from([None]), "the removal was synced");
+}

@@ -242,6 +242,33 @@ fn power_cut_leaves_the_peer_half_open() {
 }
 
 #[test]
+fn power_cut_may_swallow_what_was_sent() {
+    let mut arrived = BTreeSet::new();
+    for seed in 0..100 {
+        let sim = Sim::new(seed);
+        let (dialled, accepted) = connect(&sim, N1, N2);
+        sim.node(N2).start(C0, |rt| async move {
+            let (_reader, mut writer) = accepted.split();
+            for n in 0..3 {
+                writer.send(&[Bytes::from(vec![n])]).await.expect("there is room");
+            }
+            rt.sleep(HOUR).await;
+        });
+        sim.run_for(Duration::from_micros(10)).expect("nothing fails");
+        sim.crash(N2);
+        let bytes = sim.block_on(N1, |rt| async move {
+            let mut reader = dialled.split().0;
+            let mut all = BytesMut::with_capacity(100);
+            while let Ok(Ok(1..)) = timeout(&rt, HOUR, reader.recv(&mut all)).await {}
+            all
+        });
+        arrived.insert(bytes.expect("done").to_vec());
+    }
+    let prefixes: BTreeSet<Vec<u8>> = (0..=3).map(|n| (0..n).collect()).collect();
+    assert_eq!(arrived, prefixes, "any prefix, and nothing but prefixes");
+}
+
+#[test]
 fn killed_process_says_goodbye() {
     for seed in 0..30 {
         let sim = Sim::new(seed);
