@@ -24,3 +24,6 @@ pub use chunk::{Chunk, encode_chunk};
 pub use format::{BlockIndex, SegmentHeader, SegmentName};
 pub use group::GroupSegments;
 pub use handles::Handles;
+
+#[cfg(test)]
+mod tests;
