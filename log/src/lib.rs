@@ -3,10 +3,20 @@
 pub mod config;
 pub mod entry;
 pub mod error;
+pub mod group;
+pub mod groups;
+mod home;
+pub mod journal;
 pub mod log;
 pub mod lsn;
+pub mod producers;
 pub mod segment;
+mod settle;
+mod start;
 pub mod stats;
+mod store;
+pub mod tail;
+mod upkeep;
 
 pub use config::{GroupConfig, LogConfig};
 pub use entry::{Entry, EntryKind};

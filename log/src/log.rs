@@ -2,14 +2,30 @@
 
 use crate::{
     config::{GroupConfig, LogConfig},
-    error::Result,
+    entry::EntryKind,
+    error::{LogError, Result},
+    group::{Group, TERM},
+    home::Home,
+    journal::{
+        checkpoint::{encode_config, encode_group},
+        format::{FrameHead, FrameKind},
+        gather::{Then, Touched},
+        layout::Class,
+    },
     lsn::Lsn,
+    start,
     stats::LogStats,
+    tail::ENTRY_OVERHEAD_BYTES,
 };
 use bytes::{Bytes, BytesMut};
 use millpond_batch::Header;
-use millpond_runtime::{GroupId, Index, Offset, Rt};
-use std::{path::PathBuf, rc::Rc};
+use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 /// What a group looks like at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,118 +125,314 @@ pub struct TornTail {
 
 /// One journal home (a directory `core-NN`) with all its groups. Cheap to clone; lives on one core.
 pub struct Log<R: Rt> {
-    rt: Rc<R>,
+    home: Rc<Home<R>>,
 }
 
 impl<R: Rt> Clone for Log<R> {
     fn clone(&self) -> Self {
-        Self { rt: self.rt.clone() }
+        Self { home: self.home.clone() }
     }
 }
 
-#[expect(clippy::unimplemented, unused_variables, clippy::unused_async, reason = "one commit only: the shape for others to build against")]
 impl<R: Rt> Log<R> {
-    /// Opens the home, recovering what a crash left; makes it if the directory is empty or absent.
+    /// Opens the home, recovering what a crash left; makes it if the directory is empty or absent. When this returns,
+    /// everything that was recovered is on stable media.
     pub async fn open(rt: R, dir: PathBuf, config: LogConfig) -> Result<(Self, Recovered)> {
-        unimplemented!()
+        let (home, recovered) = start::open(rt, dir, config).await?;
+        Ok((Self { home }, recovered))
     }
 
     /// The groups that live here, in order.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupId> {
-        unimplemented!()
+        self.home.groups.borrow().iter().map(|g| g.id).collect()
     }
 
     /// What a group looks like.
     #[must_use]
     pub fn state(&self, group: GroupId) -> Option<GroupState> {
-        unimplemented!()
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group)?;
+        Some(GroupState {
+            start_offset: g.start_offset,
+            end_offset: g.end_offset,
+            high_watermark: g.synced_offset,
+            last_index: g.last_index,
+            bytes: self.home.store.bytes(group) + g.unsettled_bytes() as u64,
+            max_timestamp: g.max_timestamp,
+        })
     }
 
     /// A group's settings.
     #[must_use]
     pub fn config(&self, group: GroupId) -> Option<GroupConfig> {
-        unimplemented!()
+        self.home.groups.borrow().get(group).map(|g| g.config.clone())
     }
 
     /// Creates a group. Its id must never have been used.
     pub fn create_group(&self, group: GroupId, config: GroupConfig) -> Result<Lsn> {
-        unimplemented!()
+        if self.home.groups.borrow().get(group).is_some() {
+            return Err(LogError::GroupExists { group });
+        }
+        let lsn = self.note(FrameKind::GroupCreate, group, Index(0), &config_bytes(&config), None)?;
+        self.home.groups.borrow_mut().insert(Group::new(group, config));
+        Ok(lsn)
     }
 
     /// Changes a group's settings.
     pub fn alter_group(&self, group: GroupId, config: GroupConfig) -> Result<Lsn> {
-        unimplemented!()
+        self.known(group)?;
+        let lsn = self.note(FrameKind::GroupAlter, group, Index(0), &config_bytes(&config), None)?;
+        if let Some(g) = self.home.groups.borrow_mut().get_mut(group) {
+            g.config = config;
+        }
+        Ok(lsn)
     }
 
     /// Drops a group; its files go once that is synced.
     pub fn drop_group(&self, group: GroupId) -> Result<Lsn> {
-        unimplemented!()
+        self.known(group)?;
+        let lsn = self.note(FrameKind::GroupDrop, group, Index(0), &[], Some(Then::Dropped(group)))?;
+        self.home.groups.borrow_mut().remove(group);
+        self.home.store.dropped(group, lsn);
+        Ok(lsn)
+    }
+
+    fn known(&self, group: GroupId) -> Result<()> {
+        self.home.groups.borrow().get(group).map(|_| ()).ok_or(LogError::UnknownGroup { group })
+    }
+
+    fn note(&self, kind: FrameKind, group: GroupId, index: Index, payload: &[u8], then: Option<Then>) -> Result<Lsn> {
+        self.home.note(kind, group, index, payload, then)
     }
 
     /// Appends one batch that the caller has checked with `millpond_batch::check`, and whose header that gave. Checks the
     /// producer's sequence and stamps the base offset into the bytes.
-    pub fn append(&self, group: GroupId, batch: BytesMut, header: &Header, now_ms: i64) -> Result<Appended> {
-        unimplemented!()
+    pub fn append(&self, group: GroupId, mut batch: BytesMut, header: &Header, now_ms: i64) -> Result<Appended> {
+        let home = &self.home;
+        let base_offset = {
+            let groups = home.groups.borrow();
+            let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+            if let Some(base_offset) = g.producers.check(header, now_ms, g.config.producer_expiry_ms)? {
+                let mut state = home.journal.state.borrow_mut();
+                state.stats.duplicates += 1;
+                return Ok(Appended::Duplicate { base_offset, lsn: state.last_lsn });
+            }
+            g.end_offset
+        };
+        if batch.len() != header.batch_len {
+            return Err(LogError::BadBatch { what: format!("{} bytes, its header says {}", batch.len(), header.batch_len) });
+        }
+        let max = home.config().entry_bytes_max();
+        if batch.len() > max {
+            return Err(LogError::BadBatch { what: format!("{} bytes, the journal takes {max}", batch.len()) });
+        }
+        self.admit(batch.len())?;
+        home.journal.make_room(batch.len(), Class::Entry, || checkpoint(home))?;
+        millpond_batch::stamp(&mut batch, base_offset.0, TERM.0 as i32);
+        let batch = batch.freeze();
+        let cost = batch.len() + ENTRY_OVERHEAD_BYTES;
+        let file_seq = home.journal.file_seq();
+        let mut groups = home.groups.borrow_mut();
+        let g = groups.push(group, cost, |g| g.push_batch(batch.clone(), header, file_seq, now_ms));
+        let g = g.ok_or(LogError::UnknownGroup { group })?;
+        let head = FrameHead { kind: FrameKind::Entry, variant: EntryKind::Batch as u8, group, index: g.last_index, term: TERM };
+        let lsn = home.journal.put(&head, &batch, None);
+        home.journal.touch(Touched { group, index: g.last_index, end: g.end_offset }, batch.len(), &mut g.slot);
+        Ok(Appended::New { base_offset, lsn })
+    }
+
+    /// Refuses what would go past a bound.
+    fn admit(&self, len: usize) -> Result<()> {
+        let config = self.home.config();
+        let used = self.home.groups.borrow().unsettled_bytes();
+        let state = self.home.journal.state.borrow();
+        if let Some(why) = &state.stopped {
+            return Err(LogError::Stopped { why: why.clone() });
+        }
+        if state.closing {
+            return Err(LogError::Stopped { why: "closing".into() });
+        }
+        if let Some(free) = state.disk_low {
+            return Err(LogError::DiskFull { dir: self.home.dir.clone(), free, reserve: config.disk_reserve_bytes });
+        }
+        if used + len > config.tail_bytes_max {
+            return Err(LogError::Full { what: "tail", used: used as u64, bound: config.tail_bytes_max as u64 });
+        }
+        if state.unsynced_bytes > config.unsynced_bytes_max {
+            let (used, bound) = (state.unsynced_bytes as u64, config.unsynced_bytes_max as u64);
+            return Err(LogError::Full { what: "queue for the disk", used, bound });
+        }
+        Ok(())
     }
 
     /// Returns when everything up to `lsn` is on stable media; fails only if the journal has stopped.
     pub async fn synced(&self, lsn: Lsn) -> Result<()> {
-        unimplemented!()
+        self.home.synced(lsn).await
     }
 
     /// The last place that is on stable media.
     #[must_use]
     pub fn synced_lsn(&self) -> Lsn {
-        unimplemented!()
+        self.home.journal.state.borrow().synced_lsn
     }
 
     /// Whether there is room for another batch.
     #[must_use]
     pub fn room(&self) -> bool {
-        unimplemented!()
+        self.home.has_room()
     }
 
     /// Waits for room, or for the journal to stop.
     pub async fn wait_room(&self) {
-        unimplemented!()
+        self.home.wait_room().await;
     }
 
     /// Reads whole batches from `from` on, from memory or from segments. Empty at the high watermark.
     pub async fn read(&self, group: GroupId, from: Offset, limits: ReadLimits) -> Result<ReadOut> {
-        unimplemented!()
+        let (_, end) = self.readable(group, from)?;
+        let limits = ReadLimits { end: limits.end.min(end), ..limits };
+        if from >= limits.end {
+            return Ok(ReadOut { batches: Vec::new(), next: from });
+        }
+        if let Some(out) = self.read_tail(group, from, limits) {
+            return Ok(out);
+        }
+        let Some(segments) = self.home.store.get(group) else { return Err(LogError::UnknownGroup { group }) };
+        let out = segments.read(from, limits).await;
+        // While we read, the log may have been trimmed or dropped.
+        self.readable(group, from)?;
+        let out = out?;
+        self.home.journal.state.borrow_mut().stats.reads_segments += 1;
+        Ok(out)
     }
 
     /// The same, if the answer is in memory.
     #[must_use]
     pub fn read_tail(&self, group: GroupId, from: Offset, limits: ReadLimits) -> Option<ReadOut> {
-        unimplemented!()
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group)?;
+        if from < g.start_offset || from > g.synced_offset {
+            return None;
+        }
+        let end = limits.end.min(g.synced_offset);
+        if from >= end {
+            return Some(ReadOut { batches: Vec::new(), next: from });
+        }
+        let out = g.tail.read(from, end, limits.bytes_max)?;
+        self.home.journal.state.borrow_mut().stats.reads_tail += 1;
+        Some(out)
+    }
+
+    fn readable(&self, group: GroupId, from: Offset) -> Result<(Offset, Offset)> {
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+        let (start, end) = (g.start_offset, g.synced_offset);
+        if from < start || from > end {
+            return Err(LogError::OffsetOutOfRange { group, start, end, asked: from });
+        }
+        Ok((start, end))
     }
 
     /// The first synced record whose timestamp is at least `ms`: its offset and timestamp.
     pub async fn offset_for_time(&self, group: GroupId, ms: i64) -> Result<Option<(Offset, i64)>> {
-        unimplemented!()
+        self.home.offset_for_time(group, ms).await
     }
 
     /// Forgets everything before `before` (at most the high watermark). No effect if the log starts later already.
     pub fn trim(&self, group: GroupId, before: Offset) -> Result<Lsn> {
-        unimplemented!()
+        self.home.trim(group, before)
     }
 
     /// Has `callback` called after every sync that moved a high watermark, before those who wait for the sync wake. It
     /// must not call back into the log except to read state.
     pub fn on_advance(&self, callback: impl Fn(&[Advance]) + 'static) {
-        unimplemented!()
+        self.home.on_advance(Rc::new(callback));
     }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> LogStats {
-        unimplemented!()
+        let groups = self.home.groups.borrow();
+        let state = self.home.journal.state.borrow();
+        LogStats {
+            tail_unsettled_bytes: groups.unsettled_bytes() as u64,
+            tail_cached_bytes: groups.cached_bytes() as u64,
+            unsynced_bytes: state.unsynced_bytes as u64,
+            files_live: state.live.len() as u64,
+            files_prepared: (state.prepared.len() + state.spares.len()) as u64,
+            groups: groups.len() as u64,
+            ..state.stats.clone()
+        }
+    }
+
+    /// Panics if anything in memory contradicts itself. For tests and simulation: looks at everything.
+    pub fn check(&self) {
+        self.home.groups.borrow().check();
+        self.home.journal.check();
     }
 
     /// Writes and syncs what was appended, and stops the tasks. Appends fail from here on.
     pub async fn close(&self) {
-        unimplemented!()
+        self.home.close().await;
+    }
+}
+
+fn config_bytes(config: &GroupConfig) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_config(config, &mut out);
+    out
+}
+
+/// All groups as they are at this moment, as frames.
+pub(crate) fn checkpoint<R: Rt>(home: &Home<R>) -> Vec<(FrameHead, Vec<u8>)> {
+    let groups = home.groups.borrow();
+    let head = |kind, group| FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) };
+    let mut frames = Vec::with_capacity(groups.len() + 1);
+    for group in groups.iter() {
+        let mut out = Vec::new();
+        encode_group(group, &mut out);
+        frames.push((head(FrameKind::CheckpointGroup, group.id), out));
+    }
+    frames.push((head(FrameKind::CheckpointEnd, GroupId(0)), (groups.len() as u64).to_le_bytes().to_vec()));
+    frames
+}
+
+/// Waits for a sync. Holds a place among the waiters while it is pending, and gives it up when dropped.
+pub(crate) struct Synced<'a, R: Rt> {
+    home: &'a Home<R>,
+    lsn: Lsn,
+    ticket: Option<u64>,
+}
+
+impl<'a, R: Rt> Synced<'a, R> {
+    pub(crate) fn new(home: &'a Home<R>, lsn: Lsn) -> Self {
+        Self { home, lsn, ticket: None }
+    }
+}
+
+impl<R: Rt> Future for Synced<'_, R> {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.home.journal.state.borrow_mut();
+        if state.synced_lsn >= self.lsn {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(why) = &state.stopped {
+            return Poll::Ready(Err(LogError::Stopped { why: why.clone() }));
+        }
+        let ticket = state.waiters.register(self.lsn, self.ticket, cx.waker());
+        drop(state);
+        self.ticket = Some(ticket);
+        Poll::Pending
+    }
+}
+
+impl<R: Rt> Drop for Synced<'_, R> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.home.journal.state.borrow_mut().waiters.withdraw(self.lsn, ticket);
+        }
     }
 }

@@ -22,6 +22,8 @@ pub struct LogStats {
     pub bytes_settled: u64,
     /// Settling runs that were noted in the journal.
     pub settles: u64,
+    /// Compaction runs.
+    pub compactions: u64,
     /// Flushes per latency bucket of write and sync together; bounds in [`SYNC_BUCKETS_US`].
     pub sync_latency: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Sum of the latencies, in microseconds.

@@ -1,0 +1,232 @@
+//! All groups of a journal home, and the accounts over them. Pure.
+//!
+//! - `needed` knows for every group with unsettled entries the journal file of the oldest: files before the first of these
+//!   can be recycled, and the groups that hold them back are found without looking at the others.
+//! - `cache` remembers in which order entries were settled: the oldest leave memory first.
+//! - `ready` holds the groups that have enough to be settled, in the order in which they came to have it.
+
+use crate::{
+    group::Group,
+    tail::{Moved, TailEntry},
+};
+use millpond_runtime::{GroupId, Index, Offset};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Groups {
+    groups: BTreeMap<GroupId, Group>,
+    needed: BTreeSet<(u64, GroupId)>,
+    needed_of: BTreeMap<GroupId, u64>,
+    cache: VecDeque<(GroupId, Index)>,
+    ready: VecDeque<GroupId>,
+    unsettled_bytes: usize,
+    cached_bytes: usize,
+}
+
+impl Groups {
+    /// What recovery has read.
+    #[must_use]
+    pub fn new(groups: BTreeMap<GroupId, Group>) -> Self {
+        let mut all = Self::default();
+        all.unsettled_bytes = groups.values().map(|g| g.tail.unsettled_bytes()).sum();
+        all.cached_bytes = groups.values().map(|g| g.tail.cached_bytes()).sum();
+        let ids: Vec<GroupId> = groups.keys().copied().collect();
+        all.groups = groups;
+        for id in ids {
+            all.refile(id);
+        }
+        all
+    }
+
+    /// A group.
+    #[must_use]
+    pub fn get(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(&id)
+    }
+
+    /// A group, to change what has no account here.
+    pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(&id)
+    }
+
+    /// All groups, in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Memory of unsettled entries.
+    #[must_use]
+    pub fn unsettled_bytes(&self) -> usize {
+        self.unsettled_bytes
+    }
+
+    /// Memory of settled entries.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
+    /// Adds a group without entries.
+    pub fn insert(&mut self, group: Group) {
+        self.groups.insert(group.id, group);
+    }
+
+    /// Takes a group away. The journal files that hold its entries stay needed until [`Groups::forget`].
+    pub fn remove(&mut self, id: GroupId) -> Option<Group> {
+        let group = self.groups.remove(&id)?;
+        self.unsettled_bytes -= group.tail.unsettled_bytes();
+        self.cached_bytes -= group.tail.cached_bytes();
+        Some(group)
+    }
+
+    /// Nothing of a removed group is needed any more.
+    pub fn forget(&mut self, id: GroupId) {
+        if let Some(file) = self.needed_of.remove(&id) {
+            self.needed.remove(&(file, id));
+        }
+    }
+
+    /// Runs `push` on a group to append one entry of `cost` bytes.
+    pub fn push(&mut self, id: GroupId, cost: usize, push: impl FnOnce(&mut Group)) -> Option<&mut Group> {
+        let group = self.groups.get_mut(&id)?;
+        push(group);
+        self.unsettled_bytes += cost;
+        if group.tail.unsettled() == 1 {
+            let file = group.tail.needed_file();
+            if let Some(file) = file
+                && let std::collections::btree_map::Entry::Vacant(free) = self.needed_of.entry(id)
+            {
+                free.insert(file);
+                self.needed.insert((file, id));
+            }
+        }
+        Some(group)
+    }
+
+    /// The oldest journal file that holds unsettled entries.
+    #[must_use]
+    pub fn needed_file(&self) -> Option<u64> {
+        self.needed.first().map(|(file, _)| *file)
+    }
+
+    /// Groups with unsettled entries, those that hold back the oldest journal file first.
+    pub fn by_need(&self) -> impl Iterator<Item = (u64, GroupId)> {
+        self.needed.iter().copied()
+    }
+
+    /// Entries up to `index` are settled, and the note about it, which names the segment from offset `segment` on, is synced.
+    pub fn release(&mut self, id: GroupId, index: Index, segment: Offset) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.noted = Some(segment);
+        let moved = group.tail.release(index);
+        if moved.cached_in > 0 {
+            self.cache.push_back((id, index));
+        }
+        self.account(moved);
+        self.refile(id);
+    }
+
+    /// Entries before `start` are gone, and the note about it is synced.
+    pub fn trim(&mut self, id: GroupId, start: Offset) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let moved = group.tail.trim(start);
+        self.account(moved);
+        self.refile(id);
+    }
+
+    /// Drops settled entries, the oldest first, until at most `bytes` of them are left.
+    pub fn evict_to(&mut self, bytes: usize) {
+        while self.cached_bytes > bytes {
+            let Some((id, index)) = self.cache.pop_front() else { break };
+            if let Some(group) = self.groups.get_mut(&id) {
+                let moved = group.tail.evict(index);
+                self.account(moved);
+            }
+        }
+    }
+
+    /// Entries up to `index` are synced. The group is ready for the settler once it has `settle_bytes` unsettled.
+    pub fn synced(&mut self, id: GroupId, index: Index, end: Offset, settle_bytes: usize) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.synced_index = index;
+        group.synced_offset = end;
+        if !group.queued && group.tail.unsettled_bytes() >= settle_bytes {
+            group.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The group that has been ready for longest.
+    pub fn next_ready(&mut self) -> Option<GroupId> {
+        while let Some(id) = self.ready.pop_front() {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.queued = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Whether a group is ready.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Synced entries of a group that are not settled, from the oldest on.
+    #[must_use]
+    pub fn settleable(&self, id: GroupId, bytes_max: usize) -> Vec<TailEntry> {
+        self.groups.get(&id).map_or_else(Vec::new, |g| g.tail.gather(g.settled.index, g.synced_index, bytes_max))
+    }
+
+    fn account(&mut self, moved: Moved) {
+        self.unsettled_bytes -= moved.unsettled;
+        self.cached_bytes += moved.cached_in;
+        self.cached_bytes -= moved.cached_out;
+    }
+
+    fn refile(&mut self, id: GroupId) {
+        let now = self.groups.get(&id).and_then(|g| g.tail.needed_file());
+        let before = match now {
+            Some(file) => self.needed_of.insert(id, file),
+            None => self.needed_of.remove(&id),
+        };
+        if before != now {
+            if let Some(file) = before {
+                self.needed.remove(&(file, id));
+            }
+            if let Some(file) = now {
+                self.needed.insert((file, id));
+            }
+        }
+    }
+
+    /// Everything that must hold.
+    pub fn check(&self) {
+        let sum = |f: fn(&Group) -> usize| self.groups.values().map(f).sum::<usize>();
+        assert!(sum(|g| g.tail.unsettled_bytes()) == self.unsettled_bytes, "unsettled bytes are miscounted");
+        assert!(sum(|g| g.tail.cached_bytes()) == self.cached_bytes, "cached bytes are miscounted");
+        assert!(self.needed.len() == self.needed_of.len(), "the two lists of needed files differ");
+        for group in self.groups.values() {
+            group.check();
+            let needed = self.needed_of.get(&group.id).copied();
+            assert!(needed == group.tail.needed_file(), "group {} needs file {:?}, {needed:?} is noted", group.id, group.tail.needed_file());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

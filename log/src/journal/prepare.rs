@@ -1,0 +1,131 @@
+//! Journal files ahead of need: the oldest go out of use once nothing in them is needed, and come back as the next.
+
+use super::{
+    Journal,
+    file::{self, JournalFile},
+    format::FileHeader,
+};
+use crate::{error::Result, home::Home};
+use millpond_runtime::{Rt, limits::block_up};
+use std::{rc::Rc, time::Duration};
+
+/// Prepared files that wait behind the one that is being written.
+const PREPARED_TARGET: usize = 1;
+/// After a full disk, how long until the next try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl<R: Rt> Journal<R> {
+    /// A live file's checkpoint is complete and synced.
+    pub(crate) fn checkpointed(&self, file_seq: u64) {
+        let mut state = self.state.borrow_mut();
+        if let Some(live) = state.live.iter_mut().find(|live| live.file.header.file_seq == file_seq) {
+            live.checkpointed = true;
+        }
+        drop(state);
+        self.files.notify_one();
+    }
+
+    /// The oldest live file, if nothing needs it: all of its entries are settled or gone, and recovery can begin with
+    /// a later file.
+    fn take_free(&self, needed: Option<u64>) -> Option<Rc<JournalFile<R>>> {
+        let mut state = self.state.borrow_mut();
+        let seq = state.live.front()?.file.header.file_seq;
+        let base = state.live.iter().rev().find(|live| live.checkpointed)?.file.header.file_seq;
+        if seq < base && needed.is_none_or(|needed| seq < needed) {
+            return state.live.pop_front().map(|live| live.file);
+        }
+        None
+    }
+
+    /// Whether another file is to be prepared, and where from.
+    fn wanted(&self) -> Want {
+        let state = self.state.borrow();
+        let in_all = state.live.len() + state.prepared.len() + state.spares.len();
+        // A journal that cannot even take notes gets one file more, or it could never be emptied.
+        let starved = state.prepared.is_empty() && state.file_len - state.position < self.config.control_reserve_bytes() / 2;
+        if state.prepared.len() >= PREPARED_TARGET {
+            Want::Nothing
+        } else if let Some(spare) = state.spares.first() {
+            Want::Reuse(*spare)
+        } else if in_all < self.config.journal_files_max || (starved && in_all == self.config.journal_files_max) {
+            Want::Make
+        } else {
+            Want::Nothing
+        }
+    }
+}
+
+enum Want {
+    Nothing,
+    Reuse(u64),
+    Make,
+}
+
+/// Retires and prepares files until the journal stops.
+pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
+    while !home.stopping() {
+        match step(&home).await {
+            Ok(true) => home.rt.yield_if_needed().await,
+            Ok(false) => home.journal.files.notified().await,
+            Err(error) if error.is_disk_full() => {
+                home.note_space().await;
+                home.rt.sleep(RETRY_AFTER).await;
+            }
+            Err(error) => home.fail(&format!("journal files: {error}")),
+        }
+    }
+}
+
+/// One change; false if there was none to make.
+async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
+    let journal = &home.journal;
+    let needed = home.groups.borrow().needed_file();
+    if let Some(free) = journal.take_free(needed) {
+        let keep = free.header.file_len == journal.config.journal_file_bytes;
+        let seq = file::retire(&home.rt, &journal.dir, free).await?;
+        if keep {
+            journal.state.borrow_mut().spares.insert(seq);
+        } else {
+            home.rt.remove(&file::spare_path(&journal.dir, seq)).await?;
+        }
+        return Ok(true);
+    }
+    let spare = match journal.wanted() {
+        Want::Nothing => return Ok(false),
+        Want::Reuse(spare) => spare,
+        Want::Make => {
+            let seq = journal.state.borrow().next_file_seq;
+            home.refuse_if_short(block_up(journal.config.journal_file_bytes)).await?;
+            file::make_spare(&home.rt, &journal.dir, seq, journal.config.journal_file_bytes).await?;
+            let mut state = journal.state.borrow_mut();
+            state.spares.insert(seq);
+            state.stats.files_made += 1;
+            seq
+        }
+    };
+    prepare_next(home, spare).await?;
+    Ok(true)
+}
+
+/// Prepares the next file from a spare one.
+pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64) -> Result<()> {
+    let journal = &home.journal;
+    let file_seq = journal.state.borrow().next_file_seq;
+    let header = FileHeader {
+        cluster_id: journal.config.cluster_id,
+        node_id: journal.config.node_id,
+        home: journal.config.home,
+        file_seq,
+        nonce: home.rt.rand(),
+        file_len: journal.config.journal_file_bytes,
+    };
+    let file = file::prepare(&home.rt, &journal.dir, spare, header).await?;
+    let mut state = journal.state.borrow_mut();
+    state.spares.remove(&spare);
+    state.next_file_seq += 1;
+    state.prepared.push_back(Rc::new(file));
+    state.stats.files_recycled += 1;
+    drop(state);
+    home.room_changed();
+    Ok(())
+}

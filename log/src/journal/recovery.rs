@@ -1,0 +1,283 @@
+//! What a start makes of the journal's directory. Reads, decides with [`super::walk`], changes nothing but names:
+//! unfinished files go. Cutting a torn flush is nothing but writing the next one over it, so recovery can
+//! crash anywhere and be run again.
+//!
+//! The live files are a contiguous run of numbers. The oldest begins with a complete checkpoint, unless it is number 1
+//! of a journal that was never synced. Flush numbers run on from file to file; the journal ends where the next number is
+//! not found and nothing later proves that it once was there.
+
+use super::{
+    file::{JournalFile, Name, journal_path, parse_name},
+    format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, FormatError, Frames},
+    replay::Replay,
+    walk::{Chain, Look, check_body, find_proof, look},
+};
+use crate::{
+    config::LogConfig,
+    error::{LogError, Result},
+    log::TornTail,
+};
+use millpond_runtime::{File, Open, Rt, limits::BLOCK_BYTES};
+use std::{collections::BTreeSet, ops::Range, path::Path, rc::Rc};
+
+/// Bytes read at once while walking and scanning.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Everything that was found.
+pub struct Found<R: Rt> {
+    /// Files that hold flushes, oldest first, and whether their checkpoint is complete.
+    pub live: Vec<(Rc<JournalFile<R>>, bool)>,
+    /// Files behind them that hold none.
+    pub prepared: Vec<Rc<JournalFile<R>>>,
+    /// Files to be used again.
+    pub spares: BTreeSet<u64>,
+    /// Where the next flush goes in the last live file.
+    pub position: u64,
+    /// What it follows.
+    pub chain: Chain,
+    /// The groups, before their last checks.
+    pub replay: Replay,
+    /// A flush that was cut.
+    pub torn: Option<TornTail>,
+    /// Flushes read.
+    pub flushes: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// A file, with the piece of it that was read last.
+struct Windowed<'a, R: Rt> {
+    file: &'a JournalFile<R>,
+    at: u64,
+    bytes: Option<<R::File as File>::Read>,
+    read: u64,
+}
+
+fn corrupt(file: &Path, position: u64, len: u64, what: String) -> LogError {
+    LogError::Corrupt { file: file.to_path_buf(), position, len, what }
+}
+
+impl<'a, R: Rt> Windowed<'a, R> {
+    fn new(file: &'a JournalFile<R>) -> Self {
+        Self { file, at: 0, bytes: None, read: 0 }
+    }
+
+    /// At least `len` bytes at `position`, or what the file has of them; more if they were read anyway.
+    async fn at(&mut self, position: u64, len: usize) -> Result<&[u8]> {
+        let within = |at: u64, have: usize| -> Option<Range<usize>> {
+            let from = usize::try_from(position.checked_sub(at)?).ok()?;
+            (from + len <= have).then_some(from..have)
+        };
+        let have = self.bytes.as_ref().map_or(0, |bytes| bytes.len());
+        let range = match within(self.at, have) {
+            Some(range) => range,
+            None => {
+                let left = self.file.header.file_len.saturating_sub(position) as usize;
+                let want = len.next_multiple_of(BLOCK_BYTES).max(WINDOW_BYTES).min(left);
+                let read = self.file.file.read_at(position, want).await;
+                let read = read.map_err(|error| corrupt(&self.file.path, position, want as u64, format!("unreadable: {error}")))?;
+                self.read += read.len() as u64;
+                self.at = position;
+                0..self.bytes.insert(read).len()
+            }
+        };
+        Ok(self.bytes.as_ref().map_or(&[], |bytes| &bytes[range]))
+    }
+}
+
+/// Where and why a walk ended.
+struct End {
+    file: usize,
+    position: u64,
+    /// A flush with a good header and a bad body; without one, there is no flush of ours.
+    suspect: Option<(FlushHeader, FormatError)>,
+}
+
+/// Reads the whole journal. Nothing on disk is changed but that unfinished files go.
+pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Found<R>> {
+    let (seqs, spares) = list(rt, dir).await?;
+    let mut files = Vec::new();
+    for seq in seqs {
+        files.push(Rc::new(open(rt, dir, seq, config).await?));
+    }
+    let mut found = Found {
+        live: Vec::new(),
+        prepared: Vec::new(),
+        spares,
+        position: FIRST_FLUSH,
+        chain: Chain { next_seq: 1, prev_crc: None },
+        replay: Replay::at(rt.wall_ms()),
+        torn: None,
+        flushes: 0,
+        bytes: 0,
+    };
+    let Some(base) = files.first() else { return Ok(found) };
+    if base.header.file_seq > 1 {
+        found.chain.next_seq = first_seq(base).await?;
+    }
+    let end = walk_files(&files, &mut found).await?;
+    refuse_proof(&files, &end, &found.chain).await?;
+    if base.header.file_seq > 1 && !found.live.first().is_some_and(|(_, checkpointed)| *checkpointed) {
+        let what = "the checkpoint is damaged; it was synced, or the file before would still be there";
+        return Err(corrupt(&base.path, FIRST_FLUSH, base.header.file_len - FIRST_FLUSH, what.into()));
+    }
+    if let Some((header, _)) = &end.suspect {
+        let file = files[end.file].path.clone();
+        found.torn = Some(TornTail { file, position: end.position, len: header.disk_len() });
+    }
+    found.prepared = files[found.live.len()..].to_vec();
+    Ok(found)
+}
+
+/// Accepts flush after flush, file after file.
+async fn walk_files<R: Rt>(files: &[Rc<JournalFile<R>>], found: &mut Found<R>) -> Result<End> {
+    let mut i = 0;
+    loop {
+        let file = &files[i];
+        let mut window = Windowed::new(file);
+        found.replay.begin_file(file.header.file_seq, i == 0);
+        let (position, suspect) = walk(&mut window, found).await?;
+        found.bytes += window.read;
+        if position > FIRST_FLUSH {
+            found.live.push((file.clone(), found.replay.checkpointed()));
+            found.position = position;
+        }
+        let end = End { file: i, position, suspect };
+        let Some(next) = files.get(i + 1).filter(|_| end.suspect.is_none()) else { return Ok(end) };
+        let mut window = Windowed::new(next);
+        match look(window.at(FIRST_FLUSH, BLOCK_BYTES).await?, &next.header, FIRST_FLUSH, &found.chain) {
+            Look::Expected(..) if position > FIRST_FLUSH => i += 1,
+            Look::Expected(..) | Look::Later(_) => return Err(missing(file, position, &found.chain, &next.path, FIRST_FLUSH)),
+            Look::Unchained(_) => return Err(unchained(next, FIRST_FLUSH)),
+            Look::Stale(_) | Look::Nothing(_) => return Ok(end),
+        }
+    }
+}
+
+/// Accepts the flushes of one file. Where it ended, and the flush that it ended at, if its header is good.
+async fn walk<R: Rt>(window: &mut Windowed<'_, R>, found: &mut Found<R>) -> Result<(u64, Option<(FlushHeader, FormatError)>)> {
+    let file = window.file;
+    let mut position = FIRST_FLUSH;
+    while position + BLOCK_BYTES as u64 <= file.header.file_len {
+        let (header, crc) = match look(window.at(position, BLOCK_BYTES).await?, &file.header, position, &found.chain) {
+            Look::Expected(header, crc) => (header, crc),
+            Look::Later(_) => return Err(missing(file, position, &found.chain, &file.path, position)),
+            Look::Unchained(_) => return Err(unchained(file, position)),
+            Look::Stale(_) | Look::Nothing(_) => break,
+        };
+        let flush = window.at(position, header.disk_len() as usize).await?;
+        if let Err(error) = check_body(&header, flush) {
+            return Ok((position, Some((header, error))));
+        }
+        let body = &flush[FLUSH_HEADER_BYTES..FLUSH_HEADER_BYTES + header.body_len as usize];
+        for frame in Frames::new(body) {
+            let at = position + FLUSH_HEADER_BYTES as u64;
+            let damaged = |at: u64, len: usize, error: FormatError| {
+                corrupt(&file.path, at, len as u64, format!("checksums are right, but {error}"))
+            };
+            let frame = frame.map_err(|error| damaged(at, body.len(), error))?;
+            let len = frame.payload.len();
+            found.replay.apply(&frame).map_err(|error| damaged(at + frame.at as u64, len, error))?;
+        }
+        found.chain = Chain { next_seq: found.chain.next_seq + 1, prev_crc: Some(crc) };
+        found.flushes += 1;
+        position += header.disk_len();
+    }
+    Ok((position, None))
+}
+
+/// Looks for anything later than where the walk ended: then that place was synced once, and is corrupt now.
+async fn refuse_proof<R: Rt>(files: &[Rc<JournalFile<R>>], end: &End, chain: &Chain) -> Result<()> {
+    let ended = &files[end.file];
+    for (i, file) in files.iter().enumerate().skip(end.file) {
+        let mut position = if i == end.file { end.position + BLOCK_BYTES as u64 } else { FIRST_FLUSH };
+        let mut window = Windowed::new(file);
+        while position + BLOCK_BYTES as u64 <= file.header.file_len {
+            let bytes = window.at(position, BLOCK_BYTES).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(proof) = find_proof(bytes, &file.header, position, chain) {
+                return Err(match &end.suspect {
+                    Some((header, error)) => corrupt(
+                        &ended.path,
+                        end.position,
+                        header.disk_len(),
+                        format!("flush {}: {error}; flush {} at byte {} of {} proves that it was synced", header.flush_seq, proof.flush_seq, proof.position, file.path.display()),
+                    ),
+                    None => missing(ended, end.position, chain, &file.path, proof.position),
+                });
+            }
+            position += bytes.len() as u64 / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        }
+    }
+    Ok(())
+}
+
+fn missing<R: Rt>(file: &JournalFile<R>, position: u64, chain: &Chain, proof: &Path, at: u64) -> LogError {
+    let len = if proof == file.path { at.saturating_sub(position) } else { file.header.file_len.saturating_sub(position) };
+    let what = format!("flush {} is missing; a later flush at byte {at} of {} proves that it was synced", chain.next_seq, proof.display());
+    corrupt(&file.path, position, len, what)
+}
+
+fn unchained<R: Rt>(file: &JournalFile<R>, position: u64) -> LogError {
+    corrupt(&file.path, position, BLOCK_BYTES as u64, "the flush does not follow the one before it".into())
+}
+
+/// The number of the first flush of the oldest file.
+async fn first_seq<R: Rt>(base: &JournalFile<R>) -> Result<u64> {
+    let mut window = Windowed::new(base);
+    let block = window.at(FIRST_FLUSH, BLOCK_BYTES).await?;
+    match FlushHeader::decode(block) {
+        Ok((header, _)) if header.belongs(&base.header, FIRST_FLUSH) => Ok(header.flush_seq),
+        Ok(_) => Err(corrupt(&base.path, FIRST_FLUSH, BLOCK_BYTES as u64, "the first flush is of another place".into())),
+        Err(error) => Err(corrupt(&base.path, FIRST_FLUSH, BLOCK_BYTES as u64, format!("the first flush: {error}"))),
+    }
+}
+
+async fn open<R: Rt>(rt: &R, dir: &Path, seq: u64, config: &LogConfig) -> Result<JournalFile<R>> {
+    let path = journal_path(dir, seq);
+    let file = rt.open(&path, Open::ReadWrite).await?;
+    let block = file.read_at(0, BLOCK_BYTES).await;
+    let block = block.map_err(|error| corrupt(&path, 0, BLOCK_BYTES as u64, format!("unreadable: {error}")))?;
+    let header = match FileHeader::decode(&block) {
+        Ok(header) => header,
+        Err(error @ FormatError::Version { .. }) => return Err(LogError::Foreign { file: path, what: error.to_string() }),
+        Err(error) => return Err(corrupt(&path, 0, BLOCK_BYTES as u64, format!("the header: {error}"))),
+    };
+    for (what, found, ours) in [
+        ("cluster", header.cluster_id, config.cluster_id),
+        ("node", header.node_id, config.node_id),
+        ("journal home", u64::from(header.home), u64::from(config.home)),
+        ("number", header.file_seq, seq),
+    ] {
+        if found != ours {
+            return Err(LogError::Foreign { file: path, what: format!("it says {what} {found}, expected {ours}") });
+        }
+    }
+    let len = file.len().await?;
+    if len < header.file_len || header.file_len < FIRST_FLUSH + BLOCK_BYTES as u64 {
+        return Err(corrupt(&path, len, header.file_len.saturating_sub(len), format!("the file has {len} bytes, its header says {}", header.file_len)));
+    }
+    Ok(JournalFile { header, path, file })
+}
+
+async fn list<R: Rt>(rt: &R, dir: &Path) -> Result<(Vec<u64>, BTreeSet<u64>)> {
+    let (mut seqs, mut spares) = (Vec::new(), BTreeSet::new());
+    for name in rt.list(dir).await? {
+        match parse_name(&name) {
+            Name::Journal(seq) => seqs.push(seq),
+            Name::Spare(seq) => _ = spares.insert(seq),
+            Name::Unfinished => rt.remove(&dir.join(name)).await?,
+            Name::Foreign => tracing::warn!(file = %dir.join(name).display(), "not a file of the journal: left alone"),
+        }
+    }
+    seqs.sort_unstable();
+    for pair in seqs.windows(2) {
+        if pair[1] != pair[0] + 1 {
+            let missing = journal_path(dir, pair[0] + 1);
+            return Err(corrupt(&missing, 0, 0, format!("missing, though files {} and {} are there", pair[0], pair[1])));
+        }
+    }
+    Ok((seqs, spares))
+}

@@ -1,0 +1,188 @@
+//! Moves entries from memory into segments, in the background.
+//!
+//! In order, and each step durable before the next begins: the entries are synced in the journal; they are written to the
+//! segment and synced; the note about it is put into the journal; the note is synced; only then may the entries leave
+//! memory and their journal file be used again. A crash between any two of these repeats work and loses none.
+
+use crate::{
+    entry::Entry,
+    error::{LogError, Result},
+    home::{Home, Pressure},
+    journal::format::{SegmentMark, Settled},
+    segment::group::first_at,
+    store::Chore,
+};
+use millpond_runtime::{GroupId, Offset, Rt};
+use std::{rc::Rc, time::Duration};
+
+/// Groups settled in one go before new ones are picked.
+const ROUND_MAX: usize = 16;
+/// How long to wait when the disk or the journal has no room.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What is to be settled now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Pick {
+    pub(crate) groups: Vec<GroupId>,
+    /// zstd level; 0 when speed matters more than size.
+    pub(crate) level: i32,
+}
+
+/// Decides what to settle: groups that have enough, and under pressure those that hold back the oldest journal file.
+pub(crate) fn pick(
+    ready: impl Iterator<Item = GroupId>,
+    by_need: impl Iterator<Item = (u64, GroupId)>,
+    pressure: Option<Pressure>,
+    level: i32,
+) -> Pick {
+    let mut groups: Vec<GroupId> = ready.take(ROUND_MAX).collect();
+    if pressure.is_some() {
+        for (_, group) in by_need.take(ROUND_MAX) {
+            if groups.len() < ROUND_MAX && !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+    }
+    let level = if pressure == Some(Pressure::Memory) { 0 } else { level };
+    Pick { groups, level }
+}
+
+/// Settles until the log stops.
+pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
+    while !home.stopping() {
+        match round(&home).await {
+            Ok(true) => home.rt.yield_now().await,
+            Ok(false) => home.settle.notified().await,
+            Err(LogError::Stopped { .. }) => return,
+            Err(error) if error.is_disk_full() => {
+                home.note_space().await;
+                home.nap(RETRY_AFTER).await;
+            }
+            Err(error @ LogError::Full { .. }) => {
+                tracing::debug!(%error, "settling waits");
+                home.nap(RETRY_AFTER).await;
+            }
+            Err(error) => home.fail(&format!("settling: {error}")),
+        }
+    }
+}
+
+/// One round; false if there was nothing to do.
+async fn round<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
+    let mut worked = chores(home).await?;
+    let pick = {
+        let pressure = home.pressure();
+        let mut groups = home.groups.borrow_mut();
+        let ready: Vec<GroupId> = std::iter::from_fn(|| groups.next_ready()).take(ROUND_MAX).collect();
+        pick(ready.into_iter(), groups.by_need(), pressure, home.config().compression_level)
+    };
+    for group in pick.groups {
+        worked |= settle(home, group, pick.level).await?;
+    }
+    Ok(worked)
+}
+
+/// Deletes what trims and drops have left.
+async fn chores<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
+    let mut worked = false;
+    loop {
+        let synced = home.journal.state.borrow().synced_lsn;
+        let Some((chore, _claim)) = home.store.take_chore(synced) else { return Ok(worked) };
+        worked = true;
+        match chore {
+            Chore::Trim(group, start) => {
+                if let Some(segments) = home.store.get(group) {
+                    segments.remove_before(start).await?;
+                }
+            }
+            Chore::Drop(segments) => segments.remove_all().await?,
+        }
+    }
+}
+
+/// Settles what a group has, up to the bound of one run. False if there was nothing, or somebody else is at it.
+async fn settle<R: Rt>(home: &Rc<Home<R>>, group: GroupId, level: i32) -> Result<bool> {
+    let Some(_claim) = home.store.claim(group) else { return Ok(false) };
+    let segments = home.store.get_or_new(group);
+    begin_anew(home, group, &segments).await?;
+    let (entries, config) = {
+        let groups = home.groups.borrow();
+        let Some(g) = groups.get(group) else { return Ok(false) };
+        (groups.settleable(group, home.config().settle_run_bytes_max), g.config.clone())
+    };
+    let Some(last) = entries.last() else { return Ok(false) };
+    let (index, term, next_offset) = (last.entry.index, last.entry.term, last.next_offset);
+    let bytes: usize = entries.iter().map(|e| e.entry.payload.len()).sum();
+    let batch: Vec<Entry> = entries.into_iter().map(|e| e.entry).collect();
+    let mark = segments.append(batch, next_offset, &config, level, home.rt.wall_ms()).await?;
+    let name = mark.name;
+    let segment = Some(SegmentMark { base_offset: name.base_offset, generation: name.generation, position: mark.position });
+    let settled = Settled { index, term, next_offset, segment };
+    // The segment is ahead of the journal now: nothing else may happen to the group before the note is in.
+    loop {
+        match home.note_settled(group, settled) {
+            Ok(noted) => {
+                let mut state = home.journal.state.borrow_mut();
+                state.stats.settles += u64::from(noted);
+                state.stats.bytes_settled += bytes as u64;
+                return Ok(true);
+            }
+            Err(LogError::Full { .. } | LogError::DiskFull { .. }) => home.nap(RETRY_AFTER).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A trim may have overtaken the settled end: then what grows is all trimmed, and a new segment begins with what
+/// comes. The old one goes first, once the trim is synced.
+async fn begin_anew<R: Rt>(home: &Rc<Home<R>>, group: GroupId, segments: &crate::segment::GroupSegments<R>) -> Result<()> {
+    let (start, lsn) = {
+        let groups = home.groups.borrow();
+        match groups.get(group) {
+            Some(g) if g.settled.segment.is_none() && segments.next_offset().is_some() => {
+                (g.start_offset, home.journal.state.borrow().last_lsn)
+            }
+            _ => return Ok(()),
+        }
+    };
+    home.synced(lsn).await?;
+    segments.remove_before(start).await
+}
+
+impl<R: Rt> Home<R> {
+    /// See [`crate::Log::offset_for_time`].
+    pub(crate) async fn offset_for_time(&self, group: GroupId, ms: i64) -> Result<Option<(Offset, i64)>> {
+        let start = {
+            let groups = self.groups.borrow();
+            let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+            if g.max_timestamp.is_none_or(|max| max < ms) {
+                return Ok(None);
+            }
+            g.start_offset
+        };
+        let in_memory = self.groups.borrow().get(group).and_then(|g| g.tail.first_offset()).is_some_and(|first| first <= start);
+        if !in_memory && let Some(segments) = self.store.get(group) {
+            let found = segments.find_time(ms, start).await;
+            let groups = self.groups.borrow();
+            let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+            if let Some(found) = found?
+                && found.0 >= g.start_offset
+            {
+                return Ok(Some(found));
+            }
+        }
+        let groups = self.groups.borrow();
+        let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+        let mut from = g.start_offset;
+        while let Some((batch, next)) = g.tail.find_time(from, g.synced_offset, ms) {
+            if let Some(found) = first_at(&batch, ms, from) {
+                return Ok(Some(found));
+            }
+            from = next;
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

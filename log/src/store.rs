@@ -1,0 +1,144 @@
+//! The segments of all groups of a home, and who may touch them.
+//!
+//! Reading needs no permission. Appending, removing and compacting do: a [`Claim`] on the group, one at a time. What a trim
+//! or a drop leaves to be deleted waits as a chore until its note in the journal is synced, so that a crash never finds
+//! files gone that the journal still counts on.
+
+use crate::{
+    config::LogConfig,
+    error::Result,
+    group::Group,
+    lsn::Lsn,
+    segment::{GroupSegments, Handles, SegmentName, group::Mark},
+};
+use millpond_runtime::{GroupId, Offset, Rt};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// Unpacked blocks that are kept for readers who stopped inside one, as a part of the tail's memory.
+const BLOCK_CACHE_SHARE: usize = 16;
+
+/// Files to be deleted once a note is synced.
+pub(crate) enum Chore<R: Rt> {
+    /// Segments before the offset.
+    Trim(GroupId, Offset),
+    /// All of them.
+    Drop(Rc<GroupSegments<R>>),
+}
+
+/// See the module.
+pub(crate) struct Store<R: Rt> {
+    dir: PathBuf,
+    handles: Rc<Handles<R>>,
+    groups: RefCell<BTreeMap<GroupId, Rc<GroupSegments<R>>>>,
+    claimed: RefCell<BTreeSet<GroupId>>,
+    chores: RefCell<VecDeque<(Lsn, Chore<R>)>>,
+}
+
+impl<R: Rt> Store<R> {
+    /// Finds the segments of all groups, and removes directories of groups that are no more. Everything that `groups` say must
+    /// be on stable media by now, since files are removed on the strength of it.
+    pub(crate) async fn open<'a>(rt: &R, dir: &Path, config: &LogConfig, groups: impl Iterator<Item = &'a Group>) -> Result<Self> {
+        let handles = Rc::new(Handles::new(rt.clone(), config.open_segments_max, config.tail_bytes_max / BLOCK_CACHE_SHARE));
+        let mut open = BTreeMap::new();
+        for group in groups {
+            let settled = &group.settled;
+            let mark = settled.segment.map(|s| Mark {
+                name: SegmentName { base_offset: s.base_offset, generation: s.generation },
+                position: s.position,
+                next_offset: settled.next_offset,
+            });
+            let at = group_dir(dir, group.id);
+            let segments = GroupSegments::open(handles.clone(), at, group.id, mark, settled.index, group.start_offset).await?;
+            open.insert(group.id, Rc::new(segments));
+            rt.yield_if_needed().await;
+        }
+        for name in rt.list(dir).await? {
+            match name.parse::<u64>().ok().filter(|id| id.to_string() == name) {
+                Some(id) if open.contains_key(&GroupId(id)) => {}
+                Some(id) => GroupSegments::new(handles.clone(), dir.join(&name), GroupId(id)).remove_all().await?,
+                None => tracing::warn!(dir = %dir.join(&name).display(), "not a group's directory: left alone"),
+            }
+        }
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            handles,
+            groups: RefCell::new(open),
+            claimed: RefCell::default(),
+            chores: RefCell::default(),
+        })
+    }
+
+    /// A group's segments, if it has any.
+    pub(crate) fn get(&self, group: GroupId) -> Option<Rc<GroupSegments<R>>> {
+        self.groups.borrow().get(&group).cloned()
+    }
+
+    /// A group's segments, to which some may be added.
+    pub(crate) fn get_or_new(&self, group: GroupId) -> Rc<GroupSegments<R>> {
+        let new = || Rc::new(GroupSegments::new(self.handles.clone(), group_dir(&self.dir, group), group));
+        self.groups.borrow_mut().entry(group).or_insert_with(new).clone()
+    }
+
+    /// Bytes of a group's segments on disk.
+    pub(crate) fn bytes(&self, group: GroupId) -> u64 {
+        self.groups.borrow().get(&group).map_or(0, |s| s.bytes())
+    }
+
+    /// The group's segments are to be deleted once `lsn` is synced.
+    pub(crate) fn dropped(&self, group: GroupId, lsn: Lsn) {
+        if let Some(segments) = self.groups.borrow_mut().remove(&group) {
+            self.chores.borrow_mut().push_back((lsn, Chore::Drop(segments)));
+        }
+    }
+
+    /// Segments before `start` are to be deleted once `lsn` is synced.
+    pub(crate) fn trimmed(&self, group: GroupId, start: Offset, lsn: Lsn) {
+        self.chores.borrow_mut().push_back((lsn, Chore::Trim(group, start)));
+    }
+
+    /// The next chore whose note is synced and whose group nobody else has claimed.
+    pub(crate) fn take_chore(self: &Rc<Self>, synced: Lsn) -> Option<(Chore<R>, Claim<R>)> {
+        let mut chores = self.chores.borrow_mut();
+        let at = chores.iter().take_while(|(lsn, _)| *lsn <= synced).position(|(_, chore)| !self.claimed.borrow().contains(&chore.group()))?;
+        let (_, chore) = chores.remove(at)?;
+        let claim = self.claim(chore.group())?;
+        Some((chore, claim))
+    }
+
+    /// Nobody else may change the group's segments until the claim is dropped. `None` if somebody else has it.
+    pub(crate) fn claim(self: &Rc<Self>, group: GroupId) -> Option<Claim<R>> {
+        self.claimed.borrow_mut().insert(group).then(|| Claim { store: self.clone(), group })
+    }
+}
+
+impl<R: Rt> Chore<R> {
+    fn group(&self) -> GroupId {
+        match self {
+            Self::Trim(group, _) => *group,
+            Self::Drop(segments) => segments.group(),
+        }
+    }
+}
+
+/// The right to change a group's segments.
+pub(crate) struct Claim<R: Rt> {
+    store: Rc<Store<R>>,
+    group: GroupId,
+}
+
+impl<R: Rt> Drop for Claim<R> {
+    fn drop(&mut self) {
+        self.store.claimed.borrow_mut().remove(&self.group);
+    }
+}
+
+/// Where a group's segments are.
+#[must_use]
+fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
+    dir.join(group.0.to_string())
+}
