@@ -28,6 +28,9 @@
 //! a disk · `file` files over it · `net` the model of a network · `conn` connections over it · `rt` the door · `node` what a
 //! test may do to a node.
 //!
+//! What surprises most is that names are POSIX's: after a power cut a file is reachable only if its directory was synced
+//! after its creation, and a directory only if its *parent* was, up to the root; `create_dir_all` syncs nothing.
+//!
 //! Loops over seeds go through [`for_seeds`], which prints the command that replays a failing one.
 //!
 //! What a program must not do here: use `tokio::select!` without `biased` (it draws from the thread's own randomness), or

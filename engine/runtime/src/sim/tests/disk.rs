@@ -198,6 +198,33 @@ fn renamed_file_bears_one_name_or_both() {
     assert_eq!(left, BTreeSet::from([names(&["/old"]), names(&["/new"]), names(&["/new", "/old"])]));
 }
 
+#[test]
+fn moved_file_is_in_one_directory_or_both() {
+    let mut left = BTreeSet::new();
+    for seed in 0..200 {
+        for synced in ["/a", "/b", "neither"] {
+            let sim = Sim::new(seed);
+            let run = sim.block_on(N1, move |rt| async move {
+                rt.create_dir_all(path("/a")).await.expect("room");
+                rt.create_dir_all(path("/b")).await.expect("room");
+                rt.sync_dir(path("/")).await.expect("no faults");
+                drop(make(&rt, "/a/f", 1, 1).await);
+                rt.rename(path("/a/f"), path("/b/f")).await.expect("it is there");
+                if synced != "neither" {
+                    rt.sync_dir(path(synced)).await.expect("no faults");
+                }
+            });
+            run.expect("done");
+            sim.crash(N1);
+            let disk = sim.node(N1).disk();
+            left.insert((synced, [path("/a/f"), path("/b/f")].map(|name| disk.read(name, 0, 1).is_ok())));
+        }
+    }
+    let (old, new, both) = ([true, false], [false, true], [true, true]);
+    let allowed = [("/a", new), ("/b", new), ("/b", both), ("neither", old), ("neither", new), ("neither", both)];
+    assert_eq!(left, BTreeSet::from(allowed), "a synced removal of the old name brings the new one with it");
+}
+
 /// Replaces a file as it should be done: write aside, sync, rename, sync the directory.
 async fn replace(rt: SimRt) -> crate::Result<()> {
     let file = rt.open(path("/tmp"), Open::Create).await?;
