@@ -141,6 +141,26 @@ fn cut_link_holds_back_one_direction() {
 }
 
 #[test]
+fn clogged_link_flows_again_by_itself() {
+    let sim = Sim::new(4);
+    let (dialled, accepted) = connect(&sim, N1, N2);
+    sim.clog(N1, N2, 10 * SECOND);
+    sim.clog(N1, N2, SECOND);
+    let clogged_at = sim.elapsed();
+    sim.node(N1).start(C0, |rt| async move {
+        dialled.split().1.send(&[Bytes::from_static(b"late")]).await.expect("there is room");
+        rt.sleep(HOUR).await;
+    });
+    let got = sim.block_on(N2, |_| async move {
+        let mut some = BytesMut::with_capacity(10);
+        accepted.split().0.recv(&mut some).await.map(|_| some)
+    });
+    assert!(b"late".starts_with(&got.expect("done").expect("nothing breaks")));
+    let waited = sim.elapsed() - clogged_at;
+    assert!(waited >= 10 * SECOND && waited < 11 * SECOND, "the longer clog counts: {waited:?}");
+}
+
+#[test]
 fn stream_breaks_after_fifteen_minutes_of_silence() {
     let sim = Sim::new(4);
     let (dialled, _accepted) = connect(&sim, N1, N2);
