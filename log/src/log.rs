@@ -27,6 +27,9 @@ use std::{
     task::{Context, Poll},
 };
 
+/// How often a read looks again for a segment whose file went while it was about to be opened.
+pub(crate) const SEGMENT_TRIES: u32 = 8;
+
 /// What a group looks like at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupState {
@@ -106,6 +109,8 @@ pub struct Recovered {
     pub entries: u64,
     /// Bytes of the journal read.
     pub bytes: u64,
+    /// Where the journal ends: the file, and the byte at which the next flush goes.
+    pub end: Option<(PathBuf, u64)>,
     /// A flush whose sync had never ended, and which was cut.
     pub torn: Option<TornTail>,
     /// How long it took, in microseconds.
@@ -298,13 +303,20 @@ impl<R: Rt> Log<R> {
         if let Some(out) = self.read_tail(group, from, limits) {
             return Ok(out);
         }
-        let Some(segments) = self.home.store.get(group) else { return Err(LogError::UnknownGroup { group }) };
-        let out = segments.read(from, limits).await;
-        // While we read, the log may have been trimmed or dropped.
-        self.readable(group, from)?;
-        let out = out?;
-        self.home.journal.state.borrow_mut().stats.reads_segments += 1;
-        Ok(out)
+        let mut tries = SEGMENT_TRIES;
+        loop {
+            let Some(segments) = self.home.store.get(group) else { return Err(LogError::UnknownGroup { group }) };
+            let out = segments.read(from, limits).await;
+            // While we read, the log may have been trimmed or dropped; or compaction has put a segment in the place of others.
+            self.readable(group, from)?;
+            match out {
+                Err(LogError::Io(error)) if error.is_not_found() && tries > 0 => tries -= 1,
+                out => {
+                    self.home.journal.state.borrow_mut().stats.reads_segments += 1;
+                    return out;
+                }
+            }
+        }
     }
 
     /// The same, if the answer is in memory.

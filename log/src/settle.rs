@@ -9,6 +9,7 @@ use crate::{
     error::{LogError, Result},
     home::{Home, Pressure},
     journal::format::{SegmentMark, Settled},
+    log::SEGMENT_TRIES,
     segment::group::first_at,
     store::Chore,
 };
@@ -152,6 +153,16 @@ async fn begin_anew<R: Rt>(home: &Rc<Home<R>>, group: GroupId, segments: &crate:
 impl<R: Rt> Home<R> {
     /// See [`crate::Log::offset_for_time`].
     pub(crate) async fn offset_for_time(&self, group: GroupId, ms: i64) -> Result<Option<(Offset, i64)>> {
+        let mut tries = SEGMENT_TRIES;
+        loop {
+            match self.find_time(group, ms).await {
+                Err(LogError::Io(error)) if error.is_not_found() && tries > 0 => tries -= 1,
+                found => return found,
+            }
+        }
+    }
+
+    async fn find_time(&self, group: GroupId, ms: i64) -> Result<Option<(Offset, i64)>> {
         let start = {
             let groups = self.groups.borrow();
             let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;

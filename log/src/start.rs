@@ -54,6 +54,7 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         files: found.live.len(),
         flushes: found.flushes,
         bytes: found.bytes,
+        end: last.as_ref().map(|last| (last.path.clone(), found.position)),
         torn: found.torn.take(),
         ..Recovered::default()
     };

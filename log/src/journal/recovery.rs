@@ -205,7 +205,9 @@ async fn refuse_proof<R: Rt>(files: &[Rc<JournalFile<R>>], end: &End, chain: &Ch
                         header.disk_len(),
                         format!("flush {}: {error}; flush {} at byte {} of {} proves that it was synced", header.flush_seq, proof.flush_seq, proof.position, file.path.display()),
                     ),
-                    None => missing(ended, end.position, chain, &file.path, proof.position),
+                    None if i == end.file => missing(ended, end.position, chain, &file.path, proof.position),
+                    // A later file holds flushes, so it once began with one.
+                    None => missing(&files[end.file + 1], FIRST_FLUSH, chain, &file.path, proof.position),
                 });
             }
             position += bytes.len() as u64 / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;

@@ -133,7 +133,10 @@ impl<R: Rt> SegmentFile<R> {
             }
             let damaged = |d: Damage| corrupt(&self.path, position, end - position, d);
             let head = &window[(position - window_at) as usize..];
-            let header = if head.len() < 4 { None } else { BlockHeader::decode(head).map_err(damaged)? };
+            // A chunk may end less than a magic's length before the 4 KiB do: zeros up to there are padding, not a block.
+            let rest = BLOCK_BYTES - (position % BLOCK_BYTES as u64) as usize;
+            let padding = head[..rest.min(head.len())].iter().all(|byte| *byte == 0);
+            let header = if padding { None } else { BlockHeader::decode(head).map_err(damaged)? };
             let Some(header) = header else {
                 let next = (position + 1).next_multiple_of(BLOCK_BYTES as u64);
                 if position.is_multiple_of(BLOCK_BYTES as u64) {

@@ -147,7 +147,8 @@ impl<R: Rt> GroupSegments<R> {
         }
         {
             let mut state = this.state.borrow_mut();
-            (state.sealed, state.dir_exists) = (sealed, true);
+            // Without a note the directory may be there and its name not synced: a process died between the two.
+            (state.sealed, state.dir_exists) = (sealed, mark.is_some());
             state.active = mark.map(|m| Active {
                 name: m.name,
                 created_ms: i64::MAX,
@@ -233,9 +234,6 @@ impl<R: Rt> GroupSegments<R> {
         let chunk = self.handles.rt().offload("pack blocks", move || encode_chunk(&batch, next_offset, options)).await?;
         file.write_chunk(position, &chunk).await?;
         file.sync().await?;
-        if begun {
-            self.handles.rt().sync_dir(&self.dir).await?;
-        }
         let mut state = self.state.borrow_mut();
         let active = state.active.as_mut().expect("only settling takes it away, and that is us");
         active.position = position + chunk.bytes.len() as u64;
@@ -255,6 +253,7 @@ impl<R: Rt> GroupSegments<R> {
         let name = SegmentName { base_offset, generation: 0 };
         let header = SegmentHeader { group: self.group, generation: 0, base_index, base_offset, created_ms: now_ms };
         let file = SegmentFile::create(rt, self.dir.join(name.to_string()), header).await?;
+        rt.sync_dir(&self.dir).await?;
         let mut state = self.state.borrow_mut();
         state.dir_exists = true;
         state.active = Some(Active {
@@ -271,16 +270,22 @@ impl<R: Rt> GroupSegments<R> {
 
     /// Opens the growing segment and rebuilds its index, checking every block that counts.
     async fn load_active(&self) -> Result<()> {
-        let (name, position, missing_index) = {
+        let (name, position, next_offset, missing_index) = {
             let state = self.state.borrow();
             match &state.active {
-                Some(a) if a.opened.is_none() => (a.name, a.position, a.index.is_none()),
+                Some(a) if a.opened.is_none() => (a.name, a.position, a.next_offset, a.index.is_none()),
                 _ => return Ok(()),
             }
         };
         let path = self.dir.join(name.to_string());
         let file = SegmentFile::open(self.handles.rt(), path, Open::ReadWrite, self.group).await?;
         let index = if missing_index { Some(file.index(self.handles.rt(), Bound::Position(position)).await?) } else { None };
+        if let Some(end) = index.as_ref().and_then(|index| index.last()).map(|last| last.next_offset)
+            && end < next_offset
+        {
+            let what = format!("blocks up to byte {position} answer up to offset {end}, the journal says {next_offset}");
+            return Err(corrupt(&file.path, 0, position, Damage(what)));
+        }
         let mut state = self.state.borrow_mut();
         if let Some(active) = state.active.as_mut().filter(|a| a.name == name && a.opened.is_none()) {
             active.created_ms = file.header.created_ms;

@@ -38,7 +38,8 @@ pub fn describe(bytes: &[u8], entries_too: bool) -> String {
                 at += h.len();
             }
             Err(d) => {
-                let padding = bytes[at..].starts_with(&[0; 4]);
+                let next = (at + 1).next_multiple_of(BLOCK_BYTES).min(end);
+                let padding = bytes[at..next].iter().all(|byte| *byte == 0);
                 if !padding {
                     let _ = writeln!(out, "DAMAGED at byte {at}: {d}");
                 }

@@ -10,7 +10,13 @@ use millpond_runtime::{
     CoreId, NodeId,
     sim::{DiskFault, FaultPlan, Sim, SimConfig, SimRt, Stopped},
 };
-use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
 const NODE: NodeId = NodeId(1);
 
@@ -126,12 +132,15 @@ impl Runner {
                 self.sim.crash_at_poll(NODE, self.below(60));
             }
             let (config, model) = (self.config.clone(), self.model.clone());
+            let promised = model.borrow().groups.clone();
             let opened = self.sim.block_on(NODE, |rt| async move {
                 let (log, recovered) = Log::open(rt, PathBuf::from("/data/core-03"), config).await?;
                 Ok::<_, LogError>((log.clone(), recovered, verify::after_start(&log, &model).await))
             });
             if damage.is_some() {
-                return self.after_damage(damage, opened);
+                let outcome = self.after_damage(damage, opened);
+                self.model.borrow_mut().groups = promised;
+                return outcome;
             }
             match opened {
                 Err(_) if !self.sim.node(NODE).is_up() && self.sim.halted(NODE).is_none() => {
@@ -330,17 +339,17 @@ impl Runner {
                 Ok(())
             }
             Ok(Err(error)) => Err(format!("{error}")),
-            Ok(Ok((_, recovered, verified))) => match (verified, recovered.torn) {
-                (Ok(()), _) => {
+            Ok(Ok((_, recovered, verified))) => match verified {
+                Ok(()) => {
                     self.saw("damage_harmless");
                     Ok(())
                 }
                 // The last flush had no successor and no mark yet: cut as torn. Two faults at once.
-                (Err(_), Some(torn)) if torn.file == path && position >= torn.position && position < torn.position + torn.len => {
+                Err(_) if in_last_flush(&recovered, &path, position) => {
                     self.saw("damage_in_unproven_flush");
                     Ok(())
                 }
-                (Err(what), _) => Err(what),
+                Err(what) => Err(format!("{what}; {recovered:?}")),
             },
         };
         outcome.map_err(|what| format!("after a flipped bit at byte {position} of {}: {what}", path.display()))?;
@@ -348,6 +357,15 @@ impl Runner {
         self.sim.crash(NODE);
         self.sim.node(NODE).disk().restore(&before);
         Ok(None)
+    }
+}
+
+/// Whether the damage lies in the flush that recovery has cut, or in the header of one where it has stopped.
+fn in_last_flush(recovered: &Recovered, path: &Path, position: u64) -> bool {
+    match (&recovered.torn, &recovered.end) {
+        (Some(torn), _) => torn.file == path && position >= torn.position && position < torn.position + torn.len,
+        (None, Some((file, end))) => (file == path && position >= *end && position < end + 64) || (file < path && position < 4096 + 64),
+        (None, None) => false,
     }
 }
 

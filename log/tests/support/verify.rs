@@ -33,7 +33,8 @@ pub(crate) async fn after_start<R: Rt>(log: &Log<R>, model: &Rc<RefCell<Model>>)
             }
         }
     }
-    for id in there {
+    // All at once, before anything in the background moves a start that is not synced yet.
+    for &id in &there {
         let state = log.state(id).ok_or("a listed group has no state")?;
         let before = model.borrow().groups[&id].clone();
         let (start, end) = (state.start_offset.0, state.high_watermark.0);
@@ -58,7 +59,8 @@ pub(crate) async fn after_start<R: Rt>(log: &Log<R>, model: &Rc<RefCell<Model>>)
         g.survived(end);
         g.trim_acked = start;
         g.trim_asked = start;
-        drop(m);
+    }
+    for id in there {
         contents(log, model, id).await?;
     }
     Ok(())
