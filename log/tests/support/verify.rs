@@ -147,8 +147,9 @@ fn whole(model: &Rc<RefCell<Model>>, id: GroupId, start: u64, end: u64, read: &[
     let all = |batches: &mut dyn Iterator<Item = Bytes>| -> Result<Vec<Record>, String> {
         let mut out = Vec::new();
         for batch in batches {
-            for record in records(&batch, DecompressLimits::default()).map_err(|e| e.to_string())? {
-                out.push(record.map_err(|e| e.to_string())?);
+            let broken = |e: millpond_batch::BatchError| format!("group {id}: {e} in {:?}, {} bytes", millpond_batch::check(&batch), batch.len());
+            for record in records(&batch, DecompressLimits::default()).map_err(broken)? {
+                out.push(record.map_err(broken)?);
             }
         }
         out.retain(in_range);
