@@ -171,9 +171,12 @@ impl<R: Rt> Home<R> {
             }
             g.start_offset
         };
-        let in_memory = self.groups.borrow().get(group).and_then(|g| g.tail.first_offset()).is_some_and(|first| first <= start);
-        if !in_memory && let Some(segments) = self.store.get(group) {
-            let found = segments.find_time(ms, start).await;
+        let mut searched = start;
+        loop {
+            let first = self.groups.borrow().get(group).and_then(|g| g.tail.first_offset());
+            let Some(segments) = self.store.get(group).filter(|_| first.is_none_or(|first| first > searched)) else { break };
+            let Some(end) = segments.next_offset().filter(|end| *end > searched) else { break };
+            let found = segments.find_time(ms, searched).await;
             let groups = self.groups.borrow();
             let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
             if let Some(found) = found?
@@ -181,6 +184,8 @@ impl<R: Rt> Home<R> {
             {
                 return Ok(Some(found));
             }
+            // What was in memory may have moved into segments while we searched them: then they are searched on.
+            searched = end;
         }
         let groups = self.groups.borrow();
         let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;

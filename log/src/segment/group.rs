@@ -213,7 +213,8 @@ impl<R: Rt> GroupSegments<R> {
         };
         let (base_offset, base_index, last_index) = (first.base_offset, first.index, last.index);
         self.load_active().await?;
-        let full = self.state.borrow().active.as_ref().is_some_and(|a| {
+        // An empty one, left by an append that failed, is never sealed: the next would have its name.
+        let full = self.state.borrow().active.as_ref().filter(|a| a.position > HEADER_BYTES).is_some_and(|a| {
             a.position >= config.segment_bytes
                 || now_ms.saturating_sub(a.created_ms) >= i64::try_from(config.segment_ms).unwrap_or(i64::MAX)
         });

@@ -74,6 +74,9 @@ pub(crate) fn run(seed: u64) -> Result<Outcome, String> {
         open_segments_max: 4,
     };
     let plan = LifePlan { think_us: 50 << sim.below(6), burst_max: 1 + sim.below(4), groups_max: 2 + sim.below(5) as usize };
+    if std::env::var("SEED").is_ok() {
+        println!("{trouble:?} {plan:?} {config:?}");
+    }
     let mut runner = Runner { sim, model: Rc::default(), config, plan, trouble, log: Rc::default() };
     runner.lives()?;
     let mut seen = runner.model.borrow().seen.clone();

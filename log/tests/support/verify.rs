@@ -171,9 +171,11 @@ fn whole(model: &Rc<RefCell<Model>>, id: GroupId, start: u64, end: u64, read: &[
             return Err(format!("group {id}: another record at {} than was appended", record.offset));
         }
     }
-    let newest: BTreeMap<&Bytes, &Record> = ours.iter().filter_map(|r| Some((r.key.as_ref()?, r))).collect();
+    // A record that came while we read may have been the reason for an older one to go.
+    let so_far: Vec<Record> = g.batches.iter().flat_map(|b| records(&b.bytes, DecompressLimits::default())).flatten().flatten().collect();
+    let newest: BTreeMap<&Bytes, &Record> = so_far.iter().filter_map(|r| Some((r.key.as_ref()?, r))).collect();
     for (key, record) in newest {
-        if record.value.is_some() && !theirs.contains(record) {
+        if in_range(record) && record.value.is_some() && !theirs.contains(record) {
             return Err(format!("group {id}: the last record of key {key:?}, at {}, is gone", record.offset));
         }
     }
