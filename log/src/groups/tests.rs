@@ -1,0 +1,127 @@
+use super::*;
+use crate::{config::GroupConfig, entry::{Entry, EntryKind}};
+use bytes::Bytes;
+use millpond_runtime::Term;
+use proptest::prelude::*;
+
+const PAYLOAD: usize = 50;
+
+fn push(groups: &mut Groups, id: u64, file: u64) {
+    let cost = PAYLOAD + crate::tail::ENTRY_OVERHEAD_BYTES;
+    let _ = groups.push(GroupId(id), cost, |g| {
+        let (index, base) = (g.last_index.next(), g.end_offset);
+        g.last_index = index;
+        g.end_offset = base.plus(1);
+        let payload = Bytes::from(vec![0; PAYLOAD]);
+        let entry = Entry { index, term: Term(1), kind: EntryKind::Batch, base_offset: base, payload };
+        g.tail.push(TailEntry { entry, next_offset: base.plus(1), max_timestamp: 0, file_seq: file });
+    });
+}
+
+fn sync(groups: &mut Groups, id: u64, settle_bytes: usize) {
+    if let Some((index, end)) = groups.get(GroupId(id)).map(|g| (g.last_index, g.end_offset)) {
+        groups.synced(GroupId(id), index, end, settle_bytes);
+    }
+}
+
+#[test]
+fn a_file_is_needed_by_the_group_that_holds_it_back() {
+    let mut groups = Groups::default();
+    groups.insert(Group::new(GroupId(1), GroupConfig::default()));
+    groups.insert(Group::new(GroupId(2), GroupConfig::default()));
+    push(&mut groups, 1, 1);
+    push(&mut groups, 2, 1);
+    push(&mut groups, 1, 2);
+    assert_eq!(groups.needed_file(), Some(1));
+    groups.release(GroupId(1), Index(1), Offset(0));
+    assert_eq!(groups.by_need().collect::<Vec<_>>(), [(1, GroupId(2)), (2, GroupId(1))]);
+    groups.remove(GroupId(2));
+    assert_eq!(groups.needed_file(), Some(1), "until the drop is synced, a crash would bring the group back");
+    groups.forget(GroupId(2));
+    assert_eq!(groups.needed_file(), Some(2));
+}
+
+#[test]
+fn a_group_is_ready_once_and_again_when_it_has_more() {
+    let mut groups = Groups::default();
+    groups.insert(Group::new(GroupId(1), GroupConfig::default()));
+    push(&mut groups, 1, 1);
+    sync(&mut groups, 1, 300);
+    assert!(!groups.has_ready(), "too little");
+    push(&mut groups, 1, 1);
+    sync(&mut groups, 1, 300);
+    sync(&mut groups, 1, 300);
+    assert_eq!((groups.next_ready(), groups.next_ready()), (Some(GroupId(1)), None));
+    sync(&mut groups, 1, 300);
+    assert_eq!(groups.next_ready(), Some(GroupId(1)));
+}
+
+#[test]
+fn only_synced_entries_are_settled() {
+    let mut groups = Groups::default();
+    groups.insert(Group::new(GroupId(1), GroupConfig::default()));
+    push(&mut groups, 1, 1);
+    sync(&mut groups, 1, 1);
+    push(&mut groups, 1, 1);
+    let indexes: Vec<u64> = groups.settleable(GroupId(1), 10_000).iter().map(|e| e.entry.index.0).collect();
+    assert_eq!(indexes, [1]);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Push(u64),
+    Sync(u64),
+    Release(u64, u64),
+    Trim(u64, u64),
+    Evict(usize),
+    Remove(u64),
+    Roll,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let id = 1u64..4;
+    prop_oneof![
+        4 => id.clone().prop_map(Op::Push),
+        2 => id.clone().prop_map(Op::Sync),
+        2 => (id.clone(), 0u64..20).prop_map(|(g, i)| Op::Release(g, i)),
+        1 => (id.clone(), 0u64..20).prop_map(|(g, o)| Op::Trim(g, o)),
+        1 => (0usize..2000).prop_map(Op::Evict),
+        1 => id.prop_map(Op::Remove),
+        1 => Just(Op::Roll),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn accounts_stay_right(ops in proptest::collection::vec(op(), 0..80)) {
+        let mut groups = Groups::default();
+        let mut file = 1;
+        for op in ops {
+            match op {
+                Op::Push(id) => {
+                    if groups.get(GroupId(id)).is_none() {
+                        groups.forget(GroupId(id));
+                        groups.insert(Group::new(GroupId(id), GroupConfig::default()));
+                    }
+                    push(&mut groups, id, file);
+                }
+                Op::Sync(id) => sync(&mut groups, id, 500),
+                Op::Release(id, index) => {
+                    let last = groups.get(GroupId(id)).map_or(0, |g| g.last_index.0);
+                    groups.release(GroupId(id), Index(index.min(last)), Offset(0));
+                }
+                Op::Trim(id, start) => groups.trim(GroupId(id), Offset(start)),
+                Op::Evict(bytes) => {
+                    groups.evict_to(bytes);
+                    prop_assert!(groups.cached_bytes() <= bytes);
+                }
+                Op::Remove(id) => {
+                    groups.remove(GroupId(id));
+                    groups.forget(GroupId(id));
+                }
+                Op::Roll => file += 1,
+            }
+            groups.check();
+        }
+    }
+}
