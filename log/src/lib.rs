@@ -6,6 +6,7 @@ pub mod error;
 pub mod group;
 pub mod groups;
 mod home;
+pub mod inspect;
 pub mod journal;
 pub mod log;
 pub mod lsn;

@@ -55,7 +55,7 @@ pub const INDEX_ENTRY_BYTES: usize = 48;
 pub const RAW_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 const VERSION: u32 = 1;
-const HEADER_MAGIC: [u8; 4] = *b"MPS1";
+pub(crate) const HEADER_MAGIC: [u8; 4] = *b"MPS1";
 const BLOCK_MAGIC: [u8; 4] = *b"MPBK";
 const TAIL_MAGIC: [u8; 4] = *b"MPFT";
 const HEADER_USED: usize = 48;

@@ -1,0 +1,126 @@
+//! Any of our files, told to people. Works on plain bytes, so that a stopped node's files can be looked at with nothing
+//! running. Damage is told, not hidden, and the walk goes on behind it where it can.
+
+use crate::{
+    journal::format::{
+        FILE_MAGIC, FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, Frame, FrameKind, Frames, Settled,
+    },
+    journal::walk::check_body,
+    segment,
+};
+use millpond_batch::Header;
+use millpond_runtime::{codec::Reader, limits::BLOCK_BYTES};
+use std::fmt::Write;
+
+/// Describes the bytes of a journal file or a segment, line by line; `entries_too` lists each frame or entry as well.
+///
+/// ```
+/// assert!(millpond_log::inspect::describe(b"something else", false).contains("not one of our files"));
+/// ```
+#[must_use]
+pub fn describe(bytes: &[u8], entries_too: bool) -> String {
+    if bytes.starts_with(&FILE_MAGIC) {
+        return describe_journal(bytes, entries_too);
+    }
+    if bytes.starts_with(&segment::format::HEADER_MAGIC) {
+        return segment::inspect::describe(bytes, entries_too);
+    }
+    if !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) {
+        return format!("{} bytes of zeros: a file made ready for the journal\n", bytes.len());
+    }
+    format!("{} bytes, not one of our files: they begin with {:02x?}\n", bytes.len(), &bytes[..bytes.len().min(8)])
+}
+
+fn describe_journal(bytes: &[u8], entries_too: bool) -> String {
+    let mut out = String::new();
+    let file = match FileHeader::decode(bytes) {
+        Ok(file) => file,
+        Err(error) => {
+            let _ = writeln!(out, "DAMAGED header at byte 0: {error}");
+            return out;
+        }
+    };
+    let _ = writeln!(
+        out,
+        "journal file {} of home {}, node {}, cluster {}: {} bytes, life {:016x}",
+        file.file_seq, file.home, file.node_id, file.cluster_id, file.file_len, file.nonce
+    );
+    let mut position = FIRST_FLUSH as usize;
+    let mut last: Option<(FlushHeader, u32)> = None;
+    let mut skipped: Option<usize> = None;
+    while position + FLUSH_HEADER_BYTES <= bytes.len() {
+        let Some((header, crc)) = FlushHeader::decode(&bytes[position..]).ok().filter(|(h, _)| h.belongs(&file, position as u64)) else {
+            skipped.get_or_insert(position);
+            position += BLOCK_BYTES;
+            continue;
+        };
+        let follows = last.is_none_or(|(before, crc)| header.flush_seq == before.flush_seq + 1 && header.prev_crc == crc);
+        match skipped.take() {
+            // Older flushes behind newer ones are what a crash has cut.
+            Some(_) if last.is_some_and(|(before, _)| header.flush_seq <= before.flush_seq) => {}
+            Some(from) => {
+                let _ = writeln!(out, "DAMAGED at byte {from}: flush {} at byte {position} proves that something was synced here", header.flush_seq);
+            }
+            None if !follows => {
+                let _ = writeln!(out, "DAMAGED at byte {position}: flush {} does not follow the one before", header.flush_seq);
+            }
+            None => {}
+        }
+        position += describe_flush(&mut out, &header, &bytes[position..], entries_too);
+        last = Some((header, crc));
+    }
+    let end = skipped.unwrap_or(position);
+    let _ = writeln!(out, "ends at byte {end}; behind it are zeros, old bytes of an earlier life, or a flush that was never synced");
+    out
+}
+
+/// One flush; how many bytes to go on.
+fn describe_flush(out: &mut String, header: &FlushHeader, bytes: &[u8], entries_too: bool) -> usize {
+    let what = if header.frames == 0 { "mark of the flush before".to_owned() } else { format!("{} frames, {} bytes", header.frames, header.body_len) };
+    let _ = writeln!(out, "byte {:>10}  flush {:>8}  {what}", header.position, header.flush_seq);
+    let len = header.disk_len() as usize;
+    if let Err(error) = check_body(header, bytes) {
+        let _ = writeln!(out, "DAMAGED at byte {}: {error}; torn if nothing valid follows", header.position);
+        return BLOCK_BYTES;
+    }
+    if entries_too {
+        for frame in Frames::new(&bytes[FLUSH_HEADER_BYTES..FLUSH_HEADER_BYTES + header.body_len as usize]).flatten() {
+            describe_frame(out, header.position as usize + FLUSH_HEADER_BYTES, &frame);
+        }
+    }
+    len
+}
+
+fn describe_frame(out: &mut String, body_at: usize, frame: &Frame<'_>) {
+    let head = &frame.head;
+    let _ = write!(out, "byte {:>10}    {:?} group {}", body_at + frame.at, head.kind, head.group);
+    let mut r = Reader::new(frame.payload);
+    let _ = match head.kind {
+        FrameKind::Entry => match Header::parse(frame.payload) {
+            Ok(batch) => writeln!(
+                out,
+                " entry {} term {}: offsets {} to {}, {} records, {} bytes, newest {} ms",
+                head.index,
+                head.term,
+                batch.base_offset,
+                batch.next_offset().saturating_sub(1),
+                batch.count,
+                frame.payload.len(),
+                batch.max_timestamp
+            ),
+            Err(error) => writeln!(out, " entry {}: no batch: {error}", head.index),
+        },
+        FrameKind::Settled => match Settled::decode(&mut r) {
+            Ok(s) => writeln!(out, " up to entry {}, offset {}, in {:?}", s.index, s.next_offset, s.segment),
+            Err(error) => writeln!(out, ": {error}"),
+        },
+        FrameKind::Trim => match r.u64() {
+            Ok(start) => writeln!(out, " to offset {start}"),
+            Err(error) => writeln!(out, ": {error}"),
+        },
+        _ => writeln!(out, " {} bytes", frame.payload.len()),
+    };
+}
+
+#[cfg(test)]
+mod tests;
