@@ -75,11 +75,12 @@ fn nothing_acked_is_lost() {
 }
 
 /// What a run of many seeds must have met, or it proves little.
-const EXPECTED: [&str; 22] = [
+const EXPECTED: [&str; 23] = [
     "acks",
     "closed",
     "crash_in_recovery",
     "damage_harmless",
+    "died_after_start",
     "damage_refused",
     "disk_was_full",
     "duplicates",

@@ -67,6 +67,14 @@ async fn write<R: Rt>(rt: &R, log: &Log<R>, model: &Shared, id: GroupId, which: 
     loop {
         let burst = 1 + rt.rand() % plan.burst_max;
         let mut last = None;
+        if rt.rand().is_multiple_of(8)
+            && let Some((sequence, batch)) = old_batch(rt, model, id, which)
+        {
+            // The ack was lost on its way, and the producer was away for a while.
+            if append(rt, log, model, id, which, sequence, &batch).await?.is_none() {
+                return Ok(());
+            }
+        }
         for _ in 0..burst {
             let Some((sequence, batch)) = next_batch(rt, model, id, which) else { return Ok(()) };
             match append(rt, log, model, id, which, sequence, &batch).await? {
@@ -87,8 +95,23 @@ async fn write<R: Rt>(rt: &R, log: &Log<R>, model: &Shared, id: GroupId, which: 
                 return Err(format!("group {id}: acked up to {end}, but the high watermark is lower"));
             }
         }
-        rt.sleep(Duration::from_micros(rt.rand() % plan.think_us.max(1))).await;
+        // Some are so slow that the journal has long forgotten their last batch when they come again.
+        let patience = if (id.0 + which as u64).is_multiple_of(4) { 60 } else { 1 };
+        rt.sleep(Duration::from_micros(rt.rand() % (patience * plan.think_us.max(1)))).await;
     }
+}
+
+/// One of the producer's last five batches, if all of them are in the log.
+fn old_batch<R: Rt>(rt: &R, model: &Shared, id: GroupId, which: usize) -> Option<(i32, BytesMut)> {
+    let m = model.borrow();
+    let g = m.groups.get(&id)?;
+    let p = &g.producers[which];
+    if !p.retry.is_empty() {
+        return None;
+    }
+    let sent: Vec<&Sent> = g.batches.iter().rev().filter(|b| b.producer == p.id).take(5).collect();
+    let again = sent.get(rt.rand() as usize % sent.len().max(1))?;
+    Some((again.sequence, BytesMut::from(&again.bytes[..])))
 }
 
 /// What the producer sends next: it stays in the model's list until the log has taken it.

@@ -1,0 +1,253 @@
+//! One journal home in the simulator, case by case: what `crash.rs` meets by chance is shown here on purpose.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use bytes::BytesMut;
+use millpond_batch::{Builder, Compression};
+use millpond_log::{Appended, GroupConfig, Log, LogConfig, LogError, ReadLimits, Recovered};
+use millpond_runtime::{
+    CoreId, GroupId, NodeId, Offset, Rt,
+    sim::{DiskFault, Sim, SimRt},
+};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+const NODE: NodeId = NodeId(1);
+const GROUP: GroupId = GroupId(9);
+const HOME: &str = "/data/core-00";
+
+fn config() -> LogConfig {
+    LogConfig {
+        journal_file_bytes: 256 << 10,
+        journal_files_max: 4,
+        flush_bytes_max: 32 << 10,
+        unsynced_bytes_max: 128 << 10,
+        tail_bytes_max: 512 << 10,
+        settle_bytes: 32 << 10,
+        settle_run_bytes_max: 64 << 10,
+        disk_reserve_bytes: 0,
+        ..LogConfig::default()
+    }
+}
+
+fn batch(value: &[u8]) -> BytesMut {
+    let mut builder = Builder::new(Compression::None, 256);
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    builder.append(1_700_000_000_000, Some(b"k"), Some(value), &headers);
+    builder.build(None).unwrap()
+}
+
+async fn append(log: &Log<SimRt>, value: &[u8]) -> Result<Offset, LogError> {
+    let batch = batch(value);
+    let header = millpond_batch::check(&batch).unwrap();
+    match log.append(GROUP, batch, &header, 0)? {
+        Appended::New { base_offset, lsn } => log.synced(lsn).await.map(|()| base_offset),
+        Appended::Duplicate { .. } => unreachable!("the batches of this test have no producer"),
+    }
+}
+
+fn open(sim: &Sim, config: LogConfig) -> Result<(Log<SimRt>, Recovered), LogError> {
+    sim.block_on(NODE, |rt| Log::open(rt, PathBuf::from(HOME), config)).unwrap()
+}
+
+fn power_cut(sim: &Sim) {
+    sim.crash(NODE);
+    sim.restart(NODE);
+}
+
+/// A home with one group and `n` records, each synced.
+fn home_with(sim: &Sim, n: usize) -> Log<SimRt> {
+    let (log, recovered) = open(sim, config()).unwrap();
+    assert!(recovered.fresh);
+    let l = log.clone();
+    let filled = sim.block_on(NODE, |_| async move {
+        let lsn = l.create_group(GROUP, GroupConfig::default())?;
+        l.synced(lsn).await?;
+        for i in 0..n {
+            append(&l, format!("record {i}").as_bytes()).await?;
+        }
+        Ok::<_, LogError>(())
+    });
+    filled.unwrap().unwrap();
+    log
+}
+
+fn journal_files(sim: &Sim) -> Vec<PathBuf> {
+    let files = sim.node(NODE).disk().files();
+    files.into_iter().map(|(path, _)| path).filter(|path| path.extension().is_some_and(|e| e == "jnl")).collect()
+}
+
+#[test]
+fn a_first_start_an_empty_start_and_a_clean_start() {
+    let sim = Sim::new(1);
+    let (log, recovered) = open(&sim, config()).unwrap();
+    assert!(recovered.fresh && recovered.groups == 0);
+    sim.block_on(NODE, |_| async move { log.close().await }).unwrap();
+    power_cut(&sim);
+    let (log, recovered) = open(&sim, config()).unwrap();
+    assert!(!recovered.fresh && recovered.torn.is_none(), "{recovered:?}");
+    assert!(log.groups().is_empty());
+}
+
+#[test]
+fn damage_in_the_last_flush_of_a_quiet_journal_is_refused_since_it_was_marked() {
+    let sim = Sim::new(2);
+    let log = home_with(&sim, 5);
+    sim.run_for(Duration::from_millis(100)).unwrap();
+    assert!(log.stats().marks > 0);
+    drop(log);
+    sim.crash(NODE);
+    let file = journal_files(&sim)[0].clone();
+    let disk = sim.node(NODE).disk();
+    let bytes = disk.read_stable(&file, 0, 256 << 10).unwrap();
+    let at = bytes.windows(8).position(|w| w == b"record 4").unwrap() as u64;
+    disk.flip(&file, at, 1).unwrap();
+    sim.restart(NODE);
+    match open(&sim, config()) {
+        Err(LogError::Corrupt { file: named, position, len, what }) => {
+            assert_eq!(named, file);
+            assert!(position <= at && at < position + len, "{position}+{len} is not where byte {at} is: {what}");
+        }
+        other => panic!("{:?}", other.map(|(_, recovered)| recovered)),
+    }
+    assert_eq!(disk.read_stable(&file, at, 1).unwrap()[0], b'r' ^ 1, "nothing was repaired or cut");
+}
+
+#[test]
+fn a_journal_that_was_taken_away_is_not_a_first_start() {
+    let sim = Sim::new(3);
+    let log = home_with(&sim, 2000);
+    assert!(log.stats().settles > 0, "the group has segments");
+    sim.block_on(NODE, |_| async move { log.close().await }).unwrap();
+    sim.crash(NODE);
+    for file in journal_files(&sim) {
+        sim.node(NODE).disk().lose_name(&file).unwrap();
+    }
+    sim.restart(NODE);
+    assert!(matches!(open(&sim, config()), Err(LogError::Corrupt { file, .. }) if file == Path::new(HOME).join("journal")));
+}
+
+#[test]
+fn a_missing_file_between_others_is_named() {
+    let sim = Sim::new(4);
+    let log = home_with(&sim, 1500);
+    drop(log);
+    sim.crash(NODE);
+    let files = journal_files(&sim);
+    assert!(files.len() >= 3, "{files:?}");
+    sim.node(NODE).disk().lose_name(&files[1]).unwrap();
+    sim.restart(NODE);
+    assert!(matches!(open(&sim, config()), Err(LogError::Corrupt { file, .. }) if file == files[1]));
+}
+
+#[test]
+fn a_home_of_another_node_is_refused() {
+    let sim = Sim::new(5);
+    drop(home_with(&sim, 1));
+    power_cut(&sim);
+    for foreign in [LogConfig { node_id: 8, ..config() }, LogConfig { cluster_id: 8, ..config() }, LogConfig { home: 8, ..config() }] {
+        assert!(matches!(open(&sim, foreign), Err(LogError::Foreign { .. })));
+    }
+    assert!(open(&sim, config()).is_ok());
+}
+
+#[test]
+fn a_home_may_be_opened_by_another_core() {
+    let sim = Sim::new(6);
+    drop(home_with(&sim, 10));
+    power_cut(&sim);
+    let (done, seen) = (std::rc::Rc::new(std::cell::Cell::new(None)), std::rc::Rc::new(std::cell::Cell::new(false)));
+    let (d, s) = (done.clone(), seen.clone());
+    sim.node(NODE).start(CoreId(5), |rt| async move {
+        let (log, _) = Log::open(rt, PathBuf::from(HOME), config()).await.unwrap();
+        d.set(log.state(GROUP).map(|state| state.high_watermark));
+        s.set(true);
+    });
+    sim.run_until(|| seen.get(), Duration::from_secs(10)).unwrap();
+    assert_eq!(done.get(), Some(Offset(10)));
+}
+
+#[test]
+fn a_failed_sync_stops_the_node_and_nobody_is_told_of_success() {
+    let sim = Sim::new(7);
+    let log = home_with(&sim, 3);
+    sim.node(NODE).disk().inject(".jnl", DiskFault::SyncError);
+    let acked = std::rc::Rc::new(std::cell::Cell::new(false));
+    let a = acked.clone();
+    let ended = sim.block_on(NODE, |_| async move {
+        if append(&log, b"never acked").await.is_ok() {
+            a.set(true);
+        }
+    });
+    assert!(ended.is_err(), "the node is gone");
+    assert!(sim.halted(NODE).unwrap().contains("sync"));
+    assert!(!acked.get());
+}
+
+#[test]
+fn a_full_disk_refuses_appends_serves_reads_and_recovers() {
+    let sim = Sim::new(8);
+    let config = LogConfig { disk_reserve_bytes: 256 << 10, ..config() };
+    let log = home_with(&sim, 3);
+    drop(log);
+    power_cut(&sim);
+    let (log, _) = open(&sim, config).unwrap();
+    sim.node(NODE).disk().set_quota(Some(128 << 10));
+    sim.run_for(Duration::from_secs(3)).unwrap();
+    let l = log.clone();
+    let (refused, read) = sim
+        .block_on(NODE, |_| async move {
+            let limits = ReadLimits { bytes_max: 1 << 20, end: Offset(u64::MAX) };
+            (append(&l, b"no room").await, l.read(GROUP, Offset(0), limits).await)
+        })
+        .unwrap();
+    assert!(matches!(refused, Err(LogError::DiskFull { reserve: 262_144, .. })), "{refused:?}");
+    assert_eq!(read.unwrap().batches.len(), 3);
+    assert!(log.stats().disk_full && !log.room());
+    sim.node(NODE).disk().set_quota(None);
+    let l = log.clone();
+    let appended = sim.block_on(NODE, |_| async move {
+        l.wait_room().await;
+        append(&l, b"room again").await
+    });
+    assert_eq!(appended.unwrap().unwrap(), Offset(3));
+}
+
+#[test]
+fn appends_beside_each_other_share_a_sync() {
+    let sim = Sim::new(9);
+    let log = home_with(&sim, 0);
+    let before = log.stats().syncs;
+    let finished = std::rc::Rc::new(std::cell::Cell::new(0));
+    let (l, f) = (log.clone(), finished.clone());
+    sim.node(NODE).start(CoreId(0), |rt| async move {
+        for i in 0..64 {
+            let (l, f) = (l.clone(), f.clone());
+            rt.spawn("appender", millpond_runtime::Share::Serve, async move {
+                append(&l, format!("{i}").as_bytes()).await.unwrap();
+                f.set(f.get() + 1);
+            });
+        }
+    });
+    sim.run_until(|| finished.get() == 64, Duration::from_secs(10)).unwrap();
+    let syncs = log.stats().syncs - before;
+    assert!(syncs <= 20, "64 appends took {syncs} syncs");
+}
+
+#[test]
+fn dropped_waiters_leave_nothing_and_the_rest_wake() {
+    let sim = Sim::new(10);
+    let log = home_with(&sim, 0);
+    let ok = sim.block_on(NODE, |rt| async move {
+        let first = batch(b"a");
+        let header = millpond_batch::check(&first).unwrap();
+        let Ok(Appended::New { lsn, .. }) = log.append(GROUP, first, &header, 0) else { return false };
+        // Gone before it is answered, as a client that hangs up.
+        let _ = futures_lite::future::poll_once(log.synced(lsn)).await;
+        rt.yield_now().await;
+        log.synced(lsn).await.is_ok()
+    });
+    assert!(ok.unwrap());
+}
