@@ -139,9 +139,7 @@ impl LogError {
             Self::ProducerFenced { .. } => "another instance of this producer took over: stop this one",
             Self::DuplicateForgotten { .. } => "the batch was written earlier: do not send it again",
             Self::BadBatch { .. } => "fix the request: this batch will be refused again",
-            Self::DiskFull { .. } => {
-                "free space on the data directory's file system, or shorten retention; appends resume by themselves"
-            }
+            Self::DiskFull { .. } => "free space on the data directory's file system, or shorten retention; appends resume by themselves",
             Self::Full { .. } => "retry after a short wait; if it lasts, the disk is slower than the producers",
             Self::Corrupt { .. } => {
                 "do not delete anything: run `millpond inspect` on the file, and restore it from a copy if there is one"

@@ -28,11 +28,13 @@ impl Groups {
     /// What recovery has read.
     #[must_use]
     pub fn new(groups: BTreeMap<GroupId, Group>) -> Self {
-        let mut all = Self::default();
-        all.unsettled_bytes = groups.values().map(|g| g.tail.unsettled_bytes()).sum();
-        all.cached_bytes = groups.values().map(|g| g.tail.cached_bytes()).sum();
         let ids: Vec<GroupId> = groups.keys().copied().collect();
-        all.groups = groups;
+        let mut all = Self {
+            unsettled_bytes: groups.values().map(|g| g.tail.unsettled_bytes()).sum(),
+            cached_bytes: groups.values().map(|g| g.tail.cached_bytes()).sum(),
+            groups,
+            ..Self::default()
+        };
         for id in ids {
             all.refile(id);
         }
@@ -223,7 +225,12 @@ impl Groups {
         for group in self.groups.values() {
             group.check();
             let needed = self.needed_of.get(&group.id).copied();
-            assert!(needed == group.tail.needed_file(), "group {} needs file {:?}, {needed:?} is noted", group.id, group.tail.needed_file());
+            assert!(
+                needed == group.tail.needed_file(),
+                "group {} needs file {:?}, {needed:?} is noted",
+                group.id,
+                group.tail.needed_file()
+            );
         }
     }
 }

@@ -2,9 +2,7 @@
 //! running. Damage is told, not hidden, and the walk goes on behind it where it can.
 
 use crate::{
-    journal::format::{
-        FILE_MAGIC, FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, Frame, FrameKind, Frames, Settled,
-    },
+    journal::format::{FILE_MAGIC, FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, Frame, FrameKind, Frames, Settled},
     journal::walk::check_body,
     segment,
 };
@@ -59,7 +57,11 @@ fn describe_journal(bytes: &[u8], entries_too: bool) -> String {
             // Older flushes behind newer ones are what a crash has cut.
             Some(_) if last.is_some_and(|(before, _)| header.flush_seq <= before.flush_seq) => {}
             Some(from) => {
-                let _ = writeln!(out, "DAMAGED at byte {from}: flush {} at byte {position} proves that something was synced here", header.flush_seq);
+                let _ = writeln!(
+                    out,
+                    "DAMAGED at byte {from}: flush {} at byte {position} proves that something was synced here",
+                    header.flush_seq
+                );
             }
             None if !follows => {
                 let _ = writeln!(out, "DAMAGED at byte {position}: flush {} does not follow the one before", header.flush_seq);
@@ -76,7 +78,11 @@ fn describe_journal(bytes: &[u8], entries_too: bool) -> String {
 
 /// One flush; how many bytes to go on.
 fn describe_flush(out: &mut String, header: &FlushHeader, bytes: &[u8], entries_too: bool) -> usize {
-    let what = if header.frames == 0 { "mark of the flush before".to_owned() } else { format!("{} frames, {} bytes", header.frames, header.body_len) };
+    let what = if header.frames == 0 {
+        "mark of the flush before".to_owned()
+    } else {
+        format!("{} frames, {} bytes", header.frames, header.body_len)
+    };
     let _ = writeln!(out, "byte {:>10}  flush {:>8}  {what}", header.position, header.flush_seq);
     let len = header.disk_len() as usize;
     if let Err(error) = check_body(header, bytes) {

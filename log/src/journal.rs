@@ -32,7 +32,7 @@ use crate::{
     stats::LogStats,
 };
 use file::JournalFile;
-use format::{FIRST_FLUSH, FRAME_HEAD_BYTES, FLUSH_HEADER_BYTES, FrameHead, flush_disk_len};
+use format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FRAME_HEAD_BYTES, FrameHead, flush_disk_len};
 use gather::{Gather, Then, Touched};
 use layout::{Class, Fit, Layout};
 use millpond_runtime::{File, Rt, limits::BLOCK_BYTES};
@@ -172,12 +172,7 @@ impl<R: Rt> State<R> {
 impl<R: Rt> Journal<R> {
     /// Makes sure that a frame with `payload_len` bytes of payload can be put next; rolls into the next file if need be, for which
     /// `checkpoint` gives the groups as they are before the frame. Refused, nothing has changed.
-    pub(crate) fn make_room(
-        &self,
-        payload_len: usize,
-        class: Class,
-        checkpoint: impl FnOnce() -> Vec<(FrameHead, Vec<u8>)>,
-    ) -> Result<()> {
+    pub(crate) fn make_room(&self, payload_len: usize, class: Class, checkpoint: impl FnOnce() -> Vec<(FrameHead, Vec<u8>)>) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if let Some(why) = &state.stopped {
@@ -206,7 +201,11 @@ impl<R: Rt> Journal<R> {
                 let len = len + flushes * (2 * BLOCK_BYTES) as u64 + flush_disk_len(need);
                 let usable = state.prepared.front().map_or(0, |f| file::usable(f.header.file_len));
                 if len > usable {
-                    return Err(LogError::Full { what: "journal file, which must hold a checkpoint of all groups and an entry", used: len, bound: usable });
+                    return Err(LogError::Full {
+                        what: "journal file, which must hold a checkpoint of all groups and an entry",
+                        used: len,
+                        bound: usable,
+                    });
                 }
                 state.seal();
                 state.roll(frames, &self.config);
@@ -292,7 +291,10 @@ impl<R: Rt> Journal<R> {
         for pair in seqs.windows(2) {
             assert!(pair[1] == pair[0] + 1, "journal files {} and {} do not follow each other", pair[0], pair[1]);
         }
-        assert!(state.live.back().is_none_or(|l| l.file.header.file_seq == state.file_seq), "the journal writes to another file than the last");
+        assert!(
+            state.live.back().is_none_or(|l| l.file.header.file_seq == state.file_seq),
+            "the journal writes to another file than the last"
+        );
         assert!(seqs.last().is_none_or(|last| last + 1 == state.next_file_seq), "the next file's number does not follow the last one's");
     }
 

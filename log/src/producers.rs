@@ -91,7 +91,11 @@ impl Producers {
         if !header.is_idempotent() {
             return;
         }
-        let seen = Seen { first_sequence: header.base_sequence, last_sequence: advance(header.base_sequence, header.last_offset_delta), base_offset };
+        let seen = Seen {
+            first_sequence: header.base_sequence,
+            last_sequence: advance(header.base_sequence, header.last_offset_delta),
+            base_offset,
+        };
         let state = self.by_id.entry(header.producer_id).or_insert_with(|| State {
             epoch: header.producer_epoch,
             last_seen_ms: now_ms,

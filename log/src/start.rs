@@ -59,12 +59,8 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         ..Recovered::default()
     };
     let replay = std::mem::take(&mut found.replay);
-    let groups = replay.finish().map_err(|error| LogError::Corrupt {
-        file: journal_dir.clone(),
-        position: 0,
-        len: 0,
-        what: error.to_string(),
-    })?;
+    let groups =
+        replay.finish().map_err(|error| LogError::Corrupt { file: journal_dir.clone(), position: 0, len: 0, what: error.to_string() })?;
     recovered.groups = groups.len();
     recovered.entries = groups.values().map(|g| g.tail.unsettled() as u64).sum();
     if let Some(last) = &last {

@@ -1,8 +1,7 @@
 //! Counters of a journal home, for `/metrics` and for tests.
 
 /// Upper bounds of the sync latency buckets, in microseconds; one more bucket takes the rest.
-pub const SYNC_BUCKETS_US: [u64; 14] =
-    [25, 50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 1_000_000];
+pub const SYNC_BUCKETS_US: [u64; 14] = [25, 50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 1_000_000];
 
 /// Counters since the log was opened, and gauges of the moment. Sizes in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

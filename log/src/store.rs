@@ -64,13 +64,7 @@ impl<R: Rt> Store<R> {
                 None => tracing::warn!(dir = %dir.join(&name).display(), "not a group's directory: left alone"),
             }
         }
-        Ok(Self {
-            dir: dir.to_path_buf(),
-            handles,
-            groups: RefCell::new(open),
-            claimed: RefCell::default(),
-            chores: RefCell::default(),
-        })
+        Ok(Self { dir: dir.to_path_buf(), handles, groups: RefCell::new(open), claimed: RefCell::default(), chores: RefCell::default() })
     }
 
     /// A group's segments, if it has any.
@@ -104,7 +98,8 @@ impl<R: Rt> Store<R> {
     /// The next chore whose note is synced and whose group nobody else has claimed.
     pub(crate) fn take_chore(self: &Rc<Self>, synced: Lsn) -> Option<(Chore<R>, Claim<R>)> {
         let mut chores = self.chores.borrow_mut();
-        let at = chores.iter().take_while(|(lsn, _)| *lsn <= synced).position(|(_, chore)| !self.claimed.borrow().contains(&chore.group()))?;
+        let at =
+            chores.iter().take_while(|(lsn, _)| *lsn <= synced).position(|(_, chore)| !self.claimed.borrow().contains(&chore.group()))?;
         let (_, chore) = chores.remove(at)?;
         let claim = self.claim(chore.group())?;
         Some((chore, claim))

@@ -3,6 +3,7 @@
 use crate::{
     config::GroupConfig,
     error::{LogError, Result},
+    groups::Groups,
     home::Home,
     segment::{GroupSegments, compact, group::Sealed},
 };
@@ -47,6 +48,24 @@ pub(crate) fn retain_from(holdings: &Holdings, config: &GroupConfig, now_ms: i64
     (start > holdings.start).then_some(start)
 }
 
+/// A producer's bytes in a checkpoint, at most.
+const PRODUCER_BYTES: usize = 99;
+
+/// Forgets the producers that were silent longest, in all groups alike, until those that are left take at most `bytes_max` in a
+/// checkpoint: it must leave room for entries in a journal file, whatever clients do.
+pub(crate) fn bound_producers(groups: &mut Groups, now_ms: i64, bytes_max: usize) {
+    let ids: Vec<GroupId> = groups.iter().map(|g| g.id).collect();
+    let mut silent_ms = 24 * 3600 * 1000;
+    while groups.iter().map(|g| g.producers.len()).sum::<usize>() * PRODUCER_BYTES > bytes_max && silent_ms > 0 {
+        silent_ms /= 2;
+        for id in &ids {
+            if let Some(group) = groups.get_mut(*id) {
+                group.producers.expire(now_ms, silent_ms);
+            }
+        }
+    }
+}
+
 /// Looks after everything now and then until the log stops.
 pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
     while !home.stopping() {
@@ -66,6 +85,8 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
             }
             home.rt.yield_if_needed().await;
         }
+        let bytes_max = home.config().journal_file_bytes as usize / 4;
+        bound_producers(&mut home.groups.borrow_mut(), home.rt.wall_ms(), bytes_max);
     }
 }
 

@@ -251,3 +251,23 @@ fn dropped_waiters_leave_nothing_and_the_rest_wake() {
     });
     assert!(ok.unwrap());
 }
+
+#[test]
+fn what_a_killed_process_left_unsynced_is_on_stable_media_before_it_is_served() {
+    let sim = Sim::new(11);
+    let log = home_with(&sim, 1);
+    sim.run_for(Duration::from_millis(100)).unwrap();
+    let disk = sim.node(NODE).disk();
+    let file = journal_files(&sim)[0].clone();
+    let (d, f) = (disk.clone(), file.clone());
+    let visible = move || d.read(&f, 0, 256 << 10).unwrap().windows(12).any(|w| w == b"never synced");
+    sim.node(NODE).start(CoreId(0), |_| async move { append(&log, b"never synced").await.map(drop).unwrap() });
+    sim.run_until(visible, Duration::from_secs(1)).unwrap();
+    sim.kill(NODE);
+    assert!(!disk.is_clean(), "the sync had not ended");
+    sim.restart(NODE);
+    let (log, _) = open(&sim, config()).unwrap();
+    assert_eq!(log.state(GROUP).unwrap().high_watermark, Offset(2));
+    let stable = disk.read_stable(&file, 0, 256 << 10).unwrap();
+    assert!(stable.windows(12).any(|w| w == b"never synced"), "a power cut now would take back what a reader may have seen");
+}

@@ -1,5 +1,8 @@
 use super::*;
-use crate::{config::GroupConfig, entry::{Entry, EntryKind}};
+use crate::{
+    config::GroupConfig,
+    entry::{Entry, EntryKind},
+};
 use bytes::Bytes;
 use millpond_runtime::Term;
 use proptest::prelude::*;

@@ -172,9 +172,8 @@ async fn walk<R: Rt>(window: &mut Windowed<'_, R>, found: &mut Found<R>) -> Resu
         let body = &flush[FLUSH_HEADER_BYTES..FLUSH_HEADER_BYTES + header.body_len as usize];
         for frame in Frames::new(body) {
             let at = position + FLUSH_HEADER_BYTES as u64;
-            let damaged = |at: u64, len: usize, error: FormatError| {
-                corrupt(&file.path, at, len as u64, format!("checksums are right, but {error}"))
-            };
+            let damaged =
+                |at: u64, len: usize, error: FormatError| corrupt(&file.path, at, len as u64, format!("checksums are right, but {error}"));
             let frame = frame.map_err(|error| damaged(at, body.len(), error))?;
             let len = frame.payload.len();
             found.replay.apply(&frame).map_err(|error| damaged(at + frame.at as u64, len, error))?;
@@ -203,7 +202,13 @@ async fn refuse_proof<R: Rt>(files: &[Rc<JournalFile<R>>], end: &End, chain: &Ch
                         &ended.path,
                         end.position,
                         header.disk_len(),
-                        format!("flush {}: {error}; flush {} at byte {} of {} proves that it was synced", header.flush_seq, proof.flush_seq, proof.position, file.path.display()),
+                        format!(
+                            "flush {}: {error}; flush {} at byte {} of {} proves that it was synced",
+                            header.flush_seq,
+                            proof.flush_seq,
+                            proof.position,
+                            file.path.display()
+                        ),
                     ),
                     None if i == end.file => missing(ended, end.position, chain, &file.path, proof.position),
                     // A later file holds flushes, so it once began with one.
@@ -259,7 +264,12 @@ async fn open<R: Rt>(rt: &R, dir: &Path, seq: u64, config: &LogConfig) -> Result
     }
     let len = file.len().await?;
     if len < header.file_len || header.file_len < FIRST_FLUSH + BLOCK_BYTES as u64 {
-        return Err(corrupt(&path, len, header.file_len.saturating_sub(len), format!("the file has {len} bytes, its header says {}", header.file_len)));
+        return Err(corrupt(
+            &path,
+            len,
+            header.file_len.saturating_sub(len),
+            format!("the file has {len} bytes, its header says {}", header.file_len),
+        ));
     }
     Ok(JournalFile { header, path, file })
 }

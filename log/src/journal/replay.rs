@@ -93,7 +93,10 @@ impl Replay {
                 }
                 let header = Header::parse(frame.payload).map_err(|error| FormatError::Shape { what: error.to_string() })?;
                 if Offset(header.base_offset) != group.end_offset || header.batch_len != frame.payload.len() {
-                    return shape(format!("batch at offset {} of group {}, which ends at {}", header.base_offset, head.group, group.end_offset));
+                    return shape(format!(
+                        "batch at offset {} of group {}, which ends at {}",
+                        header.base_offset, head.group, group.end_offset
+                    ));
                 }
                 group.push_batch(Bytes::copy_from_slice(frame.payload), &header, self.file_seq, self.now_ms);
                 self.entries += 1;

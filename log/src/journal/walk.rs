@@ -82,11 +82,9 @@ pub fn check_body(header: &FlushHeader, flush: &[u8]) -> Result<(), FormatError>
 /// The first proof in `bytes` (whole blocks from `position` on) that flushes from `chain.next_seq` on were synced.
 #[must_use]
 pub fn find_proof(bytes: &[u8], file: &FileHeader, position: u64, chain: &Chain) -> Option<FlushHeader> {
-    bytes.chunks(BLOCK_BYTES).zip(0u64..).find_map(|(block, i)| {
-        match look(block, file, position + i * BLOCK_BYTES as u64, chain) {
-            Look::Later(header) => Some(header),
-            _ => None,
-        }
+    bytes.chunks(BLOCK_BYTES).zip(0u64..).find_map(|(block, i)| match look(block, file, position + i * BLOCK_BYTES as u64, chain) {
+        Look::Later(header) => Some(header),
+        _ => None,
     })
 }
 

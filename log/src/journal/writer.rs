@@ -5,9 +5,9 @@
 //! is unknown, and a second sync would not bring back what the first one lost.
 
 use super::{
+    Buf, State,
     file::JournalFile,
     gather::{Gather, Then},
-    Buf, State,
 };
 use crate::{home::Home, log::Advance};
 use millpond_runtime::{File, Rt, limits::BLOCK_BYTES};
@@ -78,13 +78,8 @@ async fn flush<R: Rt>(home: &Rc<Home<R>>, gather: Gather<Buf<R>>, file: Rc<Journ
     let flush_seq = home.journal.state.borrow().flush_seq;
     let prev_crc = home.journal.state.borrow().prev_crc;
     let (position, disk_len, is_mark) = (gather.position, gather.disk_len(), gather.body_len() == 0);
-    let mut done = Done {
-        last_lsn: gather.last_lsn,
-        entry_bytes: gather.entry_bytes,
-        entries: gather.entries,
-        touched: Vec::new(),
-        then: Vec::new(),
-    };
+    let mut done =
+        Done { last_lsn: gather.last_lsn, entry_bytes: gather.entry_bytes, entries: gather.entries, touched: Vec::new(), then: Vec::new() };
     let mut gather = gather;
     std::mem::swap(&mut done.touched, &mut gather.touched);
     std::mem::swap(&mut done.then, &mut gather.then);

@@ -50,3 +50,26 @@ fn a_log_that_does_not_delete_keeps_everything() {
     let config = GroupConfig { delete: false, ..config(Some(0), Some(0)) };
     assert_eq!(retain_from(&holdings(), &config, i64::MAX), None);
 }
+
+#[test]
+fn producers_are_bounded_and_the_longest_silent_go_first() {
+    use crate::group::Group;
+    use millpond_batch::{Builder, Compression, Producer};
+    let mut groups = Groups::default();
+    groups.insert(Group::new(GroupId(1), GroupConfig::default()));
+    let group = groups.get_mut(GroupId(1)).expect("just inserted");
+    for id in 0..100 {
+        let mut builder = Builder::new(Compression::None, 128);
+        let headers: [(&[u8], Option<&[u8]>); 0] = [];
+        builder.append(0, None, Some(b"v"), &headers);
+        let batch = builder.build(Some(Producer { id, epoch: 0, base_sequence: 0 })).expect("no codec");
+        let header = millpond_batch::check(&batch).expect("just built");
+        group.producers.record(&header, Offset(id as u64), id * 60_000);
+    }
+    let now_ms = 100 * 60_000;
+    bound_producers(&mut groups, now_ms, 100 * PRODUCER_BYTES);
+    assert_eq!(groups.get(GroupId(1)).map(|g| g.producers.len()), Some(100));
+    bound_producers(&mut groups, now_ms, 50 * PRODUCER_BYTES);
+    let group = groups.get(GroupId(1)).expect("inserted above");
+    assert!((1..=50).contains(&group.producers.len()), "{} are left", group.producers.len());
+}

@@ -35,16 +35,14 @@ pub(crate) fn start<R: Rt>(rt: &R, log: &Log<R>, model: &Shared, plan: LifePlan)
 
 /// High watermarks only rise, and never past what was appended.
 fn watch_advances<R: Rt>(log: &Log<R>, model: &Shared) {
-    let (m, l) = (model.clone(), log.clone());
+    // Not the log itself: it holds the callback, and would never go.
+    let m = model.clone();
     let high = RefCell::new(std::collections::BTreeMap::<GroupId, u64>::new());
     log.on_advance(move |advances: &[Advance]| {
         for advance in advances {
             let before = high.borrow_mut().insert(advance.group, advance.high_watermark.0).unwrap_or(0);
             if before > advance.high_watermark.0 {
                 m.borrow_mut().broke(format!("{advance:?} after {before}"));
-            }
-            if l.state(advance.group).is_some_and(|s| s.high_watermark != advance.high_watermark) {
-                m.borrow_mut().broke(format!("{advance:?} is not what the state says"));
             }
         }
     });

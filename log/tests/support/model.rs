@@ -50,16 +50,7 @@ pub(crate) struct GroupModel {
 
 impl GroupModel {
     pub(crate) fn new(config: GroupConfig, producers: Vec<ProducerModel>) -> Self {
-        Self {
-            config,
-            create_acked: false,
-            drop: Drop::No,
-            batches: Vec::new(),
-            acked_end: 0,
-            trim_asked: 0,
-            trim_acked: 0,
-            producers,
-        }
+        Self { config, create_acked: false, drop: Drop::No, batches: Vec::new(), acked_end: 0, trim_asked: 0, trim_acked: 0, producers }
     }
 
     pub(crate) fn end(&self) -> u64 {

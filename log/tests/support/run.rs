@@ -36,6 +36,9 @@ enum Trouble {
     FullDisk,
 }
 
+/// What became of opening and then verifying: the simulation may have stopped, the log may have refused.
+type Opened = Result<Result<(Log<SimRt>, Recovered, Result<(), String>), LogError>, Stopped>;
+
 struct Runner {
     sim: Sim,
     model: Rc<RefCell<Model>>,
@@ -143,6 +146,9 @@ impl Runner {
             let damage = if rotten && self.trouble == Trouble::Rot && self.below(2) == 0 { self.damage()? } else { None };
             if damage.is_none() && self.below(4) == 0 {
                 self.sim.crash_at_poll(NODE, self.below(60));
+            }
+            if !self.sim.node(NODE).disk().is_clean() {
+                self.saw("started_on_unsynced_data");
             }
             let (config, model) = (self.config.clone(), self.model.clone());
             let promised = model.borrow().groups.clone();
@@ -329,11 +335,7 @@ impl Runner {
     }
 
     /// The log must have seen the damage, or be right all the same.
-    fn after_damage(
-        &mut self,
-        damage: Option<Damage>,
-        opened: Result<Result<(Log<SimRt>, Recovered, Result<(), String>), LogError>, Stopped>,
-    ) -> Result<Option<Log<SimRt>>, String> {
+    fn after_damage(&mut self, damage: Option<Damage>, opened: Opened) -> Result<Option<Log<SimRt>>, String> {
         let Some(Damage { path, position, before }) = damage else { return Ok(None) };
         let outcome = match opened {
             // What grows is read when it is to grow: damage in it stops the node, by name.

@@ -147,7 +147,8 @@ fn whole(model: &Rc<RefCell<Model>>, id: GroupId, start: u64, end: u64, read: &[
     let all = |batches: &mut dyn Iterator<Item = Bytes>| -> Result<Vec<Record>, String> {
         let mut out = Vec::new();
         for batch in batches {
-            let broken = |e: millpond_batch::BatchError| format!("group {id}: {e} in {:?}, {} bytes", millpond_batch::check(&batch), batch.len());
+            let broken =
+                |e: millpond_batch::BatchError| format!("group {id}: {e} in {:?}, {} bytes", millpond_batch::check(&batch), batch.len());
             for record in records(&batch, DecompressLimits::default()).map_err(broken)? {
                 out.push(record.map_err(broken)?);
             }
@@ -158,7 +159,11 @@ fn whole(model: &Rc<RefCell<Model>>, id: GroupId, start: u64, end: u64, read: &[
     let ours = all(&mut g.batches.iter().filter(|b| b.base < end).map(|b| b.bytes.clone()))?;
     let theirs = all(&mut read.iter().cloned())?;
     if !g.config.compact {
-        return if ours == theirs { Ok(()) } else { Err(format!("group {id}: {} records from {start} to {end}, expected {}", theirs.len(), ours.len())) };
+        return if ours == theirs {
+            Ok(())
+        } else {
+            Err(format!("group {id}: {} records from {start} to {end}, expected {}", theirs.len(), ours.len()))
+        };
     }
     let by_offset: BTreeMap<u64, &Record> = ours.iter().map(|r| (r.offset, r)).collect();
     let mut last = None;
@@ -196,9 +201,11 @@ pub(crate) async fn times<R: Rt>(log: &Log<R>, model: &Rc<RefCell<Model>>, id: G
     if g.config.compact || after.start_offset != state.start_offset {
         return Ok(());
     }
-    let records = g.batches.iter().filter(|b| b.base + b.count > state.start_offset.0).flat_map(|b| {
-        records(&b.bytes, DecompressLimits::default()).into_iter().flatten().flatten()
-    });
+    let records = g
+        .batches
+        .iter()
+        .filter(|b| b.base + b.count > state.start_offset.0)
+        .flat_map(|b| records(&b.bytes, DecompressLimits::default()).into_iter().flatten().flatten());
     let first = records.filter(|r| r.offset >= state.start_offset.0).find(|r| r.timestamp >= ms);
     let expected = first.map(|r| (Offset(r.offset), r.timestamp)).filter(|(o, _)| *o < after.high_watermark);
     // What was synced while we looked may be found or not.

@@ -5,16 +5,18 @@ use proptest::prelude::*;
 
 fn config() -> impl Strategy<Value = GroupConfig> {
     let opt = || proptest::option::of(any::<u64>());
-    (opt(), opt(), any::<[u64; 5]>(), any::<bool>(), any::<bool>()).prop_map(|(retention_ms, retention_bytes, n, compact, delete)| GroupConfig {
-        retention_ms,
-        retention_bytes,
-        segment_bytes: n[0],
-        segment_ms: n[1],
-        compact,
-        delete,
-        delete_retention_ms: n[2],
-        min_compaction_lag_ms: n[3],
-        producer_expiry_ms: n[4],
+    (opt(), opt(), any::<[u64; 5]>(), any::<bool>(), any::<bool>()).prop_map(|(retention_ms, retention_bytes, n, compact, delete)| {
+        GroupConfig {
+            retention_ms,
+            retention_bytes,
+            segment_bytes: n[0],
+            segment_ms: n[1],
+            compact,
+            delete,
+            delete_retention_ms: n[2],
+            min_compaction_lag_ms: n[3],
+            producer_expiry_ms: n[4],
+        }
     })
 }
 

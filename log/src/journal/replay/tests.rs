@@ -24,7 +24,8 @@ impl Script {
     }
 
     fn apply(&mut self, kind: FrameKind, group: u64, index: u64, payload: &[u8]) -> Result<(), FormatError> {
-        let head = FrameHead { kind, variant: u8::from(kind == FrameKind::Entry), group: GroupId(group), index: Index(index), term: Term(1) };
+        let head =
+            FrameHead { kind, variant: u8::from(kind == FrameKind::Entry), group: GroupId(group), index: Index(index), term: Term(1) };
         self.replay.apply(&Frame { at: 0, head, payload })
     }
 
