@@ -1,8 +1,8 @@
 //! The five codecs of Kafka, with bounds on what comes out.
 //!
-//! Decompression never allocates by a claim: output grows as bytes come, and ends at the limit. The limit is absolute; there
-//! is no limit on the ratio, since honest data (one line a million times) compresses better than any bomb, and the absolute
-//! bound is what protects memory.
+//! Decompression never fills memory by a claim: output grows as bytes come, and ends at the limit. The absolute limit is what
+//! protects memory. The limit on the ratio is there for the processor, and is asked only past a size that honest batches do
+//! not reach: one line a million times is honest, and zstd makes a ten-thousandth of it.
 
 use crate::BatchError;
 use bytes::Bytes;
@@ -70,19 +70,43 @@ impl std::str::FromStr for Compression {
     }
 }
 
-/// How much may come out of a batch.
-#[derive(Clone, Copy, Debug)]
+/// How much may come out of a batch: never more than `bytes_max`; up to `ratio_from` whatever the ratio is; between the two
+/// at most `ratio_max` times what went in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecompressLimits {
     /// Decompressed bytes at most.
     pub bytes_max: usize,
+    /// Decompressed bytes up to which the ratio is not asked.
+    pub ratio_from: usize,
+    /// Decompressed bytes per compressed byte at most, past `ratio_from`.
+    pub ratio_max: usize,
 }
 
 impl Default for DecompressLimits {
-    /// 128 MiB: eight times the largest batch that a topic may be configured to take.
+    /// 128 MiB, eight times the largest batch that a topic may be configured to take (16 MiB). Up to that largest size any
+    /// ratio is fine, since the same records would have been taken uncompressed; past it 100 to 1.
     fn default() -> Self {
-        Self { bytes_max: 128 * 1024 * 1024 }
+        Self { bytes_max: 128 * 1024 * 1024, ratio_from: 16 * 1024 * 1024, ratio_max: 100 }
     }
 }
+
+impl DecompressLimits {
+    /// At most `bytes_max` bytes, whatever the ratio is.
+    #[must_use]
+    pub fn bytes(bytes_max: usize) -> Self {
+        Self { bytes_max, ratio_from: bytes_max, ratio_max: usize::MAX }
+    }
+
+    /// Bytes that may come out of `len` compressed ones.
+    #[must_use]
+    pub fn ceiling(&self, len: usize) -> usize {
+        self.bytes_max.min(self.ratio_from.max(len.saturating_mul(self.ratio_max)))
+    }
+}
+
+/// Windows of zstd are refused past these bounds, as powers of two. The lower is what RFC 8878 asks of every reader; the
+/// upper is what the highest level of any client's library uses.
+const ZSTD_WINDOW_LOG: std::ops::RangeInclusive<u32> = 23..=27;
 
 /// Head of xerial's framing: its magic, then two version numbers that readers ignore.
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -121,15 +145,19 @@ pub(crate) fn compress(codec: Compression, bytes: &[u8]) -> std::io::Result<Vec<
 
 /// Decompresses the records of a batch.
 pub(crate) fn decompress(codec: Compression, bytes: &Bytes, limits: DecompressLimits) -> Result<Bytes, BatchError> {
+    let limit = limits.ceiling(bytes.len());
     match codec {
         Compression::None => Ok(bytes.clone()),
-        Compression::Gzip => drain(codec, flate2::read::MultiGzDecoder::new(&bytes[..]), limits),
-        Compression::Lz4 => drain(codec, lz4_flex::frame::FrameDecoder::new(&bytes[..]), limits),
+        Compression::Gzip => drain(codec, flate2::read::MultiGzDecoder::new(&bytes[..]), limit),
+        Compression::Lz4 => drain(codec, lz4_flex::frame::FrameDecoder::new(&bytes[..]), limit),
         Compression::Zstd => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(&bytes[..]).map_err(|e| refused(codec, e))?;
-            drain(codec, decoder, limits)
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(&bytes[..]).map_err(|e| refused(codec, e))?;
+            // The library takes a window's memory by the frame's claim, and touches no more of it than comes out.
+            let window_log = (usize::BITS - limit.leading_zeros()).clamp(*ZSTD_WINDOW_LOG.start(), *ZSTD_WINDOW_LOG.end());
+            decoder.window_log_max(window_log).map_err(|e| refused(codec, e))?;
+            drain(codec, decoder, limit)
         }
-        Compression::Snappy => snappy(bytes, limits),
+        Compression::Snappy => snappy(bytes, limit),
     }
 }
 
@@ -138,19 +166,19 @@ fn refused(codec: Compression, why: impl fmt::Display) -> BatchError {
 }
 
 /// Reads all that `decoder` gives, up to the limit and not a byte more.
-fn drain(codec: Compression, decoder: impl Read, limits: DecompressLimits) -> Result<Bytes, BatchError> {
+fn drain(codec: Compression, decoder: impl Read, limit: usize) -> Result<Bytes, BatchError> {
     let mut out = Vec::new();
-    decoder.take(limits.bytes_max as u64 + 1).read_to_end(&mut out).map_err(|e| refused(codec, e))?;
-    if out.len() > limits.bytes_max {
-        return Err(BatchError::TooLarge { limit: limits.bytes_max });
+    decoder.take((limit as u64).saturating_add(1)).read_to_end(&mut out).map_err(|e| refused(codec, e))?;
+    if out.len() > limit {
+        return Err(BatchError::TooLarge { limit });
     }
     Ok(Bytes::from(out))
 }
 
-fn snappy(bytes: &[u8], limits: DecompressLimits) -> Result<Bytes, BatchError> {
+fn snappy(bytes: &[u8], limit: usize) -> Result<Bytes, BatchError> {
     let mut out = Vec::new();
     if !bytes.starts_with(&XERIAL_MAGIC) {
-        snappy_block(bytes, &mut out, limits)?;
+        snappy_block(bytes, &mut out, limit)?;
         return Ok(Bytes::from(out));
     }
     let short = |wanted, left| BatchError::Short { what: "snappy frame", wanted, left };
@@ -159,7 +187,7 @@ fn snappy(bytes: &[u8], limits: DecompressLimits) -> Result<Bytes, BatchError> {
         let (head, behind) = rest.split_first_chunk::<4>().ok_or(short(4, rest.len()))?;
         let len = u32::from_be_bytes(*head) as usize;
         let block = behind.get(..len).ok_or(short(len, behind.len()))?;
-        snappy_block(block, &mut out, limits)?;
+        snappy_block(block, &mut out, limit)?;
         rest = &behind[len..];
     }
     Ok(Bytes::from(out))
@@ -167,11 +195,11 @@ fn snappy(bytes: &[u8], limits: DecompressLimits) -> Result<Bytes, BatchError> {
 
 /// A bare block says at its head how long it will be; snappy's own format bounds that by 64 times its length or so, which
 /// is checked before memory is taken by the claim.
-fn snappy_block(block: &[u8], out: &mut Vec<u8>, limits: DecompressLimits) -> Result<(), BatchError> {
+fn snappy_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), BatchError> {
     let codec = Compression::Snappy;
     let len = snap::raw::decompress_len(block).map_err(|e| refused(codec, e))?;
-    if len > limits.bytes_max.saturating_sub(out.len()) {
-        return Err(BatchError::TooLarge { limit: limits.bytes_max });
+    if len > limit.saturating_sub(out.len()) {
+        return Err(BatchError::TooLarge { limit });
     }
     // No element of the format yields more than 64 bytes of two.
     if len > block.len().saturating_mul(64) {

@@ -2,12 +2,27 @@
 //!
 //! As Kafka does it: offsets, timestamps and the producer's fields stay, the span of the batch stays (`lastOffsetDelta`), so
 //! that the sequence of offsets can be told from the headers alone. A batch may end up with no record at all.
+//!
+//! A tombstone must stay for a while after it was first compacted, or a reader that has seen the value would never hear of
+//! its end. How long is written into the batch (KIP-534): an attribute says that the base timestamp is the time from which
+//! tombstones may go, and the records' deltas are told from that.
 
-use crate::{BatchError, DecompressLimits, HEADER_BYTES, Record, TimestampType, builder, records};
+use crate::{
+    BatchError, DecompressLimits, HEADER_BYTES, Record, TimestampType, builder,
+    header::{DELETE_HORIZON, Header},
+    records,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The batch with only the records that `keep` wants; `None` if it wants all, so that the bytes can stay as they are.
-pub fn retain(batch: &Bytes, limits: DecompressLimits, mut keep: impl FnMut(&Record) -> bool) -> Result<Option<BytesMut>, BatchError> {
+///
+/// `horizon_ms` is stamped as [`Header::delete_horizon`] if one of the kept records is a tombstone.
+pub fn retain(
+    batch: &Bytes,
+    limits: DecompressLimits,
+    horizon_ms: Option<i64>,
+    mut keep: impl FnMut(&Record) -> bool,
+) -> Result<Option<BytesMut>, BatchError> {
     let all = records(batch, limits)?;
     let mut header = *all.header();
     let mut kept = Vec::new();
@@ -20,12 +35,22 @@ pub fn retain(batch: &Bytes, limits: DecompressLimits, mut keep: impl FnMut(&Rec
             dropped = true;
         }
     }
-    if !dropped {
+    let horizon_ms = horizon_ms.filter(|_| kept.iter().any(Record::is_tombstone));
+    if !dropped && horizon_ms.is_none() {
         return Ok(None);
     }
-    let mut bytes = BytesMut::with_capacity(batch.len());
+    if let Some(ms) = horizon_ms {
+        header.base_timestamp = ms;
+        header.attributes |= DELETE_HORIZON;
+    }
+    rebuild(header, &kept, batch.len()).map(Some)
+}
+
+/// The batch of `header` with just these records.
+fn rebuild(mut header: Header, kept: &[Record], capacity: usize) -> Result<BytesMut, BatchError> {
+    let mut bytes = BytesMut::with_capacity(capacity);
     bytes.put_bytes(0, HEADER_BYTES);
-    for record in &kept {
+    for record in kept {
         let timestamp = match header.timestamp_type() {
             TimestampType::LogAppend => 0,
             TimestampType::Create => record.timestamp.wrapping_sub(header.base_timestamp),
@@ -39,6 +64,5 @@ pub fn retain(batch: &Bytes, limits: DecompressLimits, mut keep: impl FnMut(&Rec
         header.max_timestamp = kept.iter().map(|r| r.timestamp).max().unwrap_or(-1);
     }
     let codec = header.compression()?;
-    let failed = |e: std::io::Error| BatchError::Decompress { codec, message: e.to_string() };
-    builder::finish(bytes, header, codec).map(Some).map_err(failed)
+    builder::finish(bytes, header, codec).map_err(|e| BatchError::Decompress { codec, message: e.to_string() })
 }

@@ -13,6 +13,7 @@ const COMPRESSION_MASK: u16 = 0x07;
 const LOG_APPEND_TIME: u16 = 0x08;
 const TRANSACTIONAL: u16 = 0x10;
 const CONTROL: u16 = 0x20;
+pub(crate) const DELETE_HORIZON: u16 = 0x40;
 
 /// Whose clock a batch's timestamps are from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,8 @@ pub struct Header {
     pub attributes: u16,
     /// Offset of the last record less that of the first.
     pub last_offset_delta: u32,
-    /// Timestamp of the first record, in milliseconds since 1970.
+    /// What the records' timestamps are told from, in milliseconds since 1970: that of the first record, or, after
+    /// compaction, [`Header::delete_horizon`].
     pub base_timestamp: i64,
     /// The largest timestamp, in milliseconds since 1970.
     pub max_timestamp: i64,
@@ -133,6 +135,13 @@ impl Header {
     #[must_use]
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL != 0
+    }
+
+    /// When compaction may drop the batch's tombstones, in milliseconds since 1970 (KIP-534). Only compaction sets it; what
+    /// a producer says there is to be ignored.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
     /// Whether an idempotent producer sent it.

@@ -147,6 +147,12 @@ impl Body<'_> {
 }
 
 impl Record {
+    /// Whether it says that its key is no more: a key and no value.
+    #[must_use]
+    pub fn is_tombstone(&self) -> bool {
+        self.key.is_some() && self.value.is_none()
+    }
+
     /// The headers, in the order they were given.
     pub fn headers(&self) -> impl Iterator<Item = HeaderRef> {
         let mut cursor = Cursor::new(&self.headers);

@@ -31,10 +31,9 @@ impl Records {
     }
 
     fn read(&mut self) -> Result<Record, BatchError> {
-        let rest = self.body.slice(self.at..);
-        let mut cursor = Cursor::new(&rest);
+        let mut cursor = Cursor { all: &self.body, rest: &self.body[self.at..] };
         let (deltas, mut record) = cursor.record()?;
-        self.at += cursor.at();
+        self.at = cursor.at();
         if deltas.offset > self.header.last_offset_delta {
             return Err(BatchError::Field { field: "offsetDelta", value: i64::from(deltas.offset) });
         }

@@ -2,6 +2,8 @@ use super::*;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
+mod golden;
+
 type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 type Row = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Headers);
 
@@ -75,14 +77,14 @@ proptest! {
             junk[23..27].copy_from_slice(&200_i32.to_be_bytes());
             junk[57..61].copy_from_slice(&100_i32.to_be_bytes());
         }
-        let limits = DecompressLimits { bytes_max: 1 << 20 };
+        let limits = DecompressLimits::bytes(1 << 20);
         let junk = Bytes::from(junk);
         let _ = check(&junk);
         if let Ok(all) = records(&junk, limits) {
             all.for_each(|r| drop(r.map(|r| r.headers().count())));
         }
         split(&junk).for_each(drop);
-        let _ = filter::retain(&junk, limits, |r| r.offset % 2 == 0);
+        let _ = filter::retain(&junk, limits, Some(7), |r| r.offset % 2 == 0);
     }
 
     #[test]
@@ -92,7 +94,7 @@ proptest! {
         let (batch, before) = { let b = batch.freeze(); let r = rows_of(&b); (b, r) };
         let keep = |offset: u64| mask >> ((offset - 1000) % 32) & 1 == 1;
         let expected: Vec<_> = before.iter().filter(|(o, _)| keep(*o)).cloned().collect();
-        match filter::retain(&batch, DecompressLimits::default(), |r| keep(r.offset)).expect("a batch") {
+        match filter::retain(&batch, DecompressLimits::default(), None, |r| keep(r.offset)).expect("a batch") {
             None => prop_assert_eq!(expected.len(), before.len()),
             Some(out) => {
                 let header = check(&out).expect("a sound batch");
@@ -145,12 +147,62 @@ fn bombs_are_stopped() {
     let rows: Vec<Row> = vec![(0, None, Some(vec![0; 32 * 1024 * 1024]), Vec::new())];
     for codec in CODECS {
         let batch = build(codec, &rows, None).freeze();
-        let limits = DecompressLimits { bytes_max: 1024 * 1024 };
+        let limits = DecompressLimits::bytes(1024 * 1024);
         let outcome = records(&batch, limits).map(|_| ());
         match codec {
             Compression::None => outcome.expect("nothing grows"),
             _ => assert_eq!(outcome, Err(BatchError::TooLarge { limit: 1024 * 1024 }), "{codec}"),
         }
+    }
+}
+
+/// Honest data of one line repeated passes at any ratio up to `ratio_from`; past it the ratio counts, and before all else
+/// the absolute limit.
+#[test]
+fn the_ratio_counts_only_for_large_batches() {
+    let limits = DecompressLimits { bytes_max: 8 << 20, ratio_from: 1 << 20, ratio_max: 100 };
+    let of = |len: usize, codec| build(codec, &[(0, None, Some(b"the same line\n".repeat(len / 14)), Vec::new())], None).freeze();
+    for codec in [Compression::Gzip, Compression::Zstd] {
+        let (small, large) = (of(1_000_000, codec), of(4 << 20, codec));
+        assert!(small.len() * 100 < 1_000_000, "{codec} packs it better than 100 to 1");
+        assert_eq!(records(&small, limits).expect("honest").count(), 1);
+        let ceiling = limits.ceiling(large.len() - HEADER_BYTES);
+        assert!(ceiling < 4 << 20);
+        assert_eq!(records(&large, limits).map(|_| ()), Err(BatchError::TooLarge { limit: ceiling }), "{codec}");
+        assert_eq!(records(&large, DecompressLimits::default()).expect("below 16 MiB any ratio is fine").count(), 1);
+    }
+    assert_eq!((limits.ceiling(1), limits.ceiling(50_000), limits.ceiling(usize::MAX)), (1 << 20, 5_000_000, 8 << 20));
+}
+
+/// Bare snappy, without xerial's framing, is what some clients send.
+#[test]
+fn bare_snappy_is_read() {
+    let plain = build(Compression::None, &[(5, Some(b"k".to_vec()), Some(vec![9; 500]), Vec::new())], None);
+    let packed = snap::raw::Encoder::new().compress_vec(&plain[HEADER_BYTES..]).expect("packs");
+    let mut header = Header::parse(&plain).expect("a batch");
+    header.attributes |= Compression::Snappy as u16;
+    header.batch_len = HEADER_BYTES + packed.len();
+    let mut batch = BytesMut::from(&plain[..HEADER_BYTES]);
+    header.write(&mut batch);
+    batch.extend_from_slice(&packed);
+    assert_eq!(rows_of(&batch.freeze()), rows_of(&plain.freeze()));
+}
+
+/// A tombstone's time to go is written once, and does not change what records say (KIP-534).
+#[test]
+fn a_delete_horizon_changes_no_record() {
+    for codec in CODECS {
+        let rows: Vec<Row> = vec![(500, Some(vec![1]), None, Vec::new()), (700, Some(vec![2]), Some(vec![3]), Vec::new())];
+        let batch = build(codec, &rows, None).freeze();
+        let limits = DecompressLimits::default();
+        let stamped = filter::retain(&batch, limits, Some(90_000), |_| true).expect("a batch").expect("rebuilt").freeze();
+        let header = check(&stamped).expect("a sound batch");
+        assert_eq!((header.delete_horizon(), header.max_timestamp), (Some(90_000), 700));
+        assert_eq!(rows_of(&stamped), rows_of(&batch));
+        assert_eq!(filter::retain(&stamped, limits, None, |_| true).expect("a batch"), None);
+        // Without a tombstone among what is kept there is nothing to wait for.
+        let kept = filter::retain(&batch, limits, Some(90_000), |r| !r.is_tombstone()).expect("a batch").expect("rebuilt");
+        assert_eq!(check(&kept).expect("a sound batch").delete_horizon(), None);
     }
 }
 

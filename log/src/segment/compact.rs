@@ -140,7 +140,7 @@ fn compact_batch(batch: Bytes, latest: &Latest, config: &GroupConfig, now_ms: i6
     }
     let kept_until = now_ms.saturating_sub(i64::try_from(config.delete_retention_ms).unwrap_or(i64::MAX));
     let mut left = 0;
-    let filtered = filter::retain(&batch, DecompressLimits::default(), |record| {
+    let filtered = filter::retain(&batch, DecompressLimits::default(), None, |record| {
         let newest = record.key.as_ref().is_none_or(|key| latest.get(&digest(key)).is_none_or(|o| o.0 <= record.offset));
         let expired = record.value.is_none() && record.key.is_some() && record.timestamp < kept_until;
         let keep = newest && !expired;
