@@ -10,7 +10,7 @@ use crate::{
     home::{Home, Pressure},
     journal::format::{SegmentMark, Settled},
     log::SEGMENT_TRIES,
-    segment::group::first_at,
+    segment::first_at,
     store::Chore,
 };
 use millpond_runtime::{GroupId, Offset, Rt};

@@ -16,7 +16,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 /// The batch with only the records that `keep` wants; `None` if it wants all, so that the bytes can stay as they are.
 ///
-/// `horizon_ms` is stamped as [`Header::delete_horizon`] if one of the kept records is a tombstone.
+/// `horizon_ms` is stamped as [`Header::delete_horizon`] if one of the kept records is a tombstone. An error means that the
+/// batch cannot be parsed to its end. Should a codec fail to pack what is kept, for want of memory, the batch stays too.
 pub fn retain(
     batch: &Bytes,
     limits: DecompressLimits,
@@ -43,11 +44,11 @@ pub fn retain(
         header.base_timestamp = ms;
         header.attributes |= DELETE_HORIZON;
     }
-    rebuild(header, &kept, batch.len()).map(Some)
+    Ok(rebuild(header, &kept, batch.len()))
 }
 
-/// The batch of `header` with just these records.
-fn rebuild(mut header: Header, kept: &[Record], capacity: usize) -> Result<BytesMut, BatchError> {
+/// The batch of `header` with just these records; `None` if the codec fails.
+fn rebuild(mut header: Header, kept: &[Record], capacity: usize) -> Option<BytesMut> {
     let mut bytes = BytesMut::with_capacity(capacity);
     bytes.put_bytes(0, HEADER_BYTES);
     for record in kept {
@@ -63,6 +64,6 @@ fn rebuild(mut header: Header, kept: &[Record], capacity: usize) -> Result<Bytes
     if header.timestamp_type() == TimestampType::Create {
         header.max_timestamp = kept.iter().map(|r| r.timestamp).max().unwrap_or(-1);
     }
-    let codec = header.compression()?;
-    builder::finish(bytes, header, codec).map_err(|e| BatchError::Decompress { codec, message: e.to_string() })
+    let codec = header.compression().ok()?;
+    builder::finish(bytes, header, codec).ok()
 }

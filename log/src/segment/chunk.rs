@@ -1,6 +1,6 @@
 //! From entries to blocks. Pure and heavy: called on the pool.
 
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Codec, ENTRY_HEADER_BYTES};
+use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Codec, Damage, ENTRY_HEADER_BYTES};
 use crate::entry::{Entry, EntryKind};
 use bytes::{BufMut, Bytes};
 use millpond_batch::{Compression, Header};
@@ -140,4 +140,31 @@ pub fn entries(raw: &Bytes) -> impl Iterator<Item = Result<(EntryKind, Bytes), S
             }
         }
     })
+}
+
+/// Checks that a block's raw bytes are the entries that its head promises: as many, nothing behind them, each batch
+/// whole, in order and inside the offsets that the block answers for.
+pub fn check_entries(header: &BlockHeader, raw: &Bytes) -> Result<(), Damage> {
+    let mut count = 0_u32;
+    let mut at = header.first_offset.0;
+    for entry in entries(raw) {
+        let (kind, payload) = entry.map_err(|short| Damage(format!("entry {count} of a block: {short}")))?;
+        count += 1;
+        if kind != EntryKind::Batch {
+            continue;
+        }
+        let batch = Header::parse(&payload).map_err(|e| Damage(format!("entry {count} of a block is no batch: {e}")))?;
+        if batch.batch_len != payload.len() || batch.base_offset < at || batch.next_offset() > header.next_offset.0 {
+            return Err(Damage(format!(
+                "a batch of {} bytes (its head says {}) with offsets {}..{}, where {at}..{} are left",
+                payload.len(),
+                batch.batch_len,
+                batch.base_offset,
+                batch.next_offset(),
+                header.next_offset
+            )));
+        }
+        at = batch.next_offset();
+    }
+    if count == header.count { Ok(()) } else { Err(Damage(format!("{count} entries in a block, its head says {}", header.count))) }
 }

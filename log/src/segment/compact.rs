@@ -1,16 +1,30 @@
 //! Keeping the newest record of each key.
 //!
-//! As Kafka's log cleaner does it, over sealed segments only: a record goes if a later one of the segments looked at has the
-//! same key; a tombstone goes once it is older than `delete.retention.ms`; records without a key, batches that cannot be
-//! parsed and markers of transactions stay. Offsets never change. The choice ([`pick`]) is pure; the run writes a segment of a
-//! higher generation beside the old ones, syncs it under a temporary name, renames it, and then deletes what it
-//! covers: a crash at any point leaves the old segments or the new one, and opening the group removes the other.
+//! As Kafka's log cleaner does it, over sealed segments only. A record goes if a later one of the sealed segments has the same
+//! key. A tombstone goes once it has been compacted for `delete.retention.ms`: the first run that keeps it writes the
+//! time into its batch (KIP-534), so that a reader who is that much behind still hears of it, whatever timestamps the
+//! producer has given. Records without a key, batches that cannot be parsed and markers of transactions stay; records of
+//! transactions replace nothing, since nobody here knows whether they were committed. Offsets never change.
+//!
+//! Segments that were compacted (their generation says so) are clean: of each key they hold one record. So only the keys of
+//! the others, the dirty ones, are remembered, and everything is looked up among them. The memory for that is bounded
+//! ([`Budget`]): dirty segments past it wait for the next run, which finds fewer dirty ones. A single segment with
+//! more keys than that is looked at in several rounds, each for a share of the keys; what is superseded is then noted
+//! in a bit per record.
+//!
+//! The choice ([`pick`]) is pure; the run writes a segment of a higher generation beside the old ones, syncs it under a
+//! temporary name, renames it, and then deletes what it covers: a crash at any point leaves the old segments or the
+//! new one, and opening the group removes the other. Outputs are made from the oldest on, so that no tombstone goes before
+//! what it buries.
 
 use super::{
+    ahead::run_len,
     chunk::{Chunk, ChunkOptions, encode_chunk, entries},
-    file::{SegmentFile, corrupt},
-    format::{BlockIndex, Damage, HEADER_BYTES, SegmentHeader, SegmentName},
+    file::SegmentFile,
+    format::{BlockIndex, HEADER_BYTES, SegmentHeader, SegmentName},
     group::{GroupSegments, Sealed},
+    handles::Opened,
+    newest::{KEYS_MAX, Newest, READ_BYTES},
 };
 use crate::{
     config::GroupConfig,
@@ -18,11 +32,9 @@ use crate::{
     error::Result,
 };
 use bytes::Bytes;
-use millpond_batch::{DecompressLimits, Header, filter, records};
-use millpond_runtime::{FxHashMap, GroupId, Offset, Rt, Term};
+use millpond_batch::{DecompressLimits, Header, filter};
+use millpond_runtime::{GroupId, Offset, Rt};
 
-/// Keys that one run remembers; past that it leaves the younger segments to the next run. About 32 bytes each.
-pub const KEYS_MAX: usize = 1_000_000;
 /// Bytes of entries gathered before they are packed.
 const PACK_BYTES: usize = 1024 * 1024;
 /// Of the sealed bytes, so many percent must be new to a compaction before it is worth its reading (Kafka's
@@ -34,11 +46,31 @@ const DIRTY_PERCENT: u64 = 50;
 #[must_use]
 pub fn pick(sealed: &[Sealed], noted: Offset, config: &GroupConfig, now_ms: i64) -> std::ops::Range<usize> {
     let lag = i64::try_from(config.min_compaction_lag_ms).unwrap_or(i64::MAX);
-    let ripe = |s: &Sealed| s.name.base_offset < noted && s.next_offset <= noted && s.max_timestamp <= now_ms.saturating_sub(lag);
+    // Without a lag a record of a clock that is ahead must not wait until then.
+    let aged = |s: &Sealed| lag == 0 || s.max_timestamp <= now_ms.saturating_sub(lag);
+    let ripe = |s: &Sealed| s.name.base_offset < noted && s.next_offset <= noted && aged(s);
     let end = sealed.iter().take_while(|s| ripe(s)).count();
-    let bytes = |clean: bool| sealed[..end].iter().filter(|s| (s.name.generation > 0) == clean).map(|s| s.bytes).sum::<u64>();
+    let bytes = |clean: bool| sealed[..end].iter().filter(|s| is_clean(s) == clean).map(|s| s.bytes).sum::<u64>();
     let (clean, dirty) = (bytes(true), bytes(false));
     if !config.compact || dirty == 0 || dirty * 100 < (clean + dirty) * DIRTY_PERCENT { 0..0 } else { 0..end }
+}
+
+/// Whether a segment is the work of a compaction.
+pub(super) fn is_clean(sealed: &Sealed) -> bool {
+    sealed.name.generation > 0
+}
+
+/// What a run may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Keys in memory at a time, of 27 bytes each; at least 1.
+    pub keys_max: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { keys_max: KEYS_MAX }
+    }
 }
 
 /// What a run did.
@@ -52,19 +84,7 @@ pub struct Compacted {
     pub bytes_after: u64,
 }
 
-/// 128 bits of a key, which stand for it.
-fn digest(key: &[u8]) -> u128 {
-    // Two different CRCs and the length would be cheaper, and worse: this is FNV-1a with 128 bits.
-    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    for byte in key {
-        hash = (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-    }
-    hash
-}
-
-type Latest = FxHashMap<u128, Offset>;
-
-/// Compacts the sealed segments in `range`, in groups that fit one segment each.
+/// Compacts the sealed segments in `range`, which begins with the first, in groups that fit one segment each.
 pub async fn run<R: Rt>(
     group: &GroupSegments<R>,
     range: std::ops::Range<usize>,
@@ -72,19 +92,25 @@ pub async fn run<R: Rt>(
     level: i32,
     now_ms: i64,
 ) -> Result<Compacted> {
+    run_within(group, range, config, level, now_ms, Budget::default()).await
+}
+
+/// [`run`] with another budget than the usual one.
+pub async fn run_within<R: Rt>(
+    group: &GroupSegments<R>,
+    range: std::ops::Range<usize>,
+    config: &GroupConfig,
+    level: i32,
+    now_ms: i64,
+    budget: Budget,
+) -> Result<Compacted> {
     let all = group.sealed();
     let Some(chosen) = all.get(range).filter(|c| !c.is_empty()) else { return Ok(Compacted::default()) };
-    let mut latest = Latest::default();
-    let mut known = 0;
-    for sealed in chosen {
-        remember(group, sealed, &mut latest).await?;
-        known += 1;
-        if latest.len() >= KEYS_MAX {
-            break;
-        }
-    }
+    let (newest, known) = Newest::find(group, chosen, budget).await?;
+    let rules = Rules { newest, now_ms, horizon_ms: now_ms.saturating_add(i64::try_from(config.delete_retention_ms).unwrap_or(i64::MAX)) };
     let mut done = Compacted::default();
     let mut rest = &chosen[..known];
+    let mut ordinal = 0;
     while !rest.is_empty() {
         let mut sum = 0;
         let fits = rest.iter().take_while(|s| {
@@ -95,63 +121,59 @@ pub async fn run<R: Rt>(
         let (inputs, behind) = rest.split_at(n);
         done.segments += n;
         done.bytes_before += inputs.iter().map(|s| s.bytes).sum::<u64>();
-        done.bytes_after += rewrite(group, inputs, &latest, config, level, now_ms).await?;
+        done.bytes_after += rewrite(group, inputs, &rules, &mut ordinal, level).await?;
         rest = behind;
     }
     Ok(done)
 }
 
-/// The blocks of a segment.
-async fn blocks<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed) -> Result<Vec<BlockIndex>> {
-    let opened = group.handles().sealed(group.group(), sealed.name, || group.dir().join(sealed.name.to_string())).await?;
-    Ok(opened.index.clone())
+/// What decides over a record.
+struct Rules {
+    newest: Newest,
+    now_ms: i64,
+    /// When tombstones that are compacted now for the first time may go.
+    horizon_ms: i64,
 }
 
-async fn block<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed, index: BlockIndex) -> Result<Bytes> {
-    let opened = group.handles().sealed(group.group(), sealed.name, || group.dir().join(sealed.name.to_string())).await?;
-    let mut raw = opened.file.read_blocks(group.handles().rt(), &[index]).await?;
-    raw.pop().ok_or_else(|| corrupt(&opened.file.path, index.position, u64::from(index.len), Damage("a block without data".into())))
-}
-
-async fn remember<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed, latest: &mut Latest) -> Result<()> {
-    for index in blocks(group, sealed).await? {
-        let raw = block(group, sealed, index).await?;
-        for (_, batch) in entries(&raw).flatten().filter(|(kind, _)| *kind == EntryKind::Batch) {
-            let Ok(all) = records(&batch, DecompressLimits::default()) else { continue };
-            if all.header().is_control() {
-                continue;
-            }
-            for record in all.map_while(Result::ok) {
-                if let Some(key) = &record.key {
-                    latest.insert(digest(key), Offset(record.offset));
-                }
+impl Rules {
+    /// What becomes of a batch of a segment that is `clean`. `ordinal` counts the records that a key decides over, as
+    /// [`Newest`] has counted them.
+    fn apply(&self, batch: Bytes, clean: bool, ordinal: &mut u64) -> Option<Bytes> {
+        let header = Header::parse(&batch).ok()?;
+        if header.is_control() {
+            return Some(batch);
+        }
+        // Only compaction sets a horizon; elsewhere it is a producer's word.
+        let horizon = header.delete_horizon().filter(|_| clean);
+        let expired = horizon.is_some_and(|ms| ms < self.now_ms);
+        let mut left = 0;
+        let from = *ordinal;
+        let stamp = horizon.is_none().then_some(self.horizon_ms);
+        let filtered = filter::retain(&batch, DecompressLimits::default(), stamp, |record| {
+            let newest = record.key.as_ref().is_none_or(|key| {
+                *ordinal += 1;
+                self.newest.keeps(*ordinal - 1, key, Offset(record.offset))
+            });
+            let keep = newest && !(expired && record.is_tombstone());
+            left += usize::from(keep);
+            keep
+        });
+        match filtered {
+            Ok(Some(_)) if left == 0 => None,
+            Ok(Some(bytes)) => Some(bytes.freeze()),
+            Ok(None) => Some(batch),
+            Err(_) => {
+                // What cannot be parsed was not counted either.
+                *ordinal = from;
+                Some(batch)
             }
         }
-        group.handles().rt().yield_now().await;
     }
-    Ok(())
 }
 
-/// What becomes of a batch.
-fn compact_batch(batch: Bytes, latest: &Latest, config: &GroupConfig, now_ms: i64) -> Option<Bytes> {
-    let header = Header::parse(&batch).ok()?;
-    if header.is_control() {
-        return Some(batch);
-    }
-    let kept_until = now_ms.saturating_sub(i64::try_from(config.delete_retention_ms).unwrap_or(i64::MAX));
-    let mut left = 0;
-    let filtered = filter::retain(&batch, DecompressLimits::default(), None, |record| {
-        let newest = record.key.as_ref().is_none_or(|key| latest.get(&digest(key)).is_none_or(|o| o.0 <= record.offset));
-        let expired = record.value.is_none() && record.key.is_some() && record.timestamp < kept_until;
-        let keep = newest && !expired;
-        left += usize::from(keep);
-        keep
-    });
-    match filtered {
-        Ok(Some(_)) if left == 0 => None,
-        Ok(Some(bytes)) => Some(bytes.freeze()),
-        Ok(None) | Err(_) => Some(batch),
-    }
+/// A sealed segment, open.
+pub(super) async fn open<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed) -> Result<Opened<R>> {
+    group.handles().sealed(group.key(sealed.name), || group.path(sealed.name)).await
 }
 
 /// Gathers kept entries and writes them as chunks.
@@ -183,20 +205,23 @@ impl<R: Rt> Output<R> {
     }
 }
 
-async fn rewrite<R: Rt>(
-    group: &GroupSegments<R>,
-    inputs: &[Sealed],
-    latest: &Latest,
-    config: &GroupConfig,
-    level: i32,
-    now_ms: i64,
-) -> Result<u64> {
+/// Takes over what stays of a block.
+fn keep_of_block<R: Rt>(out: &mut Output<R>, clean: bool, block: &BlockIndex, raw: &Bytes, rules: &Rules, ordinal: &mut u64) {
+    // What has no records has been applied long ago.
+    for (_, payload) in entries(raw).flatten().filter(|(kind, _)| *kind == EntryKind::Batch) {
+        let Some(kept) = rules.apply(payload, clean, ordinal) else { continue };
+        let base_offset = Header::parse(&kept).map_or(block.first_offset, |h| Offset(h.base_offset));
+        out.pending_bytes += kept.len();
+        out.pending.push(Entry { index: block.first_index, term: block.term, kind: EntryKind::Batch, base_offset, payload: kept });
+    }
+}
+
+async fn rewrite<R: Rt>(group: &GroupSegments<R>, inputs: &[Sealed], rules: &Rules, ordinal: &mut u64, level: i32) -> Result<u64> {
     let rt = group.handles().rt();
     let (first, last) = (inputs[0], inputs[inputs.len() - 1]);
     let generation = inputs.iter().map(|s| s.name.generation).max().unwrap_or(0) + 1;
     let name = SegmentName { base_offset: first.name.base_offset, generation };
-    let opened = group.handles().sealed(group.group(), first.name, || group.dir().join(first.name.to_string())).await?;
-    let header = SegmentHeader { generation, ..opened.file.header };
+    let header = SegmentHeader { generation, ..open(group, &first).await?.file.header };
     let temporary = group.dir().join(format!("{name}.tmp"));
     let mut out = Output {
         file: SegmentFile::create(rt, temporary.clone(), header).await?,
@@ -207,29 +232,25 @@ async fn rewrite<R: Rt>(
         answered: first.name.base_offset,
     };
     for sealed in inputs {
-        for index in blocks(group, sealed).await? {
-            let raw = block(group, sealed, index).await?;
-            for (kind, payload) in entries(&raw).flatten() {
-                // What has no records has been applied long ago.
-                if kind != EntryKind::Batch {
-                    continue;
+        let opened = open(group, sealed).await?;
+        let mut rest = &opened.index[..];
+        while !rest.is_empty() {
+            let (run, behind) = rest.split_at(run_len(rest, 0, READ_BYTES));
+            for (block, raw) in run.iter().zip(opened.file.read_blocks(rt, run).await?) {
+                keep_of_block(&mut out, is_clean(sealed), block, &raw, rules, ordinal);
+                if out.pending_bytes >= PACK_BYTES {
+                    out.flush(rt, group.group(), level, block.next_offset).await?;
                 }
-                let Some(kept) = compact_batch(payload, latest, config, now_ms) else { continue };
-                let base_offset = Header::parse(&kept).map_or(index.first_offset, |h| Offset(h.base_offset));
-                out.pending_bytes += kept.len();
-                out.pending.push(Entry { index: index.first_index, term: Term(0), kind, base_offset, payload: kept });
+                rt.yield_now().await;
             }
-            if out.pending_bytes >= PACK_BYTES {
-                out.flush(rt, group.group(), level, index.next_offset).await?;
-            }
-            rt.yield_now().await;
+            rest = behind;
         }
     }
     out.flush(rt, group.group(), level, last.next_offset).await?;
-    out.file.seal(out.position, &out.index, last.next_offset, last.last_index).await?;
-    rt.rename(&temporary, &group.dir().join(name.to_string())).await?;
+    let bytes = out.file.seal(out.position, &out.index, last.next_offset, last.last_index).await?;
+    rt.rename(&temporary, &group.path(name)).await?;
     rt.sync_dir(group.dir()).await?;
     let max_timestamp = out.index.iter().map(|b| b.max_timestamp).max().unwrap_or(i64::MIN);
-    group.replace(Sealed { name, next_offset: last.next_offset, last_index: last.last_index, bytes: out.position, max_timestamp }).await?;
-    Ok(out.position)
+    group.replace(Sealed { name, next_offset: last.next_offset, last_index: last.last_index, bytes, max_timestamp }).await?;
+    Ok(bytes)
 }

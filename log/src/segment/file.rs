@@ -1,7 +1,7 @@
 //! One segment's file: opening, writing, reading blocks.
 
 use super::{
-    chunk::Chunk,
+    chunk::{Chunk, check_entries},
     format::{
         BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Damage, HEADER_BYTES, SegmentHeader, TAIL_BYTES, Tail, check_block, decode_footer,
         decode_tail, encode_footer, unpack,
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that one disk operation moves at most.
 const IO_BYTES_MAX: usize = 1024 * 1024;
+/// From so many bytes on, unpacking is work for the pool; the way there and back costs more than fewer take.
+const OFFLOAD_BYTES: usize = 32 * 1024;
 /// Bytes read at a time when the index of an unsealed segment is rebuilt.
 const WALK_BYTES: usize = 256 * 1024;
 
@@ -86,34 +88,35 @@ impl<R: Rt> SegmentFile<R> {
         Ok(self.file.sync().await?)
     }
 
-    /// Ends the file with a footer and syncs it. Whatever lay behind `position` goes.
-    pub async fn seal(&self, position: u64, index: &[BlockIndex], next_offset: Offset, last_index: Index) -> Result<()> {
+    /// Ends the file with a footer and syncs it. Whatever lay behind `position` goes. The file's length, in bytes.
+    pub async fn seal(&self, position: u64, index: &[BlockIndex], next_offset: Offset, last_index: Index) -> Result<u64> {
         let footer = encode_footer(index, position, next_offset, last_index);
         let end = position + footer.len() as u64;
         self.write(position, &footer).await?;
         if self.file.len().await? > end {
             self.file.truncate(end).await?;
         }
-        self.sync().await
+        self.sync().await?;
+        Ok(end)
     }
 
-    /// The tail of a sealed segment's footer.
-    pub async fn tail(&self) -> Result<Tail> {
+    /// The tail of a sealed segment's footer, and the file's length in bytes.
+    pub async fn tail(&self) -> Result<(Tail, u64)> {
         let len = self.file.len().await?;
         let from = len.saturating_sub(BLOCK_BYTES as u64);
         if len < HEADER_BYTES + BLOCK_BYTES as u64 || !len.is_multiple_of(BLOCK_BYTES as u64) {
             return Err(corrupt(&self.path, from, len - from, Damage(format!("{len} bytes are no sealed segment"))));
         }
         let last = self.file.read_at(from, BLOCK_BYTES).await?;
-        decode_tail(&last, len).map_err(|d| corrupt(&self.path, len - TAIL_BYTES as u64, TAIL_BYTES as u64, d))
+        let tail = decode_tail(&last, len).map_err(|d| corrupt(&self.path, len - TAIL_BYTES as u64, TAIL_BYTES as u64, d))?;
+        Ok((tail, len))
     }
 
     /// The index: from the footer, or rebuilt block by block up to the bound, checking each.
     pub async fn index(&self, rt: &R, bound: Bound) -> Result<Vec<BlockIndex>> {
         match bound {
             Bound::Sealed => {
-                let tail = self.tail().await?;
-                let len = self.file.len().await?;
+                let (tail, len) = self.tail().await?;
                 let footer = self.read(tail.footer, (len - tail.footer) as usize).await?;
                 decode_footer(&tail, &footer).map_err(|d| corrupt(&self.path, tail.footer, len - tail.footer, d))
             }
@@ -183,28 +186,32 @@ impl<R: Rt> SegmentFile<R> {
         Ok(out)
     }
 
-    /// The raw entries of blocks that lie one behind the other, checked and unpacked on the pool.
+    /// The raw entries of blocks that lie one behind the other, checked and unpacked.
     pub async fn read_blocks(&self, rt: &R, blocks: &[BlockIndex]) -> Result<Vec<Bytes>> {
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
         let from = first.position;
         let stored = self.read(from, (last.position + u64::from(last.len) - from) as usize).await?;
         let (group, index) = (self.header.group, blocks.to_vec());
-        let unpacked = rt
-            .offload("unpack blocks", move || {
-                let unpack_one = |block: &BlockIndex| {
-                    let at = (block.position - from) as usize;
-                    let whole = &stored[at..at + block.len as usize];
-                    let checked = check_block(group, block.position, whole).and_then(|(header, data)| {
-                        if BlockIndex::of(block.position, &header) != *block {
-                            return Err(Damage("the block is not what the index says".into()));
-                        }
-                        unpack(&header, data)
-                    });
-                    checked.map(Bytes::from).map_err(|d| (block.position, block.len, d))
-                };
-                index.iter().map(unpack_one).collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
+        let unpack_all = move || {
+            let unpack_one = |block: &BlockIndex| {
+                let at = (block.position - from) as usize;
+                unpack_checked(group, block, &stored[at..at + block.len as usize]).map_err(|d| (block.position, block.len, d))
+            };
+            index.iter().map(unpack_one).collect::<Result<Vec<_>, _>>()
+        };
+        let raw: usize = blocks.iter().map(|block| block.raw_len as usize).sum();
+        let unpacked = if raw < OFFLOAD_BYTES { unpack_all() } else { rt.offload("unpack blocks", unpack_all).await? };
         unpacked.map_err(|(position, len, d)| corrupt(&self.path, position, u64::from(len), d))
     }
+}
+
+/// The raw entries of the block that the index has at its place: nothing is taken that does not agree in every respect.
+pub fn unpack_checked(group: GroupId, block: &BlockIndex, whole: &[u8]) -> Result<Bytes, Damage> {
+    let (header, data) = check_block(group, block.position, whole)?;
+    if BlockIndex::of(block.position, &header) != *block {
+        return Err(Damage("the block is not what the index says".into()));
+    }
+    let raw = Bytes::from(unpack(&header, data)?);
+    check_entries(&header, &raw)?;
+    Ok(raw)
 }

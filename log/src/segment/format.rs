@@ -27,11 +27,12 @@
 //! The footer begins at a whole 4 KiB and is padded so that its tail ends the file:
 //!
 //! ```text
-//!   | n × ( position u64 | len u32 | raw len u32 | first index u64 | first offset u64 | next offset u64 | max timestamp i64 ) | zeros |
-//!   tail, the last 48 bytes: | MPFT | crc | n u32 | 0 u32 | footer position u64 | next offset u64 | last index u64 | max timestamp i64 |
+//!   | n × ( position u64 | len u32 | raw len u32 | term u64 | first index u64 | first offset u64 | next offset u64 | max timestamp i64 ) | zeros |
+//!   tail, the last 48 bytes: | MPFT | tail crc | footer crc | n u32 | footer position u64 | next offset u64 | last index u64 | max timestamp i64 |
 //! ```
 //!
-//! The tail's crc covers the footer from its first byte, the padding, and the tail behind the crc.
+//! The footer's crc covers it from its first byte up to the tail. The tail has one of its own, over all behind it, since
+//! a start reads no more than the tails: segments are deleted on the strength of what they say.
 
 use bytes::{Buf, BufMut};
 use millpond_runtime::{
@@ -50,7 +51,7 @@ pub const ENTRY_HEADER_BYTES: usize = 5;
 /// Bytes of the tail of a footer.
 pub const TAIL_BYTES: usize = 48;
 /// Bytes of an index entry in a footer.
-pub const INDEX_ENTRY_BYTES: usize = 48;
+pub const INDEX_ENTRY_BYTES: usize = 56;
 /// No block claims more raw bytes: the largest batch and a full block beside it.
 pub const RAW_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -304,6 +305,8 @@ pub struct BlockIndex {
     pub len: u32,
     /// Bytes of its entries.
     pub raw_len: u32,
+    /// Their term.
+    pub term: Term,
     /// Index of its first entry.
     pub first_index: Index,
     /// Offset from which it answers.
@@ -322,6 +325,7 @@ impl BlockIndex {
             position,
             len: header.len() as u32,
             raw_len: header.raw_len,
+            term: header.term,
             first_index: header.first_index,
             first_offset: header.first_offset,
             next_offset: header.next_offset,
@@ -335,6 +339,8 @@ impl BlockIndex {
 pub struct Tail {
     /// Index entries.
     pub count: u32,
+    /// Checksum of the footer up to the tail.
+    pub footer_crc: u32,
     /// Where the footer begins.
     pub footer: u64,
     /// The offset after the last one that the segment answers for.
@@ -353,6 +359,7 @@ pub fn encode_footer(index: &[BlockIndex], position: u64, next_offset: Offset, l
         out.put_u64_le(block.position);
         out.put_u32_le(block.len);
         out.put_u32_le(block.raw_len);
+        out.put_u64_le(block.term.0);
         out.put_u64_le(block.first_index.0);
         out.put_u64_le(block.first_offset.0);
         out.put_u64_le(block.next_offset.0);
@@ -361,38 +368,34 @@ pub fn encode_footer(index: &[BlockIndex], position: u64, next_offset: Offset, l
     let whole = (out.len() + TAIL_BYTES).next_multiple_of(BLOCK_BYTES);
     out.resize(whole - TAIL_BYTES, 0);
     let tail = out.len();
+    let footer_crc = crc32fast::hash(&out);
     out.put_slice(&TAIL_MAGIC);
     out.put_u32_le(0);
+    out.put_u32_le(footer_crc);
     out.put_u32_le(index.len() as u32);
-    out.put_u32_le(0);
     out.put_u64_le(position);
     out.put_u64_le(next_offset.0);
     out.put_u64_le(last_index.0);
     out.put_i64_le(index.iter().map(|b| b.max_timestamp).max().unwrap_or(i64::MIN));
-    let crc = footer_crc(&out);
+    let crc = crc32fast::hash(&out[tail + 8..]);
     out[tail + 4..tail + 8].copy_from_slice(&crc.to_le_bytes());
     out
 }
 
-fn footer_crc(footer: &[u8]) -> u32 {
-    let tail = footer.len() - TAIL_BYTES;
-    let mut hash = crc32fast::Hasher::new();
-    hash.update(&footer[..tail + 4]);
-    hash.update(&footer[tail + 8..]);
-    hash.finalize()
-}
-
-/// Reads the tail that ends a file of `file_len` bytes; `last` is its last 4 KiB. The checksum is left to [`decode_footer`].
+/// Reads the tail that ends a file of `file_len` bytes; `last` is its last 4 KiB.
 pub fn decode_tail(last: &[u8], file_len: u64) -> Result<Tail, Damage> {
     let Some(from) = last.len().checked_sub(TAIL_BYTES) else { return damage("too short for a footer") };
     let mut r = Reader::new(&last[from..]);
     if r.take(4)? != TAIL_MAGIC {
         return damage("the file does not end with a footer");
     }
-    r.u32()?;
-    let count = r.u32()?;
-    r.u32()?;
-    let tail = Tail { count, footer: r.u64()?, next_offset: Offset(r.u64()?), last_index: Index(r.u64()?), max_timestamp: r.i64()? };
+    let (expected, found) = (r.u32()?, crc32fast::hash(&last[from + 8..]));
+    if expected != found {
+        return damage(format!("checksum of the footer's tail {found:#010x}, expected {expected:#010x}"));
+    }
+    let (footer_crc, count) = (r.u32()?, r.u32()?);
+    let tail =
+        Tail { count, footer_crc, footer: r.u64()?, next_offset: Offset(r.u64()?), last_index: Index(r.u64()?), max_timestamp: r.i64()? };
     let len = (count as usize * INDEX_ENTRY_BYTES + TAIL_BYTES).next_multiple_of(BLOCK_BYTES) as u64;
     if tail.footer < HEADER_BYTES || tail.footer.checked_add(len) != Some(file_len) {
         return damage(format!("a footer of {count} blocks at byte {} does not end a file of {file_len} bytes", tail.footer));
@@ -402,21 +405,19 @@ pub fn decode_tail(last: &[u8], file_len: u64) -> Result<Tail, Damage> {
 
 /// Reads a whole footer.
 pub fn decode_footer(tail: &Tail, footer: &[u8]) -> Result<Vec<BlockIndex>, Damage> {
-    if footer.len() < TAIL_BYTES {
-        return damage("too short for a footer");
+    let Some(entries) = footer.len().checked_sub(TAIL_BYTES).map(|len| &footer[..len]) else { return damage("too short for a footer") };
+    let found = crc32fast::hash(entries);
+    if tail.footer_crc != found {
+        return damage(format!("footer checksum {found:#010x}, expected {:#010x}", tail.footer_crc));
     }
-    let mut stored = &footer[footer.len() - TAIL_BYTES + 4..];
-    let (expected, found) = (stored.get_u32_le(), footer_crc(footer));
-    if expected != found {
-        return damage(format!("footer checksum {found:#010x}, expected {expected:#010x}"));
-    }
-    let mut r = Reader::new(footer);
-    let mut index = Vec::with_capacity(footer.len() / INDEX_ENTRY_BYTES);
+    let mut r = Reader::new(entries);
+    let mut index = Vec::with_capacity(entries.len() / INDEX_ENTRY_BYTES);
     for _ in 0..tail.count {
         index.push(BlockIndex {
             position: r.u64()?,
             len: r.u32()?,
             raw_len: r.u32()?,
+            term: Term(r.u64()?),
             first_index: Index(r.u64()?),
             first_offset: Offset(r.u64()?),
             next_offset: Offset(r.u64()?),

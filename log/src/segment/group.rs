@@ -1,32 +1,22 @@
-//! All segments of one group: what grows, what is sealed, reading across them.
+//! All segments of one group: what grows, what is sealed, what goes. Reading is in [`super::read`].
 //!
 //! Invariants: segments answer for offsets without a hole, from the first one's base up to the end of the one that
 //! grows. Only one task appends, trims or compacts at a time (the group's settling); readers come whenever they like.
 //! A segment that the journal's newest *synced* note calls the growing one is never compacted nor deleted, nor is a newer one.
 
 use super::{
-    chunk::{ChunkOptions, encode_chunk, entries},
+    chunk::{ChunkOptions, encode_chunk},
     file::{Bound, SegmentFile, corrupt},
     format::{BlockIndex, Damage, HEADER_BYTES, SegmentHeader, SegmentName},
-    handles::{Handles, Opened},
+    handles::{Handles, Key, Opened},
 };
-use crate::{
-    config::GroupConfig,
-    entry::{Entry, EntryKind},
-    error::Result,
-    log::{ReadLimits, ReadOut},
-};
-use bytes::Bytes;
-use millpond_batch::{DecompressLimits, Header, records};
+use crate::{config::GroupConfig, entry::Entry, error::Result};
 use millpond_runtime::{GroupId, Index, Offset, Open, Rt};
 use std::{
     cell::RefCell,
     path::{Path, PathBuf},
     rc::Rc,
 };
-
-/// Raw bytes of blocks that one disk operation fetches ahead of what was asked for.
-const READ_RAW_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Where the growing segment stands: what the journal notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +44,21 @@ pub struct Sealed {
     pub max_timestamp: i64,
 }
 
-/// The segment that grows. Its file may be closed meanwhile.
-struct Active<R: Rt> {
-    name: SegmentName,
-    created_ms: i64,
+/// The segment that grows. Its file may be closed meanwhile: [`Handles`] decides.
+pub(super) struct Active {
+    pub(super) name: SegmentName,
     position: u64,
-    next_offset: Offset,
+    pub(super) next_offset: Offset,
     last_index: Index,
-    /// `None` until somebody needs it after a start.
-    opened: Option<Rc<SegmentFile<R>>>,
-    index: Option<Vec<BlockIndex>>,
+    /// `None` until somebody needs it after a start. Shared with readers, who see it as it was when they came.
+    loaded: Option<Loaded>,
+}
+
+/// What is read from the growing segment's file once after a start.
+#[derive(Clone)]
+struct Loaded {
+    created_ms: i64,
+    index: Rc<Vec<BlockIndex>>,
 }
 
 /// See the module.
@@ -71,20 +66,14 @@ pub struct GroupSegments<R: Rt> {
     group: GroupId,
     dir: PathBuf,
     handles: Rc<Handles<R>>,
-    state: RefCell<State<R>>,
+    pub(super) state: RefCell<State>,
 }
 
-struct State<R: Rt> {
-    sealed: Vec<Sealed>,
-    active: Option<Active<R>>,
+pub(super) struct State {
+    pub(super) sealed: Vec<Sealed>,
+    pub(super) active: Option<Active>,
     /// The directory's name has been synced.
     dir_exists: bool,
-}
-
-/// A segment as a reader sees it.
-enum Source<R: Rt> {
-    Sealed(Sealed),
-    Active(Rc<SegmentFile<R>>, SegmentName, Vec<BlockIndex>),
 }
 
 impl<R: Rt> GroupSegments<R> {
@@ -149,15 +138,8 @@ impl<R: Rt> GroupSegments<R> {
             let mut state = this.state.borrow_mut();
             // Without a note the directory may be there and its name not synced: a process died between the two.
             (state.sealed, state.dir_exists) = (sealed, mark.is_some());
-            state.active = mark.map(|m| Active {
-                name: m.name,
-                created_ms: i64::MAX,
-                position: m.position,
-                next_offset: m.next_offset,
-                last_index,
-                opened: None,
-                index: None,
-            });
+            state.active =
+                mark.map(|m| Active { name: m.name, position: m.position, next_offset: m.next_offset, last_index, loaded: None });
         }
         Ok(this)
     }
@@ -170,7 +152,7 @@ impl<R: Rt> GroupSegments<R> {
         for (n, (name, next)) in bases.enumerate() {
             if name.base_offset != expected && !(n == 0 && name.base_offset <= start) {
                 let what = format!("the segment from offset {expected} is missing: the next one is {name}");
-                return Err(corrupt(&self.dir.join(name.to_string()), 0, 0, Damage(what)));
+                return Err(corrupt(&self.path(name), 0, 0, Damage(what)));
             }
             expected = next;
         }
@@ -178,10 +160,8 @@ impl<R: Rt> GroupSegments<R> {
     }
 
     async fn facts(&self, name: SegmentName) -> Result<Sealed> {
-        let path = self.dir.join(name.to_string());
-        let file = SegmentFile::open(self.handles.rt(), path, Open::Read, self.group).await?;
-        let tail = file.tail().await?;
-        let bytes = tail.footer + super::format::encode_footer(&[], 0, Offset(0), Index(0)).len() as u64;
+        let file = SegmentFile::open(self.handles.rt(), self.path(name), Open::Read, self.group).await?;
+        let (tail, bytes) = file.tail().await?;
         Ok(Sealed { name, next_offset: tail.next_offset, last_index: tail.last_index, bytes, max_timestamp: tail.max_timestamp })
     }
 
@@ -212,24 +192,28 @@ impl<R: Rt> GroupSegments<R> {
             unreachable!("settling never appends nothing");
         };
         let (base_offset, base_index, last_index) = (first.base_offset, first.index, last.index);
-        self.load_active().await?;
+        let mut growing = self.growing().await?;
         // An empty one, left by an append that failed, is never sealed: the next would have its name.
-        let full = self.state.borrow().active.as_ref().filter(|a| a.position > HEADER_BYTES).is_some_and(|a| {
-            a.position >= config.segment_bytes
-                || now_ms.saturating_sub(a.created_ms) >= i64::try_from(config.segment_ms).unwrap_or(i64::MAX)
-        });
-        if full {
-            self.seal().await?;
+        let full = |position: u64, created_ms: i64| {
+            let age = now_ms.saturating_sub(created_ms);
+            position > HEADER_BYTES && (position >= config.segment_bytes || age >= i64::try_from(config.segment_ms).unwrap_or(i64::MAX))
+        };
+        let place = self.place();
+        if let (Some(opened), Some((position, created_ms))) = (&growing, place)
+            && full(position, created_ms)
+        {
+            self.seal(opened).await?;
+            growing = None;
         }
-        let begun = self.state.borrow().active.is_none();
-        if begun {
-            self.begin(base_offset, base_index, now_ms).await?;
-        }
-        let (file, position) = {
+        let file = match growing {
+            Some(opened) => opened.file,
+            None => self.begin(base_offset, base_index, now_ms).await?,
+        };
+        let position = {
             let state = self.state.borrow();
             let active = state.active.as_ref().expect("loaded or begun above; only settling takes it away");
             assert_eq!(active.next_offset, base_offset, "settled entries must follow the segment");
-            (active.opened.clone().expect("loaded or begun above"), active.position)
+            active.position
         };
         let options = ChunkOptions { group: self.group, position, level };
         let chunk = self.handles.rt().offload("pack blocks", move || encode_chunk(&batch, next_offset, options)).await?;
@@ -239,11 +223,19 @@ impl<R: Rt> GroupSegments<R> {
         let active = state.active.as_mut().expect("only settling takes it away, and that is us");
         active.position = position + chunk.bytes.len() as u64;
         (active.next_offset, active.last_index) = (next_offset, last_index);
-        active.index.as_mut().expect("loaded or begun above").extend(chunk.index);
+        let loaded = active.loaded.as_mut().expect("loaded or begun above");
+        Rc::make_mut(&mut loaded.index).extend(chunk.index);
         Ok(Mark { name: active.name, position: active.position, next_offset })
     }
 
-    async fn begin(&self, base_offset: Offset, base_index: Index, now_ms: i64) -> Result<()> {
+    /// How far the growing segment counts and when it was begun, once it is loaded.
+    fn place(&self) -> Option<(u64, i64)> {
+        let state = self.state.borrow();
+        let active = state.active.as_ref()?;
+        Some((active.position, active.loaded.as_ref()?.created_ms))
+    }
+
+    async fn begin(&self, base_offset: Offset, base_index: Index, now_ms: i64) -> Result<Rc<SegmentFile<R>>> {
         let rt = self.handles.rt();
         if !self.state.borrow().dir_exists {
             rt.create_dir_all(&self.dir).await?;
@@ -253,184 +245,70 @@ impl<R: Rt> GroupSegments<R> {
         }
         let name = SegmentName { base_offset, generation: 0 };
         let header = SegmentHeader { group: self.group, generation: 0, base_index, base_offset, created_ms: now_ms };
-        let file = SegmentFile::create(rt, self.dir.join(name.to_string()), header).await?;
+        let file = Rc::new(SegmentFile::create(rt, self.path(name), header).await?);
         rt.sync_dir(&self.dir).await?;
+        self.handles.hold((self.group, name), Rc::clone(&file), None);
         let mut state = self.state.borrow_mut();
         state.dir_exists = true;
         state.active = Some(Active {
             name,
-            created_ms: now_ms,
             position: HEADER_BYTES,
             next_offset: base_offset,
             last_index: Index(base_index.0.saturating_sub(1)),
-            opened: Some(Rc::new(file)),
-            index: Some(Vec::new()),
+            loaded: Some(Loaded { created_ms: now_ms, index: Rc::default() }),
         });
-        Ok(())
+        Ok(file)
     }
 
-    /// Opens the growing segment and rebuilds its index, checking every block that counts.
-    async fn load_active(&self) -> Result<()> {
-        let (name, position, next_offset, missing_index) = {
-            let state = self.state.borrow();
-            match &state.active {
-                Some(a) if a.opened.is_none() => (a.name, a.position, a.next_offset, a.index.is_none()),
-                _ => return Ok(()),
-            }
+    /// The growing segment, open. After a start its index is rebuilt first, which checks every block that counts.
+    pub(super) async fn growing(&self) -> Result<Option<Opened<R>>> {
+        let Some((name, position, next_offset)) = self.state.borrow().active.as_ref().map(|a| (a.name, a.position, a.next_offset)) else {
+            return Ok(None);
         };
-        let path = self.dir.join(name.to_string());
-        let file = SegmentFile::open(self.handles.rt(), path, Open::ReadWrite, self.group).await?;
-        let index = if missing_index { Some(file.index(self.handles.rt(), Bound::Position(position)).await?) } else { None };
-        if let Some(end) = index.as_ref().and_then(|index| index.last()).map(|last| last.next_offset)
-            && end < next_offset
-        {
+        let key = self.key(name);
+        let file = self.handles.file(key, Open::ReadWrite, || self.path(name)).await?;
+        if let Some(index) = self.index_of(name) {
+            return Ok(Some(Opened { key, file, index }));
+        }
+        let index = file.index(self.handles.rt(), Bound::Position(position)).await?;
+        let end = index.last().map_or(name.base_offset, |last| last.next_offset);
+        if end < next_offset {
             let what = format!("blocks up to byte {position} answer up to offset {end}, the journal says {next_offset}");
             return Err(corrupt(&file.path, 0, position, Damage(what)));
         }
-        let mut state = self.state.borrow_mut();
-        if let Some(active) = state.active.as_mut().filter(|a| a.name == name && a.opened.is_none()) {
-            active.created_ms = file.header.created_ms;
-            // An append may have been faster: its index is the longer one.
-            if active.index.is_none() {
-                active.index = index;
+        {
+            // Somebody else may have been faster, and appended since: then that index is the longer one.
+            let mut state = self.state.borrow_mut();
+            if let Some(active) = state.active.as_mut().filter(|a| a.name == name && a.loaded.is_none()) {
+                active.loaded = Some(Loaded { created_ms: file.header.created_ms, index: Rc::new(index) });
             }
-            active.opened = Some(Rc::new(file));
         }
-        Ok(())
+        // Sealed or deleted meanwhile: the caller looks again.
+        Ok(self.index_of(name).map(|index| Opened { key, file, index }))
     }
 
-    /// Closes the file of the growing segment until somebody needs it: for groups that are quiet.
-    pub fn rest(&self) {
-        if let Some(active) = self.state.borrow_mut().active.as_mut() {
-            active.opened = None;
-        }
+    /// The growing segment's index, if that is its name and it is loaded.
+    fn index_of(&self, name: SegmentName) -> Option<Rc<Vec<BlockIndex>>> {
+        let state = self.state.borrow();
+        let active = state.active.as_ref().filter(|a| a.name == name)?;
+        active.loaded.as_ref().map(|loaded| Rc::clone(&loaded.index))
     }
 
-    /// Ends the growing segment with a footer.
-    async fn seal(&self) -> Result<()> {
-        let (file, index, position, next_offset, last_index) = {
-            let state = self.state.borrow();
-            let Some(a) = state.active.as_ref() else { return Ok(()) };
-            let (Some(file), Some(index)) = (&a.opened, &a.index) else { return Ok(()) };
-            (Rc::clone(file), index.clone(), a.position, a.next_offset, a.last_index)
+    /// Ends the growing segment, which is `opened`, with a footer.
+    async fn seal(&self, opened: &Opened<R>) -> Result<()> {
+        let Some((position, next_offset, last_index)) =
+            self.state.borrow().active.as_ref().map(|a| (a.position, a.next_offset, a.last_index))
+        else {
+            return Ok(());
         };
-        file.seal(position, &index, next_offset, last_index).await?;
+        let bytes = opened.file.seal(position, &opened.index, next_offset, last_index).await?;
         let mut state = self.state.borrow_mut();
         let Some(active) = state.active.take() else { return Ok(()) };
-        let max_timestamp = index.iter().map(|b| b.max_timestamp).max().unwrap_or(i64::MIN);
-        state.sealed.push(Sealed { name: active.name, next_offset, last_index, bytes: position, max_timestamp });
+        let max_timestamp = opened.index.iter().map(|b| b.max_timestamp).max().unwrap_or(i64::MIN);
+        state.sealed.push(Sealed { name: active.name, next_offset, last_index, bytes, max_timestamp });
+        drop(state);
+        self.handles.hold(opened.key, Rc::clone(&opened.file), Some(Rc::clone(&opened.index)));
         Ok(())
-    }
-
-    fn source(&self, from: Offset) -> Option<Source<R>> {
-        let state = self.state.borrow();
-        let n = state.sealed.partition_point(|s| s.next_offset <= from);
-        if let Some(sealed) = state.sealed.get(n) {
-            return Some(Source::Sealed(*sealed));
-        }
-        let active = state.active.as_ref().filter(|a| from < a.next_offset)?;
-        Some(Source::Active(Rc::clone(active.opened.as_ref()?), active.name, active.index.clone()?))
-    }
-
-    /// Reads whole batches from `from` on. Empty where the segments end.
-    pub async fn read(&self, from: Offset, limits: ReadLimits) -> Result<ReadOut> {
-        let mut out = ReadOut { batches: Vec::new(), next: from };
-        let mut bytes = 0;
-        while out.next < limits.end && bytes < limits.bytes_max.max(1) {
-            self.load_active().await?;
-            let Some(source) = self.source(out.next) else { break };
-            let blocks = self.read_run(&source, out.next, limits.bytes_max.saturating_sub(bytes)).await?;
-            if blocks.is_empty() {
-                // Nothing but a hole is left of this segment.
-                match source {
-                    Source::Sealed(s) => out.next = s.next_offset,
-                    Source::Active(..) => break,
-                }
-                continue;
-            }
-            for (block, raw) in blocks {
-                if collect(&raw, &block, limits, &mut bytes, &mut out) {
-                    return Ok(out);
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    /// The blocks from the one that answers for `from` on, about as many as `bytes` need.
-    async fn read_run(&self, source: &Source<R>, from: Offset, bytes: usize) -> Result<Vec<(BlockIndex, Bytes)>> {
-        let opened: Rc<Opened<R>>;
-        let (file, name, index): (&SegmentFile<R>, SegmentName, &[BlockIndex]) = match source {
-            Source::Sealed(s) => {
-                opened = self.handles.sealed(self.group, s.name, || self.dir.join(s.name.to_string())).await?;
-                (&opened.file, s.name, &opened.index)
-            }
-            Source::Active(file, name, index) => (file, *name, index),
-        };
-        let first = index.partition_point(|b| b.next_offset <= from);
-        let mut raw = 0;
-        let mut run = Vec::new();
-        for block in &index[first..] {
-            if !run.is_empty() && raw >= bytes.min(READ_RAW_BYTES_MAX) {
-                break;
-            }
-            raw += block.raw_len as usize;
-            run.push(*block);
-        }
-        let cached: Vec<_> = run.iter().map_while(|b| self.handles.cached(self.group, name, b.position).map(|raw| (*b, raw))).collect();
-        if !cached.is_empty() {
-            return Ok(cached);
-        }
-        let unpacked = file.read_blocks(self.handles.rt(), &run).await?;
-        // Only the last one is likely to be asked for again: by the reader who stopped inside it.
-        if let (Some(block), Some(raw)) = (run.last(), unpacked.last()) {
-            self.handles.keep(self.group, name, block.position, raw);
-        }
-        Ok(run.into_iter().zip(unpacked).collect())
-    }
-
-    /// The first record at or after `from` whose timestamp is at least `ms`: its offset and timestamp.
-    pub async fn find_time(&self, ms: i64, from: Offset) -> Result<Option<(Offset, i64)>> {
-        self.load_active().await?;
-        let mut at = from;
-        while let Some(source) = self.source(at) {
-            let next = match &source {
-                Source::Sealed(s) if s.max_timestamp < ms => s.next_offset,
-                Source::Sealed(s) => {
-                    let opened = self.handles.sealed(self.group, s.name, || self.dir.join(s.name.to_string())).await?;
-                    if let Some(found) = self.find_in(&opened.file, s.name, &opened.index, ms, from).await? {
-                        return Ok(Some(found));
-                    }
-                    s.next_offset
-                }
-                Source::Active(file, name, index) => return self.find_in(file, *name, index, ms, from).await,
-            };
-            at = next;
-        }
-        Ok(None)
-    }
-
-    async fn find_in(
-        &self,
-        file: &SegmentFile<R>,
-        name: SegmentName,
-        index: &[BlockIndex],
-        ms: i64,
-        from: Offset,
-    ) -> Result<Option<(Offset, i64)>> {
-        for block in index.iter().filter(|b| b.max_timestamp >= ms && b.next_offset > from) {
-            let raw = match self.handles.cached(self.group, name, block.position) {
-                Some(raw) => raw,
-                None => file.read_blocks(self.handles.rt(), &[*block]).await?.remove(0),
-            };
-            self.handles.keep(self.group, name, block.position, &raw);
-            for (_, payload) in entries(&raw).flatten().filter(|(kind, _)| *kind == EntryKind::Batch) {
-                if let Some(found) = first_at(&payload, ms, from) {
-                    return Ok(Some(found));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Deletes segments that answer for nothing at or after `start`. The trim has been journaled and synced.
@@ -452,10 +330,10 @@ impl<R: Rt> GroupSegments<R> {
         let rt = self.handles.rt();
         {
             let mut state = self.state.borrow_mut();
-            let gone: Vec<_> = state.sealed.drain(..).map(|s| s.name).collect();
-            state.active = None;
+            let mut gone: Vec<_> = state.sealed.drain(..).map(|s| s.name).collect();
+            gone.extend(state.active.take().map(|a| a.name));
             drop(state);
-            gone.iter().for_each(|name| self.handles.forget(self.group, *name));
+            gone.iter().for_each(|name| self.handles.forget(self.key(*name)));
         }
         let names = match rt.list(&self.dir).await {
             Ok(names) => names,
@@ -474,8 +352,8 @@ impl<R: Rt> GroupSegments<R> {
 
     async fn delete(&self, names: &[SegmentName]) -> Result<()> {
         for name in names {
-            self.handles.forget(self.group, *name);
-            self.handles.rt().remove(&self.dir.join(name.to_string())).await?;
+            self.handles.forget(self.key(*name));
+            self.handles.rt().remove(&self.path(*name)).await?;
         }
         if !names.is_empty() {
             self.handles.rt().sync_dir(&self.dir).await?;
@@ -512,33 +390,12 @@ impl<R: Rt> GroupSegments<R> {
     pub(super) fn handles(&self) -> &Rc<Handles<R>> {
         &self.handles
     }
-}
 
-/// Takes what is wanted of a block; true once the limits are reached.
-fn collect(raw: &Bytes, block: &BlockIndex, limits: ReadLimits, bytes: &mut usize, out: &mut ReadOut) -> bool {
-    for (kind, payload) in entries(raw).flatten() {
-        let Some(header) = (kind == EntryKind::Batch).then(|| Header::parse(&payload).ok()).flatten() else { continue };
-        if header.next_offset() <= out.next.0 {
-            continue;
-        }
-        let over = *bytes > 0 && *bytes + payload.len() > limits.bytes_max;
-        if header.base_offset >= limits.end.0 || over {
-            return true;
-        }
-        *bytes += payload.len();
-        out.next = Offset(header.next_offset());
-        out.batches.push(payload);
+    pub(super) fn key(&self, name: SegmentName) -> Key {
+        (self.group, name)
     }
-    out.next = out.next.max(block.next_offset);
-    false
-}
 
-/// The first record of a batch at or after `from` with a timestamp of at least `ms`.
-pub(crate) fn first_at(batch: &Bytes, ms: i64, from: Offset) -> Option<(Offset, i64)> {
-    let header = Header::parse(batch).ok().filter(|h| h.max_timestamp >= ms && h.next_offset() > from.0)?;
-    let Ok(all) = records(batch, DecompressLimits::default()) else {
-        // What its producer packed badly is found by its batch.
-        return Some((Offset(header.base_offset).max(from), header.max_timestamp));
-    };
-    all.map_while(Result::ok).find(|r| r.timestamp >= ms && r.offset >= from.0).map(|r| (Offset(r.offset), r.timestamp))
+    pub(super) fn path(&self, name: SegmentName) -> PathBuf {
+        self.dir.join(name.to_string())
+    }
 }

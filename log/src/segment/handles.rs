@@ -1,47 +1,76 @@
-//! Which segment files are open: at most so many, the least recently used are closed. And the blocks read last.
+//! What all groups of a home share to read their segments: open files, blocks read lately, blocks read ahead.
 //!
-//! Ten thousand partitions must not hold ten thousand descriptors, nor an index each in memory.
+//! Ten thousand partitions must not hold ten thousand descriptors: of the files, growing ones too, at most so many are
+//! open, and the least recently used are closed. Blocks are kept and read ahead within two budgets of bytes.
 
 use super::{
+    ahead::{Ahead, Run},
     file::{Bound, SegmentFile},
     format::{BlockIndex, SegmentName},
+    lru::Lru,
 };
 use crate::error::Result;
 use bytes::Bytes;
-use millpond_runtime::{FxHashMap, GroupId, Open, Rt};
-use std::{cell::RefCell, path::PathBuf, rc::Rc};
+use millpond_runtime::{GroupId, Open, Rt};
+use std::{
+    cell::{Cell, RefCell},
+    path::PathBuf,
+    rc::Rc,
+};
 
-/// A segment with its index, ready to be read.
+/// A segment, open, with its blocks in order.
 pub struct Opened<R: Rt> {
+    /// Which it is.
+    pub key: Key,
     /// The file.
-    pub file: SegmentFile<R>,
-    /// Its blocks, in order.
-    pub index: Vec<BlockIndex>,
+    pub file: Rc<SegmentFile<R>>,
+    /// Its blocks, as far as they count.
+    pub index: Rc<Vec<BlockIndex>>,
 }
 
-type Key = (GroupId, SegmentName);
-type BlockKey = (GroupId, SegmentName, u64);
+/// A segment of a group.
+pub type Key = (GroupId, SegmentName);
+/// A block of a segment, by its position.
+pub(super) type BlockKey = (Key, u64);
+
+/// A file that is open, and its index if it is sealed and was asked for.
+struct Held<R: Rt> {
+    file: Rc<SegmentFile<R>>,
+    index: Option<Rc<Vec<BlockIndex>>>,
+}
 
 /// See the module. Shared by all groups of a home.
 pub struct Handles<R: Rt> {
     rt: R,
     open_max: usize,
     cache_bytes_max: usize,
-    state: RefCell<State<R>>,
+    open: RefCell<Lru<Key, Held<R>>>,
+    /// How often a segment was forgotten.
+    forgotten: Cell<u64>,
+    cache: RefCell<Cache>,
+    ahead: Ahead,
 }
 
-struct State<R: Rt> {
-    clock: u64,
-    open: FxHashMap<Key, (u64, Rc<Opened<R>>)>,
-    blocks: FxHashMap<BlockKey, (u64, Bytes)>,
-    block_bytes: usize,
+#[derive(Default)]
+struct Cache {
+    blocks: Lru<BlockKey, Bytes>,
+    bytes: usize,
 }
 
 impl<R: Rt> Handles<R> {
-    /// At most `open_max` open files and `cache_bytes_max` bytes of unpacked blocks.
+    /// At most `open_max` open files (one at least), and `cache_bytes_max` bytes of unpacked blocks, half of them for reading
+    /// ahead.
     pub fn new(rt: R, open_max: usize, cache_bytes_max: usize) -> Self {
-        let state = State { clock: 0, open: FxHashMap::default(), blocks: FxHashMap::default(), block_bytes: 0 };
-        Self { rt, open_max: open_max.max(1), cache_bytes_max, state: RefCell::new(state) }
+        let half = cache_bytes_max / 2;
+        Self {
+            rt,
+            open_max: open_max.max(1),
+            cache_bytes_max: half,
+            open: RefCell::default(),
+            forgotten: Cell::new(0),
+            cache: RefCell::default(),
+            ahead: Ahead::new(half),
+        }
     }
 
     /// The door.
@@ -49,76 +78,95 @@ impl<R: Rt> Handles<R> {
         &self.rt
     }
 
-    /// A sealed segment, open.
-    pub async fn sealed(&self, group: GroupId, name: SegmentName, path: impl FnOnce() -> PathBuf) -> Result<Rc<Opened<R>>> {
-        {
-            let mut state = self.state.borrow_mut();
-            state.clock += 1;
-            let now = state.clock;
-            if let Some((used, opened)) = state.open.get_mut(&(group, name)) {
-                *used = now;
-                return Ok(Rc::clone(opened));
-            }
+    /// A segment's file, opened if it is not.
+    pub async fn file(&self, key: Key, how: Open, path: impl FnOnce() -> PathBuf) -> Result<Rc<SegmentFile<R>>> {
+        if let Some(held) = self.open.borrow_mut().get(&key) {
+            return Ok(Rc::clone(&held.file));
         }
-        let file = SegmentFile::open(&self.rt, path(), Open::Read, group).await?;
-        let index = file.index(&self.rt, Bound::Sealed).await?;
-        let opened = Rc::new(Opened { file, index });
-        let mut state = self.state.borrow_mut();
-        if state.open.len() >= self.open_max {
-            let oldest = state.open.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
-            oldest.map(|key| state.open.remove(&key));
+        let forgotten = self.forgotten.get();
+        let file = Rc::new(SegmentFile::open(&self.rt, path(), how, key.0).await?);
+        // A file that was deleted while it was being opened must not answer for a later one of its name.
+        if self.forgotten.get() == forgotten {
+            self.hold(key, Rc::clone(&file), None);
         }
-        let now = state.clock;
-        state.open.insert((group, name), (now, Rc::clone(&opened)));
-        Ok(opened)
+        Ok(file)
+    }
+
+    /// A sealed segment's file and index.
+    pub async fn sealed(&self, key: Key, path: impl FnOnce() -> PathBuf) -> Result<Opened<R>> {
+        let known = self.open.borrow_mut().get(&key).and_then(|held| {
+            let index = held.index.clone()?;
+            Some(Opened { key, file: Rc::clone(&held.file), index })
+        });
+        if let Some(opened) = known {
+            return Ok(opened);
+        }
+        let file = self.file(key, Open::Read, path).await?;
+        let index = Rc::new(file.index(&self.rt, Bound::Sealed).await?);
+        if let Some(held) = self.open.borrow_mut().get(&key).filter(|held| Rc::ptr_eq(&held.file, &file)) {
+            held.index = Some(Rc::clone(&index));
+        }
+        Ok(Opened { key, file, index })
+    }
+
+    /// Keeps a file that its owner has opened, closing the least recently used ones past the bound.
+    pub fn hold(&self, key: Key, file: Rc<SegmentFile<R>>, index: Option<Rc<Vec<BlockIndex>>>) {
+        let mut open = self.open.borrow_mut();
+        open.insert(key, Held { file, index });
+        while open.len() > self.open_max {
+            open.pop_oldest();
+        }
     }
 
     /// An unpacked block, if it was read lately.
-    pub fn cached(&self, group: GroupId, name: SegmentName, position: u64) -> Option<Bytes> {
-        let mut state = self.state.borrow_mut();
-        state.clock += 1;
-        let now = state.clock;
-        let (used, block) = state.blocks.get_mut(&(group, name, position))?;
-        *used = now;
-        Some(block.clone())
+    pub fn cached(&self, key: Key, position: u64) -> Option<Bytes> {
+        self.cache.borrow_mut().blocks.get(&(key, position)).cloned()
     }
 
     /// Keeps an unpacked block for the next reader.
-    pub fn keep(&self, group: GroupId, name: SegmentName, position: u64, block: &Bytes) {
+    pub fn keep(&self, key: Key, position: u64, block: &Bytes) {
         if block.len() > self.cache_bytes_max / 4 {
             return;
         }
-        let mut state = self.state.borrow_mut();
-        while state.block_bytes + block.len() > self.cache_bytes_max {
-            let Some(oldest) = state.blocks.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key) else { break };
-            if let Some((_, gone)) = state.blocks.remove(&oldest) {
-                state.block_bytes -= gone.len();
-            }
+        let cache = &mut *self.cache.borrow_mut();
+        cache.bytes += block.len();
+        cache.bytes -= cache.blocks.insert((key, position), block.clone()).map_or(0, |before| before.len());
+        while cache.bytes > self.cache_bytes_max
+            && let Some(gone) = cache.blocks.pop_oldest()
+        {
+            cache.bytes -= gone.len();
         }
-        let now = state.clock;
-        state.block_bytes += block.len();
-        if let Some((_, before)) = state.blocks.insert((group, name, position), (now, block.clone())) {
-            state.block_bytes -= before.len();
-        }
+    }
+
+    /// The blocks from `first` of the index on, of `bytes` raw bytes or a little more, if they have been read ahead.
+    pub(super) async fn read_ahead(&self, opened: &Opened<R>, first: usize, bytes: usize) -> Option<Run> {
+        self.ahead.take(opened, first, bytes).await
+    }
+
+    /// The blocks up to `next` of the index, not included, have been read, `bytes` raw bytes at a time: has what follows read
+    /// ahead if it looks like a replay.
+    pub(super) fn went_on(&self, opened: &Opened<R>, first: usize, next: usize, bytes: usize) {
+        self.ahead.went_on(&self.rt, opened, first, next, bytes);
     }
 
     /// Forgets a segment that goes.
-    pub fn forget(&self, group: GroupId, name: SegmentName) {
-        let mut state = self.state.borrow_mut();
-        state.open.remove(&(group, name));
-        let State { blocks, block_bytes, .. } = &mut *state;
-        blocks.retain(|(g, n, _), (_, block)| {
-            let goes = *g == group && *n == name;
-            if goes {
-                *block_bytes -= block.len();
-            }
-            !goes
-        });
+    pub fn forget(&self, key: Key) {
+        self.forgotten.set(self.forgotten.get() + 1);
+        self.open.borrow_mut().remove(&key);
+        self.ahead.forget(key);
+        let cache = &mut *self.cache.borrow_mut();
+        for gone in cache.blocks.remove_where(|(k, _)| *k == key) {
+            cache.bytes -= gone.len();
+        }
     }
 
-    /// Files open and bytes of blocks kept.
+    /// Raw bytes of blocks that have been read ahead, or are on their way.
+    pub fn ahead_bytes(&self) -> usize {
+        self.ahead.bytes()
+    }
+
+    /// Files open, and bytes of blocks kept or read ahead.
     pub fn used(&self) -> (usize, usize) {
-        let state = self.state.borrow();
-        (state.open.len(), state.block_bytes)
+        (self.open.borrow().len(), self.cache.borrow().bytes + self.ahead.bytes())
     }
 }

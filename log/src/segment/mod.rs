@@ -10,8 +10,10 @@
 //! written again.
 //!
 //! In reading order: [`format`] the bytes · [`chunk`] from entries to blocks · [`file`] one segment · [`handles`] which files are
-//! open · [`group`] all segments of a group · [`compact`] keeping the newest record of each key · [`inspect`] showing them to people.
+//! open, over [`lru`] and [`ahead`], blocks on their way before anybody asks · [`group`] all segments of a group · [`read`]
+//! reading across them · [`compact`] keeping the newest record of each key, over [`newest`] · [`inspect`] showing them to people.
 
+mod ahead;
 pub mod chunk;
 pub mod compact;
 pub mod file;
@@ -19,11 +21,15 @@ pub mod format;
 pub mod group;
 pub mod handles;
 pub mod inspect;
+mod lru;
+mod newest;
+mod read;
 
 pub use chunk::{Chunk, encode_chunk};
 pub use format::{BlockIndex, SegmentHeader, SegmentName};
 pub use group::GroupSegments;
 pub use handles::Handles;
+pub(crate) use read::first_at;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,5 @@
 use super::{
     chunk::{ChunkOptions, entries},
-    compact,
     file::{Bound, SegmentFile},
     group::{GroupSegments, Mark},
     inspect, *,
@@ -20,10 +19,17 @@ use millpond_runtime::{
 use proptest::prelude::*;
 use std::{path::PathBuf, rc::Rc};
 
+mod compacting;
+mod model;
+mod reading;
+
 const GROUP: GroupId = GroupId(7);
 const NODE: NodeId = NodeId(1);
 
-fn batch(base: u64, rows: &[(i64, Option<&[u8]>, Option<&[u8]>)]) -> Bytes {
+/// Timestamp, key and value.
+type Row<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn batch(base: u64, rows: &[Row<'_>]) -> Bytes {
     let mut builder = Builder::new(Compression::None, 256);
     for (time, key, value) in rows {
         builder.append(*time, *key, *value, NO_HEADERS);
@@ -220,72 +226,6 @@ fn a_block_in_the_wrong_place_is_no_block() {
     assert!(format::check_block(GROUP, 4096, &chunk(4096).bytes).is_ok());
     assert!(format::check_block(GROUP, 8192, &chunk(4096).bytes).is_err());
     assert!(format::check_block(GroupId(8), 4096, &chunk(4096).bytes).is_err());
-}
-
-#[test]
-fn compaction_keeps_the_newest_of_each_key_and_every_offset() {
-    on_sim(|rt| async move {
-        let config = GroupConfig { compact: true, delete_retention_ms: 0, ..small() };
-        let group = fresh(&rt);
-        let mark = fill(&group, 12, 100, 200).await;
-        let noted = mark.name.base_offset;
-        let range = compact::pick(&group.sealed(), noted, &config, i64::MAX);
-        assert!(!range.is_empty());
-        let before = group.bytes();
-        let done = compact::run(&group, range, &config, 1, 5_000_000).await.expect("compact");
-        assert!(done.bytes_after < done.bytes_before / 2 && group.bytes() < before);
-        assert!(compact::pick(&group.sealed(), noted, &config, i64::MAX).is_empty(), "clean segments are left alone");
-        for group in [group, reopen(&rt, mark, 0).await.expect("opens")] {
-            let all = offsets(&group.read(Offset(0), ALL).await.expect("read"));
-            let sealed_end = noted.0;
-            let kept: Vec<_> = all.iter().copied().filter(|o| *o < sealed_end).collect();
-            assert_eq!(kept, (sealed_end - 5..sealed_end).collect::<Vec<_>>(), "the last of five keys");
-            assert_eq!(all[5..], (sealed_end..1200).collect::<Vec<_>>());
-            let hole = group.read(Offset(3), ReadLimits { bytes_max: 1, end: Offset(1200) }).await.expect("read");
-            assert_eq!(offsets(&hole), [sealed_end - 5]);
-            assert_eq!(group.find_time(1_000, Offset(0)).await.expect("find"), Some((Offset(sealed_end - 5), 995 + sealed_end as i64)));
-        }
-    });
-}
-
-#[test]
-fn crashes_inside_compaction_leave_the_old_or_the_new() {
-    for poll in 1..400 {
-        let sim = Sim::new(poll);
-        let config = GroupConfig { compact: true, ..small() };
-        let mark = sim
-            .block_on(NODE, |rt| async move {
-                let group = fresh(&rt);
-                fill(&group, 8, 100, 100).await
-            })
-            .expect("the simulation ends well");
-        sim.crash_at_poll(NODE, poll);
-        let running = config.clone();
-        let finished = sim.block_on(NODE, move |rt| async move {
-            let group = reopen(&rt, mark, 0).await.expect("opens");
-            let range = compact::pick(&group.sealed(), mark.name.base_offset, &running, i64::MAX);
-            compact::run(&group, range, &running, 1, 0).await.expect("compact");
-        });
-        if finished.is_ok() && poll > 350 {
-            break;
-        }
-        sim.crash(NODE);
-        sim.restart(NODE);
-        let all = sim
-            .block_on(NODE, move |rt| async move {
-                let group = reopen(&rt, mark, 0).await.expect("opens after the crash");
-                offsets(&group.read(Offset(0), ALL).await.expect("reads after the crash"))
-            })
-            .expect("the simulation ends well");
-        let whole = all.len() == 800;
-        let last = all.last().copied();
-        assert_eq!(last, Some(799), "poll {poll}");
-        let sealed_end = mark.name.base_offset.0;
-        for key in 0..5 {
-            assert!(all.contains(&(sealed_end - 5 + key)), "poll {poll}: the newest of key {key} is gone");
-        }
-        assert!(whole || all.iter().filter(|o| **o < sealed_end).count() >= 5);
-    }
 }
 
 #[test]
