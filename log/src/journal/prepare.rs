@@ -92,7 +92,10 @@ async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
     }
     let spare = match journal.wanted() {
         Want::Nothing => return Ok(false),
-        Want::Reuse(spare) => spare,
+        Want::Reuse(spare) => {
+            journal.state.borrow_mut().stats.files_recycled += 1;
+            spare
+        }
         Want::Make => {
             let seq = journal.state.borrow().next_file_seq;
             home.refuse_if_short(block_up(journal.config.journal_file_bytes)).await?;
@@ -124,7 +127,6 @@ pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64) -> Resul
     state.spares.remove(&spare);
     state.next_file_seq += 1;
     state.prepared.push_back(Rc::new(file));
-    state.stats.files_recycled += 1;
     drop(state);
     home.room_changed();
     Ok(())
