@@ -154,17 +154,17 @@ impl<R: Rt> Home<R> {
     }
 
     /// Puts a note into the journal.
-    pub(crate) fn note(&self, kind: FrameKind, group: GroupId, index: Index, payload: &[u8], then: Option<Then>) -> Result<Lsn> {
+    pub(crate) fn note(&self, class: Class, kind: FrameKind, group: GroupId, payload: &[u8], then: Option<Then>) -> Result<Lsn> {
         if self.journal.state.borrow().closing {
             return Err(LogError::Stopped { why: "closing".into() });
         }
-        self.journal.make_room(payload.len(), Class::Note, || checkpoint(self))?;
-        let head = FrameHead { kind, variant: 0, group, index, term: Term(0) };
+        self.journal.make_room(payload.len(), class, || checkpoint(self))?;
+        let head = FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) };
         Ok(self.journal.put(&head, payload, then))
     }
 
     /// See [`crate::Log::trim`].
-    pub(crate) fn trim(&self, group: GroupId, before: Offset) -> Result<Lsn> {
+    pub(crate) fn trim(&self, group: GroupId, before: Offset, class: Class) -> Result<Lsn> {
         let (before, settled) = {
             let groups = self.groups.borrow();
             let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
@@ -177,7 +177,7 @@ impl<R: Rt> Home<R> {
         let mut payload = Vec::with_capacity(64);
         payload.put_u64_le(before.0);
         settled.encode(&mut payload);
-        let lsn = self.note(FrameKind::Trim, group, Index(0), &payload, Some(Then::Trimmed(group, before)))?;
+        let lsn = self.note(class, FrameKind::Trim, group, &payload, Some(Then::Trimmed(group, before)))?;
         if let Some(g) = self.groups.borrow_mut().get_mut(group) {
             g.apply_trim(before, settled).expect("both offsets were taken from the group just now");
         }
@@ -193,7 +193,7 @@ impl<R: Rt> Home<R> {
         let mut payload = Vec::with_capacity(64);
         settled.encode(&mut payload);
         let segment = settled.segment.map_or(settled.next_offset, |s| s.base_offset);
-        self.note(FrameKind::Settled, group, settled.index, &payload, Some(Then::Settled(group, settled.index, segment)))?;
+        self.note(Class::Relief, FrameKind::Settled, group, &payload, Some(Then::Settled(group, settled.index, segment)))?;
         if let Some(g) = self.groups.borrow_mut().get_mut(group) {
             g.apply_settled(settled).expect("the settled entries were taken from the group's own tail");
         }
@@ -246,9 +246,8 @@ impl<R: Rt> Home<R> {
         }
     }
 
-    /// Refuses to use `bytes` more of the disk if that would eat into the reserve.
-    pub(crate) async fn refuse_if_short(&self, bytes: u64) -> Result<()> {
-        let reserve = self.config().disk_reserve_bytes;
+    /// Refuses to use `bytes` more of the disk if less than `reserve` would be left.
+    pub(crate) async fn refuse_if_short(&self, bytes: u64, reserve: u64) -> Result<()> {
         let space = self.rt.space(&self.dir).await?;
         if space.free < bytes + reserve {
             return Err(LogError::DiskFull { dir: self.dir.clone(), free: space.free, reserve });

@@ -108,9 +108,15 @@ pub(crate) struct State<R: Rt> {
 }
 
 impl<R: Rt> State<R> {
-    fn layout(&self, config: &LogConfig) -> Layout {
+    /// Journal files in all.
+    pub(crate) fn files(&self) -> usize {
+        self.live.len() + self.prepared.len() + self.spares.len()
+    }
+
+    pub(crate) fn layout(&self, config: &LogConfig) -> Layout {
         let prepared = self.prepared.iter().map(|f| file::usable(f.header.file_len).saturating_sub(self.checkpoint_bytes)).sum();
-        Layout { position: self.position, file_len: self.file_len, prepared, reserve: config.control_reserve_bytes() }
+        let extra = self.files().saturating_sub(config.journal_files_max) as u64 * config.journal_file_bytes;
+        Layout { position: self.position, file_len: self.file_len, prepared, reserve: config.control_reserve_bytes(), extra }
     }
 
     /// Ends the open gather: what comes next goes behind it.

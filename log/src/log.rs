@@ -179,7 +179,7 @@ impl<R: Rt> Log<R> {
         if self.home.groups.borrow().get(group).is_some() {
             return Err(LogError::GroupExists { group });
         }
-        let lsn = self.note(FrameKind::GroupCreate, group, Index(0), &config_bytes(&config), None)?;
+        let lsn = self.home.note(Class::Note, FrameKind::GroupCreate, group, &config_bytes(&config), None)?;
         self.home.groups.borrow_mut().insert(Group::new(group, config));
         Ok(lsn)
     }
@@ -187,7 +187,7 @@ impl<R: Rt> Log<R> {
     /// Changes a group's settings.
     pub fn alter_group(&self, group: GroupId, config: GroupConfig) -> Result<Lsn> {
         self.known(group)?;
-        let lsn = self.note(FrameKind::GroupAlter, group, Index(0), &config_bytes(&config), None)?;
+        let lsn = self.home.note(Class::Note, FrameKind::GroupAlter, group, &config_bytes(&config), None)?;
         if let Some(g) = self.home.groups.borrow_mut().get_mut(group) {
             g.config = config;
         }
@@ -197,7 +197,7 @@ impl<R: Rt> Log<R> {
     /// Drops a group; its files go once that is synced.
     pub fn drop_group(&self, group: GroupId) -> Result<Lsn> {
         self.known(group)?;
-        let lsn = self.note(FrameKind::GroupDrop, group, Index(0), &[], Some(Then::Dropped(group)))?;
+        let lsn = self.home.note(Class::Relief, FrameKind::GroupDrop, group, &[], Some(Then::Dropped(group)))?;
         self.home.groups.borrow_mut().remove(group);
         self.home.store.dropped(group, lsn);
         Ok(lsn)
@@ -205,10 +205,6 @@ impl<R: Rt> Log<R> {
 
     fn known(&self, group: GroupId) -> Result<()> {
         self.home.groups.borrow().get(group).map(|_| ()).ok_or(LogError::UnknownGroup { group })
-    }
-
-    fn note(&self, kind: FrameKind, group: GroupId, index: Index, payload: &[u8], then: Option<Then>) -> Result<Lsn> {
-        self.home.note(kind, group, index, payload, then)
     }
 
     /// Appends one batch that the caller has checked with `millpond_batch::check`, and whose header that gave. Checks the
@@ -353,7 +349,7 @@ impl<R: Rt> Log<R> {
 
     /// Forgets everything before `before` (at most the high watermark). No effect if the log starts later already.
     pub fn trim(&self, group: GroupId, before: Offset) -> Result<Lsn> {
-        self.home.trim(group, before)
+        self.home.trim(group, before, Class::Note)
     }
 
     /// Has `callback` called after every sync that moved a high watermark, before those who wait for the sync wake. It

@@ -39,6 +39,8 @@ pub struct LogStats {
     pub files_prepared: u64,
     /// Journal files written with zeros from scratch.
     pub files_made: u64,
+    /// Of those, files beyond the configured number, to empty a journal that was full to the brim.
+    pub files_extra: u64,
     /// Journal files used again.
     pub files_recycled: u64,
     /// Groups that live here.

@@ -5,6 +5,7 @@ use crate::{
     error::{LogError, Result},
     groups::Groups,
     home::Home,
+    journal::layout::Class,
     segment::{GroupSegments, compact, group::Sealed},
 };
 use millpond_runtime::{GroupId, Offset, Rt};
@@ -107,7 +108,7 @@ async fn look_after<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
         (retain_from(&holdings, &g.config, now_ms), g.config.clone())
     };
     if let Some(start) = start {
-        home.trim(group, start)?;
+        home.trim(group, start, Class::Relief)?;
     }
     if let Some(segments) = segments {
         compact(home, group, &segments, &config, now_ms).await?;

@@ -1,7 +1,8 @@
 //! What fits where in the journal's files. Pure.
 //!
-//! Entries leave a reserve at the end of all capacity to notes (settled, trimmed, dropped): a journal that is full can
-//! always be emptied, since emptying it is what the notes are for.
+//! Entries leave a reserve at the end of all capacity to notes, and notes in general leave half of it to those that help
+//! to empty the journal (settled, dropped, retention): a journal that is full can always be emptied. Should even that be used up,
+//! a file more than configured is made, which neither entries nor other notes may touch.
 
 use super::format::FIRST_FLUSH;
 
@@ -10,8 +11,10 @@ use super::format::FIRST_FLUSH;
 pub(crate) enum Class {
     /// Data: leaves the reserve alone.
     Entry,
-    /// A note: may use everything.
+    /// A note: leaves half of the reserve alone.
     Note,
+    /// A note that helps to empty the journal: may use everything.
+    Relief,
 }
 
 /// Where a flush fits.
@@ -36,6 +39,8 @@ pub(crate) struct Layout {
     pub(crate) prepared: u64,
     /// What entries leave to notes.
     pub(crate) reserve: u64,
+    /// What only relief may use: files beyond the configured number.
+    pub(crate) extra: u64,
 }
 
 impl Layout {
@@ -44,11 +49,20 @@ impl Layout {
         self.file_len.saturating_sub(self.position) + self.prepared
     }
 
+    /// What a flush of this class must leave.
+    fn must_leave(&self, class: Class) -> u64 {
+        match class {
+            Class::Entry => self.reserve + self.extra,
+            Class::Note => self.reserve / 2 + self.extra,
+            Class::Relief => 0,
+        }
+    }
+
     /// Whether a flush of `len` bytes fits at `position` of the file that is being written.
     pub(crate) fn fits_at(&self, position: u64, len: u64, class: Class) -> bool {
         let end = position + len;
         let left = self.file_len.saturating_sub(end) + self.prepared;
-        end <= self.file_len && (class == Class::Note || left >= self.reserve)
+        end <= self.file_len && left >= self.must_leave(class)
     }
 
     /// Where a flush of `len` bytes goes.
@@ -57,7 +71,7 @@ impl Layout {
             Fit::Here
         } else if self.position + len > self.file_len
             && self.prepared > 0
-            && (class == Class::Note || self.prepared >= FIRST_FLUSH + len + self.reserve)
+            && (class == Class::Relief || self.prepared >= FIRST_FLUSH + len + self.must_leave(class))
         {
             Fit::Next
         } else {

@@ -40,15 +40,16 @@ impl<R: Rt> Journal<R> {
     /// Whether another file is to be prepared, and where from.
     fn wanted(&self) -> Want {
         let state = self.state.borrow();
-        let in_all = state.live.len() + state.prepared.len() + state.spares.len();
-        // A journal that cannot even take notes gets one file more, or it could never be emptied.
+        // A journal that can hardly take notes gets a file more, or it could never be emptied.
         let starved = state.prepared.is_empty() && state.file_len - state.position < self.config.control_reserve_bytes() / 2;
         if state.prepared.len() >= PREPARED_TARGET {
             Want::Nothing
         } else if let Some(spare) = state.spares.first() {
             Want::Reuse(*spare)
-        } else if in_all < self.config.journal_files_max || (starved && in_all == self.config.journal_files_max) {
-            Want::Make
+        } else if state.files() < self.config.journal_files_max {
+            Want::Make { extra: false }
+        } else if starved {
+            Want::Make { extra: true }
         } else {
             Want::Nothing
         }
@@ -58,7 +59,7 @@ impl<R: Rt> Journal<R> {
 enum Want {
     Nothing,
     Reuse(u64),
-    Make,
+    Make { extra: bool },
 }
 
 /// Retires and prepares files until the journal stops.
@@ -81,7 +82,9 @@ async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
     let journal = &home.journal;
     let needed = home.groups.borrow().needed_file();
     if let Some(free) = journal.take_free(needed) {
-        let keep = free.header.file_len == journal.config.journal_file_bytes;
+        // The one being freed is no longer counted.
+        let keep =
+            free.header.file_len == journal.config.journal_file_bytes && journal.state.borrow().files() < journal.config.journal_files_max;
         let seq = file::retire(&home.rt, &journal.dir, free).await?;
         if keep {
             journal.state.borrow_mut().spares.insert(seq);
@@ -96,13 +99,16 @@ async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
             journal.state.borrow_mut().stats.files_recycled += 1;
             spare
         }
-        Want::Make => {
+        Want::Make { extra } => {
             let seq = journal.state.borrow().next_file_seq;
-            home.refuse_if_short(block_up(journal.config.journal_file_bytes)).await?;
+            // The disk's reserve is there for emptying the journal, too.
+            let reserve = if extra { 0 } else { journal.config.disk_reserve_bytes };
+            home.refuse_if_short(block_up(journal.config.journal_file_bytes), reserve).await?;
             file::make_spare(&home.rt, &journal.dir, seq, journal.config.journal_file_bytes).await?;
             let mut state = journal.state.borrow_mut();
             state.spares.insert(seq);
             state.stats.files_made += 1;
+            state.stats.files_extra += u64::from(extra);
             seq
         }
     };

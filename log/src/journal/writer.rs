@@ -8,8 +8,9 @@ use super::{
     Buf, State,
     file::JournalFile,
     gather::{Gather, Then},
+    layout::Class,
 };
-use crate::{home::Home, log::Advance};
+use crate::{config::LogConfig, home::Home, log::Advance};
 use millpond_runtime::{File, Rt, limits::BLOCK_BYTES};
 use std::{rc::Rc, task::Waker};
 
@@ -22,7 +23,7 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
         if home.journal.state.borrow().open.as_ref().is_some_and(|g| g.body_len() < COMPANY_BYTES) {
             home.rt.yield_now().await;
         }
-        let next = take_next(&mut home.journal.state.borrow_mut());
+        let next = take_next(&mut home.journal.state.borrow_mut(), home.config());
         match next {
             Some((gather, file)) => flush(&home, gather, file).await,
             None if home.journal.state.borrow().closing => break,
@@ -35,7 +36,7 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
 /// Writes what is pending, and the mark that is wanted: before any task runs.
 pub(crate) async fn write_pending<R: Rt>(home: &Rc<Home<R>>) {
     loop {
-        let next = take_next(&mut home.journal.state.borrow_mut());
+        let next = take_next(&mut home.journal.state.borrow_mut(), home.config());
         let Some((gather, file)) = next else { return };
         flush(home, gather, file).await;
     }
@@ -43,13 +44,13 @@ pub(crate) async fn write_pending<R: Rt>(home: &Rc<Home<R>>) {
 
 type Next<R> = (Gather<Buf<R>>, Rc<JournalFile<R>>);
 
-fn take_next<R: Rt>(state: &mut State<R>) -> Option<Next<R>> {
+fn take_next<R: Rt>(state: &mut State<R>, config: &LogConfig) -> Option<Next<R>> {
     if state.stopped.is_some() {
         return None;
     }
     if state.sealed.is_empty() {
         if state.open.is_none() && (state.mark_wanted || state.closing) && !state.marked {
-            begin_mark(state);
+            begin_mark(state, config);
         }
         state.seal();
     }
@@ -59,10 +60,10 @@ fn take_next<R: Rt>(state: &mut State<R>) -> Option<Next<R>> {
     Some((gather, file))
 }
 
-/// An empty flush, if the file has room for one; a mark is not worth a new file.
-fn begin_mark<R: Rt>(state: &mut State<R>) {
+/// An empty flush, if the file has room for one; a mark is worth neither a new file nor the reserve.
+fn begin_mark<R: Rt>(state: &mut State<R>, config: &LogConfig) {
     state.mark_wanted = false;
-    if state.position + BLOCK_BYTES as u64 > state.file_len {
+    if !state.layout(config).fits_at(state.position, BLOCK_BYTES as u64, Class::Note) {
         return;
     }
     let live = state.live.back().expect("a journal has a live file from the moment it is opened");

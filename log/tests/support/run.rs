@@ -299,6 +299,7 @@ impl Runner {
         let mut m = self.model.borrow_mut();
         for (what, n) in [
             ("files_made", stats.files_made),
+            ("files_extra", stats.files_extra),
             ("files_recycled", stats.files_recycled),
             ("settles", stats.settles),
             ("marks", stats.marks),
