@@ -1,1 +1,22 @@
-//! The bundled harness: load, latency without coordinated omission, the limit of the disk, and the report.
+//! The bundled harness behind `millpond bench` and `millpond demo`.
+
+pub mod args;
+pub mod units;
+
+pub use args::{BenchArgs, Common, DemoArgs};
+
+/// Runs `millpond bench`.
+///
+/// # Errors
+/// What went wrong, for people.
+pub fn run(_args: &BenchArgs, _common: &Common) -> anyhow::Result<()> {
+    anyhow::bail!("the harness is still being built")
+}
+
+/// Runs `millpond demo`.
+///
+/// # Errors
+/// What went wrong, or which check failed, for people.
+pub fn demo(_args: &DemoArgs, _common: &Common) -> anyhow::Result<()> {
+    anyhow::bail!("the harness is still being built")
+}
