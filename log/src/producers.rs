@@ -5,7 +5,12 @@
 //! else is a gap. A producer that is not known, because it is new or was forgotten, may begin at any sequence: there is
 //! nothing to compare with, and refusing would make an expired producer fail for good.
 //!
-//! Bounds: at most [`PRODUCERS_MAX`] producers; past that the one that was silent longest is forgotten.
+//! Of a batch older than the five we say that it took effect only if that is certain: from where the producer's row without
+//! gaps began here, up to the five, every sequence was appended. What lies before (the first batch of a new producer may have
+//! been refused for want of room, and its second taken) or beyond a wrap is a gap like any other.
+//!
+//! Bounds: at most [`PRODUCERS_MAX`] producers; past that those that were silent longest are forgotten, some at a time, so
+//! that a crowd of new ones does not cost a look at all of them each.
 
 use crate::{error::LogError, journal::format::FormatError};
 use bytes::BufMut;
@@ -17,6 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub const WINDOW: usize = 5;
 /// Producers remembered per partition.
 pub const PRODUCERS_MAX: usize = 10_000;
+/// Producers that are forgotten together when there are too many.
+const FORGET_AT_ONCE: usize = PRODUCERS_MAX / 64;
 
 /// One remembered batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +37,9 @@ struct Seen {
 struct State {
     epoch: i16,
     last_seen_ms: i64,
+    /// From this sequence up to the end of the window each was appended: where the epoch began here, or 0 once sequences
+    /// have wrapped.
+    begun: i32,
     /// Oldest first, never empty, each following the one before.
     window: VecDeque<Seen>,
 }
@@ -80,7 +90,8 @@ impl Producers {
             return Ok(None);
         }
         let oldest = state.window.front().map_or(0, |s| s.first_sequence);
-        if last_sequence < oldest && oldest <= expected {
+        // As long as the wrap lies inside the window, its numbers do not say what is before what.
+        if state.begun <= found && found <= last_sequence && last_sequence < oldest && oldest < expected {
             return Err(LogError::DuplicateForgotten { producer_id: id, found });
         }
         Err(LogError::OutOfOrderSequence { producer_id: id, expected, found })
@@ -99,11 +110,17 @@ impl Producers {
         let state = self.by_id.entry(header.producer_id).or_insert_with(|| State {
             epoch: header.producer_epoch,
             last_seen_ms: now_ms,
+            begun: header.base_sequence,
             window: VecDeque::with_capacity(WINDOW),
         });
         let follows = state.window.back().is_some_and(|last| advance(last.last_sequence, 1) == seen.first_sequence);
         if state.epoch != header.producer_epoch || !follows {
             state.window.clear();
+            state.begun = seen.first_sequence;
+        }
+        let before = state.window.back().map_or(seen.first_sequence, |last| last.last_sequence);
+        if seen.last_sequence < before {
+            state.begun = 0;
         }
         state.epoch = header.producer_epoch;
         state.last_seen_ms = now_ms;
@@ -112,8 +129,17 @@ impl Producers {
         }
         state.window.push_back(seen);
         if self.by_id.len() > PRODUCERS_MAX {
-            let silent = self.by_id.iter().min_by_key(|(_, s)| s.last_seen_ms).map(|(id, _)| *id);
-            silent.map(|id| self.by_id.remove(&id));
+            self.forget_silent(header.producer_id);
+        }
+    }
+
+    /// Forgets those that were silent longest, but never `newest`: the clock may have gone back, and the batch that was
+    /// appended just now is the one whose answer may be lost and which comes again.
+    fn forget_silent(&mut self, newest: i64) {
+        let mut by_age: Vec<(i64, i64)> = self.by_id.iter().map(|(id, s)| (s.last_seen_ms, *id)).filter(|(_, id)| *id != newest).collect();
+        by_age.select_nth_unstable(FORGET_AT_ONCE);
+        for (_, id) in &by_age[..FORGET_AT_ONCE] {
+            self.by_id.remove(id);
         }
     }
 
@@ -138,7 +164,7 @@ impl Producers {
     /// Appends the bytes that [`Producers::decode`] reads.
     ///
     /// ```text
-    ///   | n u32 | n × ( id i64 | epoch i16 | last seen i64 | w u8 | w × ( first i32 | last i32 | base offset u64 ) ) |
+    ///   | n u32 | n × ( id i64 | epoch i16 | last seen i64 | begun i32 | w u8 | w × ( first i32 | last i32 | base offset u64 ) ) |
     /// ```
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32_le(self.by_id.len() as u32);
@@ -146,6 +172,7 @@ impl Producers {
             out.put_i64_le(*id);
             out.put_i16_le(state.epoch);
             out.put_i64_le(state.last_seen_ms);
+            out.put_i32_le(state.begun);
             out.put_u8(state.window.len() as u8);
             for seen in &state.window {
                 out.put_i32_le(seen.first_sequence);
@@ -155,34 +182,64 @@ impl Producers {
         }
     }
 
-    /// Reads what [`Producers::encode`] wrote.
+    /// Reads what [`Producers::encode`] wrote, and refuses what it never writes.
     pub fn decode(r: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let shape = |what: String| Err(FormatError::Shape { what });
         let mut producers = Self::default();
-        for _ in 0..r.u32()? {
-            let (id, epoch, last_seen_ms) = (r.i64()?, r.u16()? as i16, r.i64()?);
+        let count = r.u32()? as usize;
+        if count > PRODUCERS_MAX {
+            return shape(format!("{count} producers, at most {PRODUCERS_MAX} are kept"));
+        }
+        for _ in 0..count {
+            let (id, epoch, last_seen_ms, begun) = (r.i64()?, r.u16()? as i16, r.i64()?, r.u32()? as i32);
             let n = usize::from(r.u8()?);
             if n == 0 || n > WINDOW {
-                return Err(FormatError::Shape { what: format!("producer {id} with {n} batches, 1 to {WINDOW} are kept") });
+                return shape(format!("producer {id} with {n} batches, 1 to {WINDOW} are kept"));
             }
             let mut window = VecDeque::with_capacity(WINDOW);
             for _ in 0..n {
                 let (first_sequence, last_sequence) = (r.u32()? as i32, r.u32()? as i32);
                 window.push_back(Seen { first_sequence, last_sequence, base_offset: Offset(r.u64()?) });
             }
-            producers.by_id.insert(id, State { epoch, last_seen_ms, window });
+            let state = State { epoch, last_seen_ms, begun, window };
+            if let Err(what) = state.check() {
+                return shape(format!("producer {id} {what}"));
+            }
+            if producers.by_id.last_key_value().is_some_and(|(last, _)| *last >= id) {
+                return shape(format!("producer {id} is out of order"));
+            }
+            producers.by_id.insert(id, state);
         }
         Ok(producers)
     }
 
     /// What always holds.
     pub fn check_invariants(&self) {
+        assert!(self.by_id.len() <= PRODUCERS_MAX, "{} producers are remembered", self.by_id.len());
         for (id, state) in &self.by_id {
-            assert!(!state.window.is_empty() && state.window.len() <= WINDOW, "producer {id} remembers {} batches", state.window.len());
-            for (a, b) in state.window.iter().zip(state.window.iter().skip(1)) {
-                assert_eq!(advance(a.last_sequence, 1), b.first_sequence, "producer {id} remembers batches with a gap");
-                assert!(a.base_offset < b.base_offset, "producer {id} remembers offsets that go back");
+            assert_eq!(state.check(), Ok(()), "producer {id}");
+        }
+    }
+}
+
+impl State {
+    /// What always holds of one producer.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.window.is_empty() || self.window.len() > WINDOW {
+            return Err("remembers no batch, or too many");
+        }
+        if self.begun < 0 || self.window.iter().any(|seen| seen.first_sequence < 0 || seen.last_sequence < 0) {
+            return Err("remembers a negative sequence");
+        }
+        for (a, b) in self.window.iter().zip(self.window.iter().skip(1)) {
+            if advance(a.last_sequence, 1) != b.first_sequence {
+                return Err("remembers batches with a gap between them");
+            }
+            if a.base_offset >= b.base_offset {
+                return Err("remembers offsets that go back");
             }
         }
+        Ok(())
     }
 }
 
