@@ -281,8 +281,7 @@ impl Catalog {
         if request.client_id.len() > CLIENT_ID_BYTES_MAX {
             return Err(CatalogError::BadClientId { len: request.client_id.len(), max: CLIENT_ID_BYTES_MAX });
         }
-        let quota =
-            Quota { produce_bytes_per_s: request.produce_bytes_per_s, fetch_bytes_per_s: request.fetch_bytes_per_s };
+        let quota = Quota { produce_bytes_per_s: request.produce_bytes_per_s, fetch_bytes_per_s: request.fetch_bytes_per_s };
         let there = self.quotas.get(&request.client_id).copied().unwrap_or_default();
         if there == quota {
             return Ok(Plan { records: Vec::new(), topic: None });

@@ -10,10 +10,7 @@ use super::Home;
 /// Both slices have one entry per home, at least one.
 #[must_use]
 pub fn place(count: u32, load: &[usize], own: &[usize]) -> Vec<Home> {
-    assert!(
-        !load.is_empty() && load.len() == own.len(),
-        "a node has at least one core, and both counts cover all of them"
-    );
+    assert!(!load.is_empty() && load.len() == own.len(), "a node has at least one core, and both counts cover all of them");
     let (mut load, mut own) = (load.to_vec(), own.to_vec());
     let mut homes = Vec::with_capacity(count as usize);
     for _ in 0..count {

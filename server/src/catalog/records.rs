@@ -74,21 +74,14 @@ pub(super) fn topic_gone(name: &str) -> Record {
 
 pub(super) fn quota(client_id: &str, quota: Quota) -> Record {
     let value = (!quota.is_unlimited()).then(|| {
-        json(&QuotaValue {
-            v: VERSION,
-            produce_bytes_per_s: quota.produce_bytes_per_s,
-            fetch_bytes_per_s: quota.fetch_bytes_per_s,
-        })
+        json(&QuotaValue { v: VERSION, produce_bytes_per_s: quota.produce_bytes_per_s, fetch_bytes_per_s: quota.fetch_bytes_per_s })
     });
     Record { key: format!("quota/{client_id}").into(), value }
 }
 
 pub(super) fn ids(ids: Ids) -> Record {
     let Ids { group, topic, producer, epoch } = ids;
-    Record {
-        key: Bytes::from_static(b"ids"),
-        value: Some(json(&IdsValue { v: VERSION, group, topic, producer, epoch })),
-    }
+    Record { key: Bytes::from_static(b"ids"), value: Some(json(&IdsValue { v: VERSION, group, topic, producer, epoch })) }
 }
 
 /// Reads one record back.
@@ -101,8 +94,7 @@ pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Said, BadRecord> 
     }
     if let Some(client) = text.strip_prefix("quota/") {
         let quota = value.map(|v| parse::<QuotaValue>(key, v)).transpose()?;
-        let quota =
-            quota.map(|q| Quota { produce_bytes_per_s: q.produce_bytes_per_s, fetch_bytes_per_s: q.fetch_bytes_per_s });
+        let quota = quota.map(|q| Quota { produce_bytes_per_s: q.produce_bytes_per_s, fetch_bytes_per_s: q.fetch_bytes_per_s });
         return Ok(Said::Quota(client.to_owned(), quota));
     }
     match (text, value) {
@@ -121,11 +113,7 @@ fn read_topic(name: &str, value: TopicValue) -> Result<Topic, CatalogError> {
         name: name.to_owned(),
         topic_id: value.topic_id,
         internal: value.internal,
-        partitions: value
-            .partitions
-            .iter()
-            .map(|&(group, home)| Partition { group: GroupId(group), home: Home(home) })
-            .collect(),
+        partitions: value.partitions.iter().map(|&(group, home)| Partition { group: GroupId(group), home: Home(home) }).collect(),
         settings: TopicSettings::new(value.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())))?,
     })
 }

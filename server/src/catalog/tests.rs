@@ -39,10 +39,7 @@ fn defaults_are_valid() {
     let all = TopicSettings::default();
     for spec in settings::SPECS {
         let spelled = all.with([(spec.name, spec.default)]).expect("a default is within its own bounds");
-        assert_eq!(
-            spelled.to_wire().iter().find(|s| s.name == spec.name).map(|s| s.value.as_str()),
-            Some(spec.default)
-        );
+        assert_eq!(spelled.to_wire().iter().find(|s| s.name == spec.name).map(|s| s.value.as_str()), Some(spec.default));
     }
     assert!(all.delete && !all.compact && all.retention_bytes.is_none() && all.retention_ms == Some(604_800_000));
     assert_eq!(GroupConfig::from(&all), GroupConfig::default(), "the log and the catalog agree");
@@ -69,15 +66,9 @@ fn names_follow_kafkas_rules() {
     for good in ["a", "a.b_c-D9", "...", &"x".repeat(249)] {
         names::check(good).expect("allowed");
     }
-    for (bad, says) in [
-        ("", "empty"),
-        (".", "`..`"),
-        ("..", "`..`"),
-        ("a b", "' '"),
-        ("a/b", "'/'"),
-        ("ä", "'ä'"),
-        (&"x".repeat(250), "250 bytes"),
-    ] {
+    for (bad, says) in
+        [("", "empty"), (".", "`..`"), ("..", "`..`"), ("a b", "' '"), ("a/b", "'/'"), ("ä", "'ä'"), (&"x".repeat(250), "250 bytes")]
+    {
         let error = names::check(bad).expect_err("refused");
         assert!(error.to_string().contains(says), "{error}");
     }
@@ -168,12 +159,7 @@ fn a_restart_makes_good_what_a_crash_left_undone() {
         })
         .collect();
     assert_eq!(short, [("create", 18), ("alter", 16), ("drop", 99)]);
-    assert!(
-        catalog
-            .reconcile(Home(0), &[META_GROUP, GroupId(17), GroupId(19)])
-            .iter()
-            .all(|e| !matches!(e, Effect::Drop(..)))
-    );
+    assert!(catalog.reconcile(Home(0), &[META_GROUP, GroupId(17), GroupId(19)]).iter().all(|e| !matches!(e, Effect::Drop(..))));
 }
 
 #[test]
@@ -232,11 +218,7 @@ fn plan(catalog: &Catalog, step: &Step) -> Result<Plan, CatalogError> {
             catalog.plan_alter(&alter(&format!("t{t}"), *n, &[("retention.ms", &ms)]), 3)
         }
         Step::Delete(t) => catalog.plan_delete(&delete(&format!("t{t}"))),
-        Step::Quota(c, q) => catalog.plan_quota(&AlterQuota {
-            client_id: format!("c{c}"),
-            produce_bytes_per_s: *q,
-            fetch_bytes_per_s: 0,
-        }),
+        Step::Quota(c, q) => catalog.plan_quota(&AlterQuota { client_id: format!("c{c}"), produce_bytes_per_s: *q, fetch_bytes_per_s: 0 }),
         Step::Producers(n) => Ok(catalog.plan_producers(*n).1),
     }
 }

@@ -245,9 +245,7 @@ impl<'a> Board<'a> {
         let name = |t: usize| Arc::clone(self.names[t]);
         self.owned
             .iter()
-            .map(|of| {
-                of.iter().flat_map(|(t, set)| set.iter().map(|p| Part { topic: name(*t), partition: *p })).collect()
-            })
+            .map(|of| of.iter().flat_map(|(t, set)| set.iter().map(|p| Part { topic: name(*t), partition: *p })).collect())
             .collect()
     }
 }

@@ -96,9 +96,7 @@ impl Refused {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::UnknownMember { .. } | Self::FencedMember { .. } => {
-                "stop reading what was assigned, and join again with epoch 0"
-            }
+            Self::UnknownMember { .. } | Self::FencedMember { .. } => "stop reading what was assigned, and join again with epoch 0",
             Self::NotAssigned { .. } => "the new owner reads from the last position that was kept; nothing needs doing",
             Self::UnknownPartition { .. } => "fetch metadata; the topic may have been deleted",
             Self::UnknownGroup { .. } => "list the groups; a group exists while it has members or positions",

@@ -103,20 +103,15 @@ impl Group {
 
     /// Members that have been silent for too long, or do not give up what they should.
     pub(super) fn overdue(&self, now_ms: u64) -> Vec<Arc<str>> {
-        let late = |m: &Member| {
-            m.deadline_ms <= now_ms || m.revoking_since_ms.is_some_and(|t| t.saturating_add(REVOKE_MS_MAX) <= now_ms)
-        };
+        let late = |m: &Member| m.deadline_ms <= now_ms || m.revoking_since_ms.is_some_and(|t| t.saturating_add(REVOKE_MS_MAX) <= now_ms);
         self.members.iter().filter(|(_, m)| late(m)).map(|(id, _)| Arc::clone(id)).collect()
     }
 
     /// Computes anew who should own what.
     pub(super) fn assign(&mut self, topics: &BTreeMap<Arc<str>, u32>) {
         self.epoch += 1;
-        let subscribers: Vec<Subscriber<'_>> = self
-            .members
-            .values()
-            .map(|m| Subscriber { topics: &m.topics, had: &m.target, holds: &m.may_own })
-            .collect();
+        let subscribers: Vec<Subscriber<'_>> =
+            self.members.values().map(|m| Subscriber { topics: &m.topics, had: &m.target, holds: &m.may_own }).collect();
         let targets = assignor::assign(topics, &subscribers);
         for (member, target) in self.members.values_mut().zip(targets) {
             member.target = target;

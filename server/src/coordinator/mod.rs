@@ -25,9 +25,8 @@ pub use group::{HEARTBEAT_MS, HEARTBEAT_WAITING_MS, REVOKE_MS_MAX};
 use crate::keyed::{BadRecord, Record};
 use group::{Beat, Group, Member};
 use millpond_wire::messages::{
-    CommitFailure, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, FetchOffsets,
-    FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, GroupListing, GroupPosition, ListGroupsReply, MemberInfo,
-    Position, TopicPartitions,
+    CommitFailure, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, FetchOffsets, FetchOffsetsReply,
+    GroupHeartbeat, GroupHeartbeatReply, GroupListing, GroupPosition, ListGroupsReply, MemberInfo, Position, TopicPartitions,
 };
 use records::{Key, Value};
 use std::{
@@ -141,8 +140,7 @@ impl Coordinator {
     /// The first call goes through all positions, so it comes after the replay; later ones look only at what has changed.
     pub fn set_topics(&mut self, topics: BTreeMap<Arc<str>, TopicView>) -> Vec<Record> {
         let names: BTreeSet<Arc<str>> = self.topics.keys().chain(topics.keys()).cloned().collect();
-        let changed: BTreeSet<Arc<str>> =
-            names.into_iter().filter(|name| self.topics.get(name) != topics.get(name)).collect();
+        let changed: BTreeSet<Arc<str>> = names.into_iter().filter(|name| self.topics.get(name) != topics.get(name)).collect();
         let was_told = std::mem::replace(&mut self.was_told_topics, true);
         self.counts = topics.iter().map(|(name, view)| (Arc::clone(name), view.partitions)).collect();
         let before = std::mem::replace(&mut self.topics, topics);
@@ -165,12 +163,7 @@ impl Coordinator {
     }
 
     /// Takes a member's sign of life. `host` is where it connects from, for people.
-    pub fn heartbeat(
-        &mut self,
-        now_ms: u64,
-        host: &str,
-        request: &GroupHeartbeat,
-    ) -> Result<GroupHeartbeatReply, Refused> {
+    pub fn heartbeat(&mut self, now_ms: u64, host: &str, request: &GroupHeartbeat) -> Result<GroupHeartbeatReply, Refused> {
         check_name("the group", &request.group)?;
         check_name("the member id", &request.member_id)?;
         if request.member_epoch == LEAVE {
@@ -222,10 +215,7 @@ impl Coordinator {
         for (number, position) in request.positions.iter().enumerate() {
             match self.checked(request, member, position, &mut room) {
                 Ok(record) => commit.records.push(record),
-                Err(refused) => commit
-                    .reply
-                    .failures
-                    .push(CommitFailure { position: number as u32, failure: Some(refused.failure()) }),
+                Err(refused) => commit.reply.failures.push(CommitFailure { position: number as u32, failure: Some(refused.failure()) }),
             }
         }
         Ok(commit)
@@ -316,10 +306,7 @@ impl Coordinator {
         for (name, group) in &self.groups {
             assert!(!group.members.is_empty(), "{name} has members, or is not kept");
             group.check(&self.counts);
-            assert!(
-                group.members.values().all(|m| m.epoch <= self.epochs_given),
-                "{name}: an epoch that was not given"
-            );
+            assert!(group.members.values().all(|m| m.epoch <= self.epochs_given), "{name}: an epoch that was not given");
         }
         let positions: usize = self.positions.values().map(BTreeMap::len).sum();
         assert_eq!(positions, self.positions_count, "positions are counted");
@@ -381,9 +368,8 @@ impl Coordinator {
                 None => Ok(None),
             };
         }
-        let member = group
-            .and_then(|g| g.members.get(&*request.member_id))
-            .ok_or_else(|| group::unknown(&request.group, &request.member_id))?;
+        let member =
+            group.and_then(|g| g.members.get(&*request.member_id)).ok_or_else(|| group::unknown(&request.group, &request.member_id))?;
         if request.member_epoch < 1 || request.member_epoch > member.epoch {
             return Err(Refused::FencedMember {
                 group: request.group.clone(),
@@ -395,13 +381,7 @@ impl Coordinator {
         Ok(Some(member))
     }
 
-    fn checked(
-        &self,
-        request: &CommitOffsets,
-        member: Option<&Member>,
-        position: &Position,
-        room: &mut usize,
-    ) -> Result<Record, Refused> {
+    fn checked(&self, request: &CommitOffsets, member: Option<&Member>, position: &Position, room: &mut usize) -> Result<Record, Refused> {
         let Position { topic, partition, offset, metadata } = position;
         at_most("bytes of metadata", metadata.len(), METADATA_BYTES_MAX)?;
         let (name, view) = self

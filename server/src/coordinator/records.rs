@@ -55,9 +55,7 @@ fn versioned(message: &impl Message) -> Bytes {
 fn parse<M: Message + Default>(key: &[u8], bytes: &[u8]) -> Result<M, BadRecord> {
     match bytes.split_first() {
         Some((&VERSION, message)) => M::decode(message).map_err(|e| BadRecord::new(OFFSETS, key, e.to_string())),
-        Some((v, _)) => {
-            Err(BadRecord::new(OFFSETS, key, format!("it has version {v}, and only {VERSION} is known here")))
-        }
+        Some((v, _)) => Err(BadRecord::new(OFFSETS, key, format!("it has version {v}, and only {VERSION} is known here"))),
         None => Err(BadRecord::new(OFFSETS, key, "it is empty")),
     }
 }

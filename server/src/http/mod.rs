@@ -57,11 +57,7 @@ pub trait NodeView: Send + Sync + 'static {
 }
 
 /// Serves until `stop` is done, then finishes what is under way.
-pub async fn serve(
-    listener: TcpListener,
-    node: Arc<dyn NodeView>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, node: Arc<dyn NodeView>, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     axum::serve(Bounded::new(listener, CONNECTIONS_MAX, SILENCE_MAX), routes(node)).with_graceful_shutdown(stop).await
 }
 

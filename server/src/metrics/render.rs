@@ -56,14 +56,10 @@ impl Cores {
             ("records_fetched", "Records sent by fetches", |c| c.records_out),
             ("batches_appended", "Batches appended", |c| c.batches_in),
             ("connections_accepted", "Connections accepted", |c| c.connections_accepted),
-            ("connections_refused", "Connections refused or closed for breaking the protocol or a limit", |c| {
-                c.connections_refused
-            }),
+            ("connections_refused", "Connections refused or closed for breaking the protocol or a limit", |c| c.connections_refused),
             ("throttled_milliseconds", "Throttling that quotas gave out", |c| c.throttled_ms),
             ("core_busy_nanoseconds", "Time that the core was busy", |c| c.busy_ns),
-            ("metrics_left_out", "Topics and lags that are not told one by one, there being too many", |c| {
-                c.topics_left_out
-            }),
+            ("metrics_left_out", "Topics and lags that are not told one by one, there being too many", |c| c.topics_left_out),
         ];
         list.iter().try_for_each(|(name, help, of)| self.per_core(e, name, help, MetricType::Counter, *of, counter))
     }
@@ -124,8 +120,7 @@ impl Cores {
     }
 
     fn queues(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let all =
-            || self.cores.iter().flat_map(|c| c.queues.iter().map(move |q| (with(core(c), "queue", q.name.into()), q)));
+        let all = || self.cores.iter().flat_map(|c| c.queues.iter().map(move |q| (with(core(c), "queue", q.name.into()), q)));
         let lines = all().map(|(labels, q)| (labels, q.depth));
         family(e, "queue_depth", "What waits in a queue", MetricType::Gauge, lines, gauge)?;
         let lines = all().map(|(labels, q)| (labels, q.depth_max));
@@ -133,9 +128,7 @@ impl Cores {
     }
 
     fn topics(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let all = || {
-            self.cores.iter().flat_map(|c| c.topics.iter().map(move |t| (with(core(c), "topic", t.topic.clone()), t)))
-        };
+        let all = || self.cores.iter().flat_map(|c| c.topics.iter().map(move |t| (with(core(c), "topic", t.topic.clone()), t)));
         let lines = all().map(|(labels, t)| (labels, t.partitions));
         family(e, "topic_partitions", "Partitions of a topic on a core", MetricType::Gauge, lines, gauge)?;
         let lines = all().map(|(labels, t)| (labels, t.bytes));
@@ -146,14 +139,7 @@ impl Cores {
             let labels = vec![("group", l.group.clone()), ("topic", l.topic.clone())];
             (with(labels, "partition", l.partition.to_string()), l.records)
         });
-        family(
-            e,
-            "group_lag_records",
-            "Records between a group's position and the end",
-            MetricType::Gauge,
-            lines,
-            gauge,
-        )
+        family(e, "group_lag_records", "Records between a group's position and the end", MetricType::Gauge, lines, gauge)
     }
 
     fn per_core<V>(

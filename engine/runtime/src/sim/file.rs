@@ -107,9 +107,7 @@ impl SimRt {
         path: &Path,
         change: impl FnOnce(&mut Disk, &mut super::dice::Dice) -> io::Result<T> + 'static,
     ) -> Result<T> {
-        self.disk_op(DiskOp::Name, path, |_| (), move |disk, dice, (), _| change(disk, dice))
-            .await
-            .map_err(disk_error(doing, path))
+        self.disk_op(DiskOp::Name, path, |_| (), move |disk, dice, (), _| change(disk, dice)).await.map_err(disk_error(doing, path))
     }
 }
 
@@ -139,8 +137,7 @@ impl File for SimFile {
     async fn read_at(&self, position: u64, len: usize) -> Result<Vec<u8>> {
         check_aligned("read", &self.path, position, len)?;
         let (ino, path) = (self.ino, self.path.clone());
-        let read =
-            move |disk: &mut Disk, dice: &mut super::dice::Dice, (), _| disk.read(&path, ino, position, len, dice);
+        let read = move |disk: &mut Disk, dice: &mut super::dice::Dice, (), _| disk.read(&path, ino, position, len, dice);
         self.rt.disk_op(DiskOp::Read, &self.path, |_| (), read).await.map_err(disk_error("read", &self.path))
     }
 

@@ -186,11 +186,7 @@ impl Sim {
     }
 
     /// Runs a task on core 0 of a node until it has its result, or, after a day of virtual time, gives up.
-    pub fn block_on<T: 'static, F: Future<Output = T> + 'static>(
-        &self,
-        node: NodeId,
-        task: impl FnOnce(SimRt) -> F,
-    ) -> Result<T, Stopped> {
+    pub fn block_on<T: 'static, F: Future<Output = T> + 'static>(&self, node: NodeId, task: impl FnOnce(SimRt) -> F) -> Result<T, Stopped> {
         let result = Rc::new(RefCell::new(None));
         let (slot, node) = (result.clone(), self.node(node));
         node.start(CoreId(0), |rt| {

@@ -5,10 +5,7 @@ mod faults;
 mod net;
 
 use super::*;
-use crate::{
-    Conn, ConnRead, ConnWrite, CoreId, File, IoBuf, IoError, Listener, NodeId, Open, Rt, Share, mailbox::mailbox,
-    rt::timeout,
-};
+use crate::{Conn, ConnRead, ConnWrite, CoreId, File, IoBuf, IoError, Listener, NodeId, Open, Rt, Share, mailbox::mailbox, rt::timeout};
 use bytes::{Bytes, BytesMut};
 use std::{
     cell::{Cell, RefCell},

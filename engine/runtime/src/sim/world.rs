@@ -213,12 +213,7 @@ impl World {
     }
 
     /// Starts a task; of a life that is over, it is dropped.
-    pub(super) fn spawn(
-        &self,
-        (node, core, life): (NodeId, CoreId, u64),
-        name: &'static str,
-        future: Pin<Box<dyn Future<Output = ()>>>,
-    ) {
+    pub(super) fn spawn(&self, (node, core, life): (NodeId, CoreId, u64), name: &'static str, future: Pin<Box<dyn Future<Output = ()>>>) {
         if !self.alive(node, life) {
             return;
         }

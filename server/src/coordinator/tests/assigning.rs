@@ -46,12 +46,7 @@ fn check_balanced(people: &[Person], out: &[BTreeSet<Part>]) {
             }
         }
         for other in reached {
-            assert!(
-                out[start].len() <= out[other].len() + 1,
-                "{start} has {} and {other} {}",
-                out[start].len(),
-                out[other].len()
-            );
+            assert!(out[start].len() <= out[other].len() + 1, "{start} has {} and {other} {}", out[start].len(), out[other].len());
         }
     }
 }

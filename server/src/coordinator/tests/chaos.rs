@@ -104,8 +104,7 @@ impl World {
         let bad = self.bad > 0;
         let copies = if bad && self.dice.one_in(self.bad) { self.dice.roll(3) } else { 1 };
         for _ in 0..copies {
-            let late =
-                if bad && self.dice.one_in(self.bad) { self.dice.roll(2 * SESSION_MS) } else { self.dice.roll(30) };
+            let late = if bad && self.dice.one_in(self.bad) { self.dice.roll(2 * SESSION_MS) } else { self.dice.roll(30) };
             self.mail.push(Envelope { at_ms: self.now + late, client, number, what: what.clone() });
         }
     }

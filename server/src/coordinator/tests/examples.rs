@@ -168,15 +168,13 @@ fn positions_are_kept_by_members_for_what_they_own() {
     let (b1, _) = said(&mut c, 1, &beat("b", 0, &["t"], &[]));
     let plan = c.commit(&commit("a", a1, vec![position(0, 7), position(1, 8), position(2, 9)])).expect("accepted");
     assert_eq!(plan.records.len(), 2);
-    let failures: Vec<_> =
-        plan.reply.failures.iter().map(|f| (f.position, f.failure.clone().map(|f| f.code))).collect();
+    let failures: Vec<_> = plan.reply.failures.iter().map(|f| (f.position, f.failure.clone().map(|f| f.code))).collect();
     assert_eq!(failures, [(2, Some(Code::UnknownTopic as i32))]);
     let all = FetchOffsets { group: "g".into(), partitions: vec![] };
     assert!(c.fetch_offsets(&all).positions.is_empty(), "nothing is kept before it is synced");
     apply(&mut c, &plan.records);
     assert_eq!(c.fetch_offsets(&all).positions, [position(0, 7), position(1, 8)]);
-    let one =
-        FetchOffsets { partitions: vec![TopicPartitions { topic: "t".into(), partitions: vec![1, 5] }], ..all.clone() };
+    let one = FetchOffsets { partitions: vec![TopicPartitions { topic: "t".into(), partitions: vec![1, 5] }], ..all.clone() };
     assert_eq!(c.fetch_offsets(&one).positions, [position(1, 8)]);
 
     // a gives up t-1; from then on it cannot move its position.

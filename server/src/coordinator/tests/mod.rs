@@ -6,10 +6,7 @@ mod chaos;
 mod examples;
 
 fn topics(list: &[(&str, u32)]) -> BTreeMap<Arc<str>, TopicView> {
-    list.iter()
-        .enumerate()
-        .map(|(i, (name, n))| (Arc::from(*name), TopicView { topic_id: i as u64 + 10, partitions: *n }))
-        .collect()
+    list.iter().enumerate().map(|(i, (name, n))| (Arc::from(*name), TopicView { topic_id: i as u64 + 10, partitions: *n })).collect()
 }
 
 fn flat(wire: &[TopicPartitions]) -> BTreeSet<(String, u32)> {

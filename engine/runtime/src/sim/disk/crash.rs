@@ -96,11 +96,7 @@ impl Disk {
                 kept.insert(change.seq);
                 self.apply_stable(change);
             } else {
-                dice.count(if change.only_after.is_some() && possible {
-                    "both_names_kept"
-                } else {
-                    "name_change_lost"
-                });
+                dice.count(if change.only_after.is_some() && possible { "both_names_kept" } else { "name_change_lost" });
             }
         }
         for inode in self.inodes.values_mut() {

@@ -189,14 +189,7 @@ impl Disk {
     }
 
     /// What a read answers that completes now.
-    pub(super) fn read(
-        &mut self,
-        path: &Path,
-        ino: Ino,
-        position: u64,
-        len: usize,
-        dice: &mut Dice,
-    ) -> io::Result<Vec<u8>> {
+    pub(super) fn read(&mut self, path: &Path, ino: Ino, position: u64, len: usize, dice: &mut Dice) -> io::Result<Vec<u8>> {
         let mut out = self.file(ino)?.visible.read(position, len);
         if out.is_empty() {
             return Ok(out);
@@ -329,8 +322,7 @@ impl Disk {
             return None;
         }
         let path = path.to_string_lossy();
-        let found =
-            self.wanted.iter().position(|(piece, fault)| path.contains(piece) && fault.fits(op) && kind(fault))?;
+        let found = self.wanted.iter().position(|(piece, fault)| path.contains(piece) && fault.fits(op) && kind(fault))?;
         Some(self.wanted.remove(found).1)
     }
 
@@ -407,9 +399,7 @@ impl Disk {
 
     /// Whether everything visible would survive a power cut.
     pub(super) fn is_clean(&self) -> bool {
-        let clean = |inode: &Inode| {
-            matches!(inode, Inode::Dir(_)) || matches!(inode, Inode::File(file) if file.dirty.is_empty())
-        };
+        let clean = |inode: &Inode| matches!(inode, Inode::Dir(_)) || matches!(inode, Inode::File(file) if file.dirty.is_empty());
         self.names.is_empty() && self.unfinished.is_empty() && self.inodes.values().all(clean)
     }
 

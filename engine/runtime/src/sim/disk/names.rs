@@ -165,13 +165,7 @@ impl Disk {
     /// is not covered, but goes once a later change of the same name lasts.
     fn stabilise_names(&mut self, chosen: impl Fn(&NameChange) -> bool) {
         let chosen: Vec<bool> = self.names.iter().map(|change| chosen(change) && !change.dropped).collect();
-        let links: Vec<u64> = self
-            .names
-            .iter()
-            .zip(&chosen)
-            .filter(|(_, yes)| **yes)
-            .filter_map(|(change, _)| change.only_after)
-            .collect();
+        let links: Vec<u64> = self.names.iter().zip(&chosen).filter(|(_, yes)| **yes).filter_map(|(change, _)| change.only_after).collect();
         let mut last: Vec<NameChange> = Vec::new();
         for (change, yes) in self.names.iter().zip(chosen) {
             if yes || links.contains(&change.seq) {

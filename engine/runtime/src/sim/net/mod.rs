@@ -173,12 +173,7 @@ impl Net {
 
     // Listening.
 
-    pub(super) fn listen(
-        &mut self,
-        id: u64,
-        (node, core, life): (NodeId, CoreId, u64),
-        mut at: SocketAddr,
-    ) -> io::Result<SocketAddr> {
+    pub(super) fn listen(&mut self, id: u64, (node, core, life): (NodeId, CoreId, u64), mut at: SocketAddr) -> io::Result<SocketAddr> {
         let ours = at.ip().is_unspecified() || at.ip().is_loopback() || at.ip() == IpAddr::V4(ip_of(node));
         if !ours || at.is_ipv6() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
@@ -313,8 +308,7 @@ impl Net {
 
     /// The process of a node goes: its machine closes the sockets.
     pub(super) fn node_exited(&mut self, world: &World, node: NodeId) {
-        let listeners: Vec<u64> =
-            self.listeners.iter().filter(|(_, listener)| listener.node == node).map(|(id, _)| *id).collect();
+        let listeners: Vec<u64> = self.listeners.iter().filter(|(_, listener)| listener.node == node).map(|(id, _)| *id).collect();
         for id in listeners {
             self.unlisten(world, id);
         }

@@ -25,14 +25,7 @@ pub(in crate::sim) fn latency(from: NodeId, to: NodeId, dice: &mut Dice) -> Nano
 
 impl Net {
     /// Puts as much of `bytes` on the wire as there is room for, and takes it off `bytes`.
-    pub(in crate::sim) fn send(
-        &mut self,
-        world: &World,
-        conn: u64,
-        side: Side,
-        bytes: &mut Bytes,
-        waker: &Waker,
-    ) -> Io {
+    pub(in crate::sim) fn send(&mut self, world: &World, conn: u64, side: Side, bytes: &mut Bytes, waker: &Waker) -> Io {
         let Some(ends) = self.conns.get_mut(&conn) else { return Io::Broken(io::ErrorKind::BrokenPipe) };
         let (node, peer) = (ends[side].node, ends[1 - side].node);
         let end = &mut ends[side];
@@ -75,14 +68,7 @@ impl Net {
     }
 
     /// Appends at most the spare capacity of `into`; `Done(0)` is the end.
-    pub(in crate::sim) fn recv(
-        &mut self,
-        world: &World,
-        conn: u64,
-        side: Side,
-        into: &mut BytesMut,
-        waker: &Waker,
-    ) -> Io {
+    pub(in crate::sim) fn recv(&mut self, world: &World, conn: u64, side: Side, into: &mut BytesMut, waker: &Waker) -> Io {
         let Some(ends) = self.conns.get_mut(&conn) else { return Io::Done(0) };
         let end = &mut ends[side];
         let mut n = 0;

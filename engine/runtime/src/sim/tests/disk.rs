@@ -405,9 +405,7 @@ fn crash_tears_sectors_and_writes() {
         sim.coverage().into_iter().for_each(|(name, n)| *seen.entry(name).or_insert(0) += n);
     }
     assert!(mixed_write && torn_sector);
-    for name in
-        ["unsynced_write_kept", "unsynced_write_lost", "unsynced_write_cut", "unsynced_write_mixed", "sector_torn"]
-    {
+    for name in ["unsynced_write_kept", "unsynced_write_lost", "unsynced_write_cut", "unsynced_write_mixed", "sector_torn"] {
         assert!(seen.contains_key(name), "{name} never happened: {seen:?}");
     }
 }

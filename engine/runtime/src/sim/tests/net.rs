@@ -131,9 +131,8 @@ fn cut_link_holds_back_one_direction() {
     });
     sim.run_for(60 * SECOND).expect("nothing fails");
     assert_eq!((got1.get(), got2.get()), (4, 0));
-    let refused = sim.block_on(N1, |rt| async move {
-        timeout(&rt, 10 * SECOND, rt.dial("10.0.0.2:9000".parse().expect("an address"))).await
-    });
+    let refused =
+        sim.block_on(N1, |rt| async move { timeout(&rt, 10 * SECOND, rt.dial("10.0.0.2:9000".parse().expect("an address"))).await });
     assert!(refused.expect("done").is_err(), "nobody answers over a cut link");
     sim.heal(N1, N2);
     sim.run_for(SECOND).expect("nothing fails");
@@ -392,9 +391,7 @@ fn faults_of_the_net_happen() {
             *seen.entry(name).or_default() += n;
         }
     }
-    for name in
-        ["conn_reset", "link_clog", "stream_bit_flip", "dial_unanswered", "reset_by_absent_peer", "crash_at_poll"]
-    {
+    for name in ["conn_reset", "link_clog", "stream_bit_flip", "dial_unanswered", "reset_by_absent_peer", "crash_at_poll"] {
         assert!(seen.contains_key(name), "{name} never happened: {seen:?}");
     }
 }

@@ -1,0 +1,36 @@
+# Millpond. `make help` lists what there is.
+
+CARGO ?= cargo
+# Two cores build and test this; more are used where they are.
+JOBS ?= $(shell nproc)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check fmt clippy docs unit bench crash-test sim
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## Install what a Debian machine lacks (as root or with sudo), or say what to install
+	@./tools/setup
+
+build: setup ## Build the server and the command, optimised
+	$(CARGO) build --release --locked -j $(JOBS) -p millpond
+
+test: setup check unit ## Everything that must hold: lints, documentation, all tests
+
+check: fmt clippy docs ## Format, lints, documentation
+
+fmt: setup
+	$(CARGO) fmt --all --check
+
+clippy: setup
+	$(CARGO) clippy --workspace --all-targets --locked -j $(JOBS) -- -D warnings
+
+docs: setup
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked -j $(JOBS)
+
+unit: setup
+	$(CARGO) test --workspace --locked -j $(JOBS)
+
+sim: setup ## Crash schedules of the log in the simulator: make sim SEEDS=20000
+	SEEDS=$(or $(SEEDS),2000) $(CARGO) test --locked -p millpond-log --test crash -- --nocapture
