@@ -11,6 +11,9 @@ use prometheus_client::{
 };
 use std::fmt;
 
+/// A metric's name, its help, and where its value is.
+type Column = (&'static str, &'static str, fn(&CoreSnapshot) -> u64);
+
 /// The media type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -49,7 +52,7 @@ impl Collector for Cores {
 
 impl Cores {
     fn core_counters(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let list: [(&str, &str, fn(&CoreSnapshot) -> u64); 10] = [
+        let list: [Column; 10] = [
             ("received_bytes", "Bytes received from clients", |c| c.bytes_in),
             ("sent_bytes", "Bytes sent to clients", |c| c.bytes_out),
             ("records_appended", "Records appended", |c| c.records_in),
@@ -68,7 +71,7 @@ impl Cores {
         let utilisation = |c: &CoreSnapshot| c.utilisation;
         let help = "Share of the last second that the core was busy, 0 to 1";
         self.per_core(e, "core_utilisation", help, MetricType::Gauge, utilisation, gauge)?;
-        let list: [(&str, &str, fn(&CoreSnapshot) -> u64); 8] = [
+        let list: [Column; 8] = [
             ("connections", "Connections open now", |c| c.connections),
             ("partitions", "Partitions that the core owns", |c| c.partitions),
             ("memory_bytes", "Memory that the core accounts for", |c| c.memory_bytes),
@@ -82,7 +85,7 @@ impl Cores {
     }
 
     fn journal(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let list: [(&str, &str, fn(&CoreSnapshot) -> u64); 6] = [
+        let list: [Column; 6] = [
             ("journal_syncs", "Flushes that were written and synced", |c| c.journal.syncs),
             ("journal_entries", "Entries written to the journal", |c| c.journal.entries),
             ("journal_bytes", "Bytes written to the journal, padding included", |c| c.journal.bytes),
@@ -93,7 +96,7 @@ impl Cores {
         for (name, help, of) in list {
             self.per_core(e, name, help, MetricType::Counter, of, counter)?;
         }
-        let list: [(&str, &str, fn(&CoreSnapshot) -> u64); 3] = [
+        let list: [Column; 3] = [
             ("journal_files", "Journal files that hold something", |c| c.journal.files),
             ("journal_unsynced_bytes", "Appended and not yet synced", |c| c.journal.unsynced_bytes),
             ("disk_full", "1 while appends are refused because the disk is full", |c| u64::from(c.journal.disk_full)),
