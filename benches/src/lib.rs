@@ -1,10 +1,6 @@
 //! The bundled harness behind `millpond bench` and `millpond demo`.
 
 pub mod args;
-pub mod limit;
-pub mod machine;
-pub mod measure;
-pub mod sys;
 pub mod units;
 
 pub use args::{BenchArgs, Common, DemoArgs};

@@ -1,6 +1,6 @@
 //! The 61 bytes at the head of a batch, and what may be stamped into them.
 
-use crate::{BatchError, Compression};
+use crate::{BatchError, Compression, Producer};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;
@@ -195,6 +195,15 @@ pub fn stamp_append_time(bytes: &mut [u8], ms: i64) {
     let attributes = u16::from_be_bytes(array(bytes, 21)) | LOG_APPEND_TIME;
     bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
     bytes[35..43].copy_from_slice(&ms.to_be_bytes());
+    seal(bytes);
+}
+
+/// Says anew whose batch this is, for a producer that sends it again in a new epoch. `bytes` is a batch that
+/// [`Builder::build`](crate::Builder::build) made; the CRC is computed anew.
+pub fn stamp_producer(bytes: &mut [u8], producer: Producer) {
+    bytes[43..51].copy_from_slice(&producer.id.to_be_bytes());
+    bytes[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
+    bytes[53..57].copy_from_slice(&producer.base_sequence.to_be_bytes());
     seal(bytes);
 }
 

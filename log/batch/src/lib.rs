@@ -29,7 +29,7 @@ mod varint;
 pub use builder::{Builder, Producer};
 pub use compress::{Compression, DecompressLimits};
 pub use error::BatchError;
-pub use header::{HEADER_BYTES, Header, TimestampType, check, split, stamp, stamp_append_time};
+pub use header::{HEADER_BYTES, Header, TimestampType, check, split, stamp, stamp_append_time, stamp_producer};
 pub use record::{HeaderRef, Record};
 pub use records::{Records, records};
 

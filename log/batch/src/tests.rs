@@ -218,3 +218,15 @@ fn batches_are_cut_apart() {
     assert!(matches!(walk.next(), Some(Err(BatchError::Length { .. }))));
     assert!(walk.next().is_none());
 }
+
+#[test]
+fn a_batch_of_a_new_epoch_is_the_batch_that_would_have_been_built_in_it() {
+    let rows = vec![(5, Some(b"k".to_vec()), Some(b"v".to_vec()), Vec::new()); 3];
+    let (old, new) = (Producer { id: 7, epoch: 0, base_sequence: 40 }, Producer { id: 7, epoch: 1, base_sequence: 0 });
+    for codec in CODECS {
+        let mut batch = build(codec, &rows, Some(old));
+        stamp_producer(&mut batch, new);
+        assert_eq!(batch, build(codec, &rows, Some(new)));
+        check(&batch).expect("a sound batch");
+    }
+}
