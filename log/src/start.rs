@@ -185,6 +185,7 @@ fn spawn<R: Rt>(home: &Rc<Home<R>>) {
     home.start("journal files", Share::Background, prepare::run(home.clone()));
     home.start("settler", Share::Background, settle::run(home.clone()));
     home.start("log upkeep", Share::Background, upkeep::run(home.clone()));
+    home.start("log compaction", Share::Background, upkeep::run_compaction(home.clone()));
     home.journal.files.notify_one();
     home.settle.notify_one();
 }

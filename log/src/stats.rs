@@ -21,8 +21,10 @@ pub struct LogStats {
     pub bytes_settled: u64,
     /// Settling runs that were noted in the journal.
     pub settles: u64,
-    /// Compaction runs.
+    /// Compaction runs that rewrote something.
     pub compactions: u64,
+    /// Compaction runs that gave something up, since what they read was trimmed away or dropped.
+    pub compactions_overtaken: u64,
     /// Flushes per latency bucket of write and sync together; bounds in [`SYNC_BUCKETS_US`].
     pub sync_latency: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Sum of the latencies, in microseconds.

@@ -1,6 +1,6 @@
 //! The segments of all groups of a home, and who may touch them.
 //!
-//! Reading needs no permission. Appending, removing and compacting do: a [`Claim`] on the group, one at a time. What a trim
+//! Reading needs no permission. Appending and removing do, and compacting does beside them: a [`Claim`] on the group. What a trim
 //! or a drop leaves to be deleted waits as a chore until its note in the journal is synced, so that a crash never finds
 //! files gone that the journal still counts on.
 
@@ -35,7 +35,7 @@ pub(crate) struct Store<R: Rt> {
     dir: PathBuf,
     handles: Rc<Handles<R>>,
     groups: RefCell<BTreeMap<GroupId, Rc<GroupSegments<R>>>>,
-    claimed: RefCell<BTreeSet<GroupId>>,
+    claimed: RefCell<BTreeSet<(GroupId, Right)>>,
     chores: RefCell<VecDeque<(Lsn, Chore<R>)>>,
 }
 
@@ -86,6 +86,7 @@ impl<R: Rt> Store<R> {
     /// The group's segments are to be deleted once `lsn` is synced.
     pub(crate) fn dropped(&self, group: GroupId, lsn: Lsn) {
         if let Some(segments) = self.groups.borrow_mut().remove(&group) {
+            segments.doom();
             self.chores.borrow_mut().push_back((lsn, Chore::Drop(segments)));
         }
     }
@@ -98,16 +99,32 @@ impl<R: Rt> Store<R> {
     /// The next chore whose note is synced and whose group nobody else has claimed.
     pub(crate) fn take_chore(self: &Rc<Self>, synced: Lsn) -> Option<(Chore<R>, Claim<R>)> {
         let mut chores = self.chores.borrow_mut();
-        let at =
-            chores.iter().take_while(|(lsn, _)| *lsn <= synced).position(|(_, chore)| !self.claimed.borrow().contains(&chore.group()))?;
+        let claimed = self.claimed.borrow();
+        let free = |chore: &Chore<R>| {
+            // Trims may overtake a compaction. Dropping waits for its end, which is near: it must find all files.
+            let compacting = matches!(chore, Chore::Drop(_)) && claimed.contains(&(chore.group(), Right::Compact));
+            !compacting && !claimed.contains(&(chore.group(), Right::Change))
+        };
+        let at = chores.iter().take_while(|(lsn, _)| *lsn <= synced).position(|(_, chore)| free(chore))?;
+        drop(claimed);
         let (_, chore) = chores.remove(at)?;
         let claim = self.claim(chore.group())?;
         Some((chore, claim))
     }
 
-    /// Nobody else may change the group's segments until the claim is dropped. `None` if somebody else has it.
+    /// Nobody else may append to or remove the group's segments until the claim is dropped. `None` if somebody else has it.
     pub(crate) fn claim(self: &Rc<Self>, group: GroupId) -> Option<Claim<R>> {
-        self.claimed.borrow_mut().insert(group).then(|| Claim { store: self.clone(), group })
+        self.claim_to(group, Right::Change)
+    }
+
+    /// Nobody else may compact the group's segments. Settling and trimming go on: a compaction may take minutes, and while a
+    /// group is not settled it holds back the journal of all.
+    pub(crate) fn claim_compaction(self: &Rc<Self>, group: GroupId) -> Option<Claim<R>> {
+        self.claim_to(group, Right::Compact)
+    }
+
+    fn claim_to(self: &Rc<Self>, group: GroupId, right: Right) -> Option<Claim<R>> {
+        self.claimed.borrow_mut().insert((group, right)).then(|| Claim { store: self.clone(), group, right })
     }
 }
 
@@ -120,15 +137,25 @@ impl<R: Rt> Chore<R> {
     }
 }
 
-/// The right to change a group's segments.
+/// What may be done to a group's segments by one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Right {
+    /// Append, trim, drop.
+    Change,
+    /// Compact.
+    Compact,
+}
+
+/// A right to a group's segments.
 pub(crate) struct Claim<R: Rt> {
     store: Rc<Store<R>>,
     group: GroupId,
+    right: Right,
 }
 
 impl<R: Rt> Drop for Claim<R> {
     fn drop(&mut self) {
-        self.store.claimed.borrow_mut().remove(&self.group);
+        self.store.claimed.borrow_mut().remove(&(self.group, self.right));
     }
 }
 

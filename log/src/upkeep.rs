@@ -6,7 +6,7 @@ use crate::{
     groups::Groups,
     home::Home,
     journal::layout::Class,
-    segment::{GroupSegments, compact, group::Sealed},
+    segment::{compact, group::Sealed},
 };
 use millpond_runtime::{GroupId, Offset, Rt};
 use std::rc::Rc;
@@ -72,17 +72,12 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
     while !home.stopping() {
         home.nap(home.config().maintain_every).await;
         home.note_space().await;
-        let groups: Vec<GroupId> = home.groups.borrow().iter().map(|g| g.id).collect();
-        for group in groups {
+        for group in ids(&home) {
             if home.stopping() {
                 return;
             }
-            match look_after(&home, group).await {
-                Ok(()) | Err(LogError::UnknownGroup { .. } | LogError::Full { .. }) => {}
-                Err(LogError::Stopped { .. }) => return,
-                Err(error) if error.is_disk_full() => home.note_space().await,
-                Err(error @ LogError::Corrupt { .. }) => tracing::error!(%error, %group, "compaction leaves a damaged segment as it is"),
-                Err(error) => home.fail(&format!("upkeep of group {group}: {error}")),
+            if over(&home, group, "upkeep", look_after(&home, group)).await {
+                return;
             }
             home.rt.yield_if_needed().await;
         }
@@ -91,10 +86,39 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
     }
 }
 
+/// Compacts now and then until the log stops. A task of its own: one group may take minutes, and retention must not wait.
+pub(crate) async fn run_compaction<R: Rt>(home: Rc<Home<R>>) {
+    while !home.stopping() {
+        home.nap(home.config().maintain_every).await;
+        for group in ids(&home) {
+            if home.stopping() || over(&home, group, "compaction", compact(&home, group)).await {
+                return;
+            }
+            home.rt.yield_if_needed().await;
+        }
+    }
+}
+
+fn ids<R: Rt>(home: &Home<R>) -> Vec<GroupId> {
+    home.groups.borrow().iter().map(|g| g.id).collect()
+}
+
+/// Does `work` and deals with its failure; whether the log has stopped.
+async fn over<R: Rt>(home: &Home<R>, group: GroupId, what: &str, work: impl Future<Output = Result<()>>) -> bool {
+    match work.await {
+        Ok(()) | Err(LogError::UnknownGroup { .. } | LogError::Full { .. }) => {}
+        Err(LogError::Stopped { .. }) => return true,
+        Err(error) if error.is_disk_full() => home.note_space().await,
+        Err(error @ LogError::Corrupt { .. }) => tracing::error!(%error, %group, "{what} leaves a damaged segment as it is"),
+        Err(error) => home.fail(&format!("{what} of group {group}: {error}")),
+    }
+    false
+}
+
 async fn look_after<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
     let now_ms = home.rt.wall_ms();
     let segments = home.store.get(group);
-    let (start, config) = {
+    let start = {
         let mut groups = home.groups.borrow_mut();
         let Some(g) = groups.get_mut(group) else { return Ok(()) };
         g.producers.expire(now_ms, g.config.producer_expiry_ms);
@@ -105,32 +129,34 @@ async fn look_after<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
             start: g.start_offset,
             end: g.synced_offset,
         };
-        (retain_from(&holdings, &g.config, now_ms), g.config.clone())
+        retain_from(&holdings, &g.config, now_ms)
     };
     if let Some(start) = start {
         home.trim(group, start, Class::Relief)?;
     }
-    if let Some(segments) = segments {
-        compact(home, group, &segments, &config, now_ms).await?;
-    }
     Ok(())
 }
 
-/// Compacts a group's sealed segments if that is worth it. While it lasts, the group is not settled.
-async fn compact<R: Rt>(home: &Rc<Home<R>>, group: GroupId, segments: &GroupSegments<R>, config: &GroupConfig, now_ms: i64) -> Result<()> {
-    if !config.compact {
-        return Ok(());
-    }
-    let Some(noted) = home.groups.borrow().get(group).and_then(|g| g.noted) else { return Ok(()) };
-    let Some(_claim) = home.store.claim(group) else { return Ok(()) };
-    let range = compact::pick(&segments.sealed(), noted, config, now_ms);
+/// Compacts a group's sealed segments if that is worth it. Settling and trimming go on meanwhile.
+async fn compact<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
+    let now_ms = home.rt.wall_ms();
+    let found = home.groups.borrow().get(group).filter(|g| g.config.compact).and_then(|g| Some((g.noted?, g.config.clone())));
+    let (Some((noted, config)), Some(segments)) = (found, home.store.get(group)) else { return Ok(()) };
+    let Some(claim) = home.store.claim_compaction(group) else { return Ok(()) };
+    let range = compact::pick(&segments.sealed(), noted, &config, now_ms);
     if range.is_empty() {
         return Ok(());
     }
     let level = home.config().compression_level;
-    let done = compact::run(segments, range, config, level, now_ms).await?;
+    let done = compact::run(&segments, range, &config, level, now_ms).await;
+    drop(claim);
+    // A drop may wait for it.
+    home.settle.notify_one();
+    let done = done?;
     tracing::debug!(%group, ?done, "compacted");
-    home.journal.state.borrow_mut().stats.compactions += 1;
+    let mut state = home.journal.state.borrow_mut();
+    state.stats.compactions += u64::from(done.segments > 0);
+    state.stats.compactions_overtaken += u64::from(done.overtaken);
     Ok(())
 }
 

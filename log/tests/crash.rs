@@ -75,9 +75,11 @@ fn nothing_acked_is_lost() {
 }
 
 /// What a run of many seeds must have met, or it proves little.
-const EXPECTED: [&str; 23] = [
+const EXPECTED: [&str; 25] = [
     "acks",
     "closed",
+    "compactions",
+    "compactions_overtaken",
     "crash_in_recovery",
     "damage_harmless",
     "died_after_start",

@@ -271,3 +271,67 @@ fn what_a_killed_process_left_unsynced_is_on_stable_media_before_it_is_served() 
     let stable = disk.read_stable(&file, 0, 256 << 10).unwrap();
     assert!(stable.windows(12).any(|w| w == b"never synced"), "a power cut now would take back what a reader may have seen");
 }
+
+/// A home whose group has many sealed segments that are worth compacting, in the middle of that.
+fn home_in_compaction(sim: &Sim) -> Log<SimRt> {
+    let config = LogConfig { settle_bytes: 4 << 10, maintain_every: Duration::from_secs(3600), ..config() };
+    let (log, _) = open(sim, config.clone()).unwrap();
+    let l = log.clone();
+    let filled = sim.block_on(NODE, |_| async move {
+        let small = GroupConfig { segment_bytes: 8 << 10, compact: true, delete: false, ..GroupConfig::default() };
+        l.synced(l.create_group(GROUP, small)?).await?;
+        for i in 0..600 {
+            append(&l, format!("record {i}, {}", "x".repeat(100)).as_bytes()).await?;
+        }
+        Ok::<_, LogError>(())
+    });
+    filled.unwrap().unwrap();
+    let disk = sim.node(NODE).disk();
+    let writes = move || disk.files().iter().any(|(path, len)| path.extension().is_some_and(|e| e == "tmp") && *len > 0);
+    sim.run_until(writes, Duration::from_secs(7200)).unwrap();
+    log
+}
+
+fn group_files(sim: &Sim) -> Vec<PathBuf> {
+    let dir = Path::new(HOME).join("groups").join(GROUP.to_string());
+    sim.node(NODE).disk().files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with(&dir)).collect()
+}
+
+#[test]
+fn a_group_dropped_in_the_middle_of_its_compaction_leaves_no_file() {
+    let sim = Sim::new(12);
+    let log = home_in_compaction(&sim);
+    let l = log.clone();
+    sim.block_on(NODE, |_| async move { l.synced(l.drop_group(GROUP).unwrap()).await }).unwrap().unwrap();
+    assert!(!group_files(&sim).is_empty(), "dropping waits for the compaction");
+    sim.run_until(|| group_files(&sim).is_empty(), Duration::from_secs(1)).unwrap();
+    sim.run_for(Duration::from_secs(1)).unwrap();
+    let stats = log.stats();
+    assert_eq!((stats.compactions, stats.compactions_overtaken), (0, 1));
+    assert_eq!(group_files(&sim), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn appends_and_a_trim_go_on_in_the_middle_of_a_compaction() {
+    let sim = Sim::new(13);
+    let log = home_in_compaction(&sim);
+    let settles = log.stats().settles;
+    let l = log.clone();
+    let done = sim.block_on(NODE, |rt| async move {
+        l.synced(l.trim(GROUP, Offset(100))?).await?;
+        for i in 0..100 {
+            append(&l, format!("later {i}, {}", "x".repeat(100)).as_bytes()).await?;
+        }
+        rt.sleep(Duration::from_secs(1)).await;
+        let limits = ReadLimits { bytes_max: 1 << 20, end: Offset(u64::MAX) };
+        l.read(GROUP, Offset(100), limits).await
+    });
+    let stats = log.stats();
+    assert!(stats.settles > settles && stats.compactions_overtaken == 1, "{stats:?}");
+    assert_eq!(done.unwrap().unwrap().next, Offset(700));
+    assert!(!group_files(&sim).iter().any(|path| path.extension().is_some_and(|e| e == "tmp")));
+    drop(log);
+    power_cut(&sim);
+    let (log, _) = open(&sim, config()).unwrap();
+    assert_eq!(log.state(GROUP).map(|s| (s.start_offset, s.high_watermark)), Some((Offset(100), Offset(700))));
+}

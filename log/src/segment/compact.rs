@@ -15,7 +15,8 @@
 //! The choice ([`pick`]) is pure; the run writes a segment of a higher generation beside the old ones, syncs it under a
 //! temporary name, renames it, and then deletes what it covers: a crash at any point leaves the old segments or the
 //! new one, and opening the group removes the other. Outputs are made from the oldest on, so that no tombstone goes before
-//! what it buries.
+//! what it buries. Appending and trimming go on meanwhile: an output is given up as soon as one of its
+//! inputs has been trimmed away or the group is to be dropped, and the run goes on with what is left.
 
 use super::{
     ahead::run_len,
@@ -34,6 +35,7 @@ use crate::{
 use bytes::Bytes;
 use millpond_batch::{DecompressLimits, Header, filter};
 use millpond_runtime::{GroupId, Offset, Rt};
+use std::{path::Path, slice};
 
 /// Bytes of entries gathered before they are packed.
 const PACK_BYTES: usize = 1024 * 1024;
@@ -82,6 +84,8 @@ pub struct Compacted {
     pub bytes_before: u64,
     /// Bytes of what took their place.
     pub bytes_after: u64,
+    /// Something that it read was trimmed away or dropped, and work was for nothing.
+    pub overtaken: bool,
 }
 
 /// Compacts the sealed segments in `range`, which begins with the first, in groups that fit one segment each.
@@ -106,7 +110,13 @@ pub async fn run_within<R: Rt>(
 ) -> Result<Compacted> {
     let all = group.sealed();
     let Some(chosen) = all.get(range).filter(|c| !c.is_empty()) else { return Ok(Compacted::default()) };
-    let (newest, known) = Newest::find(group, chosen, budget).await?;
+    let (newest, known) = match Newest::find(group, chosen, budget).await {
+        Ok(found) => found,
+        // Trimmed away, or to be dropped, while they were read.
+        Err(_) if !group.has(chosen) => return Ok(Compacted { overtaken: true, ..Compacted::default() }),
+        Err(error) => return Err(error),
+    };
+    let outlives_a_trim = newest.outlives_a_trim();
     let rules = Rules { newest, now_ms, horizon_ms: now_ms.saturating_add(i64::try_from(config.delete_retention_ms).unwrap_or(i64::MAX)) };
     let mut done = Compacted::default();
     let mut rest = &chosen[..known];
@@ -119,9 +129,22 @@ pub async fn run_within<R: Rt>(
         });
         let n = fits.count().max(1);
         let (inputs, behind) = rest.split_at(n);
+        let bytes = match rewrite(group, inputs, &rules, &mut ordinal, level).await {
+            Ok(Some(bytes)) => bytes,
+            Err(error) if group.has(inputs) => return Err(error),
+            Ok(None) | Err(_) => {
+                done.overtaken = true;
+                let gone = rest.iter().take_while(|s| !group.has(slice::from_ref(s))).count();
+                if gone == 0 || !outlives_a_trim {
+                    break;
+                }
+                rest = &rest[gone..];
+                continue;
+            }
+        };
         done.segments += n;
         done.bytes_before += inputs.iter().map(|s| s.bytes).sum::<u64>();
-        done.bytes_after += rewrite(group, inputs, &rules, &mut ordinal, level).await?;
+        done.bytes_after += bytes;
         rest = behind;
     }
     Ok(done)
@@ -216,15 +239,39 @@ fn keep_of_block<R: Rt>(out: &mut Output<R>, clean: bool, block: &BlockIndex, ra
     }
 }
 
-async fn rewrite<R: Rt>(group: &GroupSegments<R>, inputs: &[Sealed], rules: &Rules, ordinal: &mut u64, level: i32) -> Result<u64> {
+/// Writes what stays of `inputs` and puts it in their place. The new file's bytes, or `None` if they were trimmed meanwhile.
+async fn rewrite<R: Rt>(group: &GroupSegments<R>, inputs: &[Sealed], rules: &Rules, ordinal: &mut u64, level: i32) -> Result<Option<u64>> {
+    let generation = inputs.iter().map(|s| s.name.generation).max().unwrap_or(0) + 1;
+    let name = SegmentName { base_offset: inputs[0].name.base_offset, generation };
+    let temporary = group.dir().join(format!("{name}.tmp"));
+    let rt = group.handles().rt();
+    let written = match write(group, inputs, rules, ordinal, level, (name, &temporary)).await {
+        Ok(new) if group.has(inputs) => new,
+        given_up => {
+            // It may be large, and want of room may be why. If it cannot be removed, the next start does it.
+            let _ = rt.remove(&temporary).await;
+            return given_up.map(|_| None);
+        }
+    };
+    rt.rename(&temporary, &group.path(name)).await?;
+    rt.sync_dir(group.dir()).await?;
+    Ok(group.replace(inputs, written).await?.then_some(written.bytes))
+}
+
+/// Writes what stays of `inputs` into a file of its own, sealed and synced. The pair is its name to be, and its path for now.
+async fn write<R: Rt>(
+    group: &GroupSegments<R>,
+    inputs: &[Sealed],
+    rules: &Rules,
+    ordinal: &mut u64,
+    level: i32,
+    (name, temporary): (SegmentName, &Path),
+) -> Result<Sealed> {
     let rt = group.handles().rt();
     let (first, last) = (inputs[0], inputs[inputs.len() - 1]);
-    let generation = inputs.iter().map(|s| s.name.generation).max().unwrap_or(0) + 1;
-    let name = SegmentName { base_offset: first.name.base_offset, generation };
-    let header = SegmentHeader { generation, ..open(group, &first).await?.file.header };
-    let temporary = group.dir().join(format!("{name}.tmp"));
+    let header = SegmentHeader { generation: name.generation, ..open(group, &first).await?.file.header };
     let mut out = Output {
-        file: SegmentFile::create(rt, temporary.clone(), header).await?,
+        file: SegmentFile::create(rt, temporary.to_path_buf(), header).await?,
         position: HEADER_BYTES,
         index: Vec::new(),
         pending: Vec::new(),
@@ -236,6 +283,7 @@ async fn rewrite<R: Rt>(group: &GroupSegments<R>, inputs: &[Sealed], rules: &Rul
         let mut rest = &opened.index[..];
         while !rest.is_empty() {
             let (run, behind) = rest.split_at(run_len(rest, 0, READ_BYTES));
+            group.must_have(inputs)?;
             for (block, raw) in run.iter().zip(opened.file.read_blocks(rt, run).await?) {
                 keep_of_block(&mut out, is_clean(sealed), block, &raw, rules, ordinal);
                 if out.pending_bytes >= PACK_BYTES {
@@ -248,9 +296,6 @@ async fn rewrite<R: Rt>(group: &GroupSegments<R>, inputs: &[Sealed], rules: &Rul
     }
     out.flush(rt, group.group(), level, last.next_offset).await?;
     let bytes = out.file.seal(out.position, &out.index, last.next_offset, last.last_index).await?;
-    rt.rename(&temporary, &group.path(name)).await?;
-    rt.sync_dir(group.dir()).await?;
     let max_timestamp = out.index.iter().map(|b| b.max_timestamp).max().unwrap_or(i64::MIN);
-    group.replace(Sealed { name, next_offset: last.next_offset, last_index: last.last_index, bytes, max_timestamp }).await?;
-    Ok(bytes)
+    Ok(Sealed { name, next_offset: last.next_offset, last_index: last.last_index, bytes, max_timestamp })
 }

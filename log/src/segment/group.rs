@@ -1,7 +1,8 @@
 //! All segments of one group: what grows, what is sealed, what goes. Reading is in [`super::read`].
 //!
 //! Invariants: segments answer for offsets without a hole, from the first one's base up to the end of the one that
-//! grows. Only one task appends, trims or compacts at a time (the group's settling); readers come whenever they like.
+//! grows. Only one task appends or trims at a time (the group's settling), and only one compacts, which may be at the same
+//! time; readers come whenever they like.
 //! A segment that the journal's newest *synced* note calls the growing one is never compacted nor deleted, nor is a newer one.
 
 use super::{
@@ -10,10 +11,14 @@ use super::{
     format::{BlockIndex, Damage, HEADER_BYTES, SegmentHeader, SegmentName},
     handles::{Handles, Key, Opened},
 };
-use crate::{config::GroupConfig, entry::Entry, error::Result};
+use crate::{
+    config::GroupConfig,
+    entry::Entry,
+    error::{LogError, Result},
+};
 use millpond_runtime::{GroupId, Index, Offset, Open, Rt};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -67,6 +72,8 @@ pub struct GroupSegments<R: Rt> {
     dir: PathBuf,
     handles: Rc<Handles<R>>,
     pub(super) state: RefCell<State>,
+    /// The group is to be dropped: a compaction that runs need not go on.
+    doomed: Cell<bool>,
 }
 
 pub(super) struct State {
@@ -80,7 +87,18 @@ impl<R: Rt> GroupSegments<R> {
     /// A group that has never been settled.
     #[must_use]
     pub fn new(handles: Rc<Handles<R>>, dir: PathBuf, group: GroupId) -> Self {
-        Self { group, dir, handles, state: RefCell::new(State { sealed: Vec::new(), active: None, dir_exists: false }) }
+        Self {
+            group,
+            dir,
+            handles,
+            state: RefCell::new(State { sealed: Vec::new(), active: None, dir_exists: false }),
+            doomed: Cell::new(false),
+        }
+    }
+
+    /// The group is to be dropped: from here on nothing is compacted.
+    pub fn doom(&self) {
+        self.doomed.set(true);
     }
 
     /// Finds the segments of a group after a start. `mark` is the growing one as the journal knows it; `start` the first
@@ -361,18 +379,30 @@ impl<R: Rt> GroupSegments<R> {
         Ok(())
     }
 
-    /// Puts `new`, which is synced and bears its name, in the place of the sealed segments it covers, and deletes those.
-    pub(super) async fn replace(&self, new: Sealed) -> Result<()> {
-        let gone: Vec<SegmentName> = {
+    /// Whether all of these are still among the sealed segments, and to stay there.
+    pub(super) fn has(&self, segments: &[Sealed]) -> bool {
+        let state = self.state.borrow();
+        !self.doomed.get() && segments.iter().all(|s| state.sealed.iter().any(|have| have.name == s.name))
+    }
+
+    /// Refuses if [`GroupSegments::has`] does not hold.
+    pub(super) fn must_have(&self, segments: &[Sealed]) -> Result<()> {
+        if self.has(segments) { Ok(()) } else { Err(LogError::UnknownGroup { group: self.group }) }
+    }
+
+    /// Puts `new`, which is synced and bears its name, in the place of `old`, which follow one another, and deletes those. If
+    /// one of them has been trimmed away meanwhile, or the group is to be dropped, `new` goes instead: false.
+    pub(super) async fn replace(&self, old: &[Sealed], new: Sealed) -> Result<bool> {
+        let all = self.has(old);
+        let gone: Vec<SegmentName> = if all {
             let mut state = self.state.borrow_mut();
-            let covered = |s: &Sealed| s.name.base_offset >= new.name.base_offset && s.next_offset <= new.next_offset;
             let at = state.sealed.partition_point(|s| s.name.base_offset < new.name.base_offset);
-            let gone = state.sealed.iter().filter(|s| covered(s)).map(|s| s.name).collect();
-            state.sealed.retain(|s| !covered(s));
-            state.sealed.insert(at, new);
-            gone
+            state.sealed.splice(at..at + old.len(), [new]).map(|s| s.name).collect()
+        } else {
+            vec![new.name]
         };
-        self.delete(&gone).await
+        self.delete(&gone).await?;
+        Ok(all)
     }
 
     /// The group.

@@ -12,6 +12,7 @@ use crate::{entry::EntryKind, error::Result};
 use bytes::Bytes;
 use millpond_batch::{DecompressLimits, records};
 use millpond_runtime::{Offset, Rt};
+use std::slice;
 
 /// Keys that one run remembers at a time: 64 MiB of them.
 pub(super) const KEYS_MAX: usize = 2_500_000;
@@ -107,7 +108,12 @@ impl Newest {
         let mut keys = Keys::new(budget.keys_max);
         let dirty = chosen.iter().enumerate().filter(|(_, s)| !is_clean(s));
         for (done, (n, sealed)) in dirty.enumerate() {
-            if !walk(group, sealed, digest, |k| k.uncertain || keys.insert(k.digest, k.offset)).await? {
+            let fits = match walk(group, sealed, digest, |k| k.uncertain || keys.insert(k.digest, k.offset)).await {
+                // Trimmed away meanwhile: it supersedes nothing that is left.
+                Err(_) if !group.has(slice::from_ref(sealed)) => continue,
+                walked => walked?,
+            };
+            if !fits {
                 if done > 0 {
                     // What is remembered of this one is true all the same.
                     return Ok((Self { digest, found: Found::Keys(keys) }, n));
@@ -118,6 +124,11 @@ impl Newest {
             }
         }
         Ok((Self { digest, found: Found::Keys(keys) }, chosen.len()))
+    }
+
+    /// Whether segments that go leave the answer good for the others: marks count the records of all.
+    pub(super) fn outlives_a_trim(&self) -> bool {
+        matches!(self.found, Found::Keys(_))
     }
 
     /// Whether a record stays: the one at `offset` with `key`, which is number `ordinal` of the records with keys.
@@ -168,6 +179,7 @@ async fn walk<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed, digest: Digest, 
     let mut rest = &opened.index[..];
     while !rest.is_empty() {
         let (run, behind) = rest.split_at(run_len(rest, 0, READ_BYTES));
+        group.must_have(slice::from_ref(sealed))?;
         for raw in opened.file.read_blocks(rt, run).await? {
             for (_, batch) in entries(&raw).flatten().filter(|(kind, _)| *kind == EntryKind::Batch) {
                 if !keyed(&batch, digest).iter().all(&mut see) {

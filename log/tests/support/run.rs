@@ -302,6 +302,8 @@ impl Runner {
             ("files_extra", stats.files_extra),
             ("files_recycled", stats.files_recycled),
             ("settles", stats.settles),
+            ("compactions", stats.compactions),
+            ("compactions_overtaken", stats.compactions_overtaken),
             ("marks", stats.marks),
             ("syncs", stats.syncs),
             ("reads_tail", stats.reads_tail),

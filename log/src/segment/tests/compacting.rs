@@ -246,6 +246,58 @@ fn compacting_facts(name: SegmentName, next: u64, max_timestamp: i64) -> group::
     group::Sealed { name, next_offset: Offset(next), last_index: Index(next), bytes: 100, max_timestamp }
 }
 
+/// Settling goes on while a compaction runs, and trims come: whatever overtakes what, the log is whole from its start on.
+#[test]
+fn appends_and_trims_go_on_beside_a_compaction() {
+    let (mut compacted, mut given_up) = (0, 0);
+    for seed in 0..200_u64 {
+        let (done, trimmed) = Sim::new(seed)
+            .block_on(NODE, move |rt| async move {
+                let run = |range: std::ops::Range<u64>| range.map(|n| one(n, &pair(n % 5, Some("v")), false)).collect::<Vec<_>>();
+                let (group, mark) = segments(&rt, (0..6).map(|n| run(n * 20..n * 20 + 20)).collect()).await;
+                let work = async {
+                    let mut start = 0;
+                    for n in 0..4_u64 {
+                        // The seed decides when a trim comes, and how far it goes.
+                        for _ in 0..rt.rand() % 40 {
+                            rt.yield_now().await;
+                        }
+                        if rt.rand() % 3 == 0 {
+                            start = start.max(rt.rand() % (120 + n * 20));
+                            group.remove_before(Offset(start)).await.expect("trim");
+                        }
+                        let from = 120 + n * 20;
+                        group.append(run(from..from + 20), Offset(from + 20), &config(), 1, 10_000).await.expect("append");
+                    }
+                    start
+                };
+                let compaction = async {
+                    let range = compact::pick(&group.sealed(), mark.name.base_offset, &config(), 5_000);
+                    let config = GroupConfig { segment_bytes: 20_000, ..config() };
+                    run_within(&group, range, &config, 1, 5_000, Budget::default()).await.expect("compact")
+                };
+                let (done, start) = futures_lite::future::zip(compaction, work).await;
+                group.remove_before(Offset(start)).await.expect("trim");
+                let sealed = group.sealed();
+                assert!(sealed.windows(2).all(|w| w[0].next_offset == w[1].name.base_offset), "{sealed:?}");
+                let names = rt.list(group.dir()).await.expect("list");
+                let mut expected: Vec<_> = sealed.iter().map(|s| s.name.to_string()).collect();
+                expected.push(SegmentName { base_offset: Offset(180), generation: 0 }.to_string());
+                assert_eq!(names, expected, "nothing is left behind by a compaction that gave up");
+                let got: Vec<u64> = left(&group).await.into_iter().filter(|o| *o >= start).collect();
+                for n in start..200 {
+                    // The newest five of what was sealed when it ran, and all that came later.
+                    assert!(n < 95 || got.contains(&n), "{n} is missing from {start} on");
+                }
+                (done, start)
+            })
+            .expect("the simulation ends well");
+        compacted += u32::from(done.segments > 0);
+        given_up += u32::from(done.overtaken && trimmed > 0);
+    }
+    assert!(compacted > 20 && given_up > 20, "{compacted} compactions did something, {given_up} were overtaken");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
