@@ -1,0 +1,161 @@
+//! What a frame asks for: produced batches are appended at once, all else waits for its turn in the queue of answers.
+
+use super::{
+    Front,
+    conn::{Answer, Conn, Outcomes},
+};
+use crate::quota::Direction;
+use bytes::{Bytes, BytesMut};
+use millpond_runtime::{Nanos, Rt, limits::FRAME_BYTES_MAX};
+use millpond_wire::{
+    VERSION,
+    frame::{Flags, Frame, FrameError, HEAD_BYTES, encode},
+    messages::{Acks, Code, Done, Failure, Hello, Kind, Produce, Welcome},
+};
+use std::rc::Rc;
+
+/// The largest message, in bytes, its payload not counted: what it decodes to may be many times as large.
+const META_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A batch of at most so many bytes is copied, so that it does not keep the large buffer that it came in.
+const COPY_BYTES_MAX: usize = 4 * 1024;
+/// Longest client id, in bytes.
+const CLIENT_ID_BYTES_MAX: usize = 255;
+
+/// Whether the connection goes on.
+pub(super) enum Flow {
+    /// It does.
+    Go,
+    /// It ends with this frame.
+    Refuse(Kind, Bytes),
+}
+
+fn bad_request(message: impl Into<String>) -> Failure {
+    Failure::new(Code::BadRequest, message, "this is a fault of the client: update it")
+}
+
+/// The answer to bytes that are no frame of ours: with the number of the request, where that can be told.
+pub(super) fn refusal(buf: &BytesMut, error: &FrameError) -> Bytes {
+    let code = match error {
+        FrameError::TooLarge { .. } => Code::TooLarge,
+        _ => Code::BadRequest,
+    };
+    let failure = Failure::new(code, error.to_string(), "connect with a client of this version of Millpond; the connection is closed");
+    let head = buf.get(..HEAD_BYTES);
+    let correlation = head.and_then(|h| h.get(8..16)?.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let mut frame = BytesMut::from(&encode(Kind::Hello, Flags::FAILURE, correlation, &failure, 0)[..]);
+    if let (FrameError::Kind(_), Some(head)) = (error, head) {
+        // The kind as it was asked for: whoever asked knows it.
+        frame[4..6].copy_from_slice(&head[4..6]);
+    }
+    frame.freeze()
+}
+
+/// Takes one frame.
+pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, frame: Frame, now: Nanos) -> Flow {
+    if frame.flags != Flags::REQUEST {
+        return refuse(&frame, &bad_request("a reply, where only requests are taken"));
+    }
+    if frame.meta.len() > META_BYTES_MAX {
+        let message = format!("a message of {} bytes, at most {META_BYTES_MAX} are taken", frame.meta.len());
+        return refuse(&frame, &Failure::new(Code::TooLarge, message, "ask for less at a time"));
+    }
+    match frame.kind {
+        Kind::Hello => return hello(front, conn, &frame, now),
+        _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
+        Kind::Produce => produce(front, conn, frame, now).await,
+        Kind::Ping => {
+            let reply = encode(Kind::Ping, Flags::REPLY, frame.correlation, &Done {}, 0);
+            conn.push(Answer::Ready { kind: Kind::Ping, began: now, frame: reply });
+        }
+        kind if !frame.payload.is_empty() => {
+            let failure = bad_request(format!("a {kind:?} request with {} bytes behind its message", frame.payload.len()));
+            fail(front, conn, &frame, now, &failure);
+        }
+        kind => {
+            // Copied, so that it does not keep the buffer that it came in.
+            let meta = Bytes::copy_from_slice(&frame.meta);
+            conn.push(Answer::Deferred { correlation: frame.correlation, began: now, kind, meta });
+        }
+    }
+    Flow::Go
+}
+
+fn refuse(frame: &Frame, failure: &Failure) -> Flow {
+    Flow::Refuse(frame.kind, encode(frame.kind, Flags::FAILURE, frame.correlation, failure, 0))
+}
+
+/// Answers with a failure; the connection goes on.
+fn fail<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos, failure: &Failure) {
+    front.core.counters.borrow_mut().count_error(failure.code());
+    let reply = encode(frame.kind, Flags::FAILURE, frame.correlation, failure, 0);
+    conn.push(Answer::Ready { kind: frame.kind, began: now, frame: reply });
+}
+
+fn hello<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> Flow {
+    let hello: Hello = match frame.message() {
+        Ok(hello) => hello,
+        Err(error) => return refuse(frame, &bad_request(error.to_string())),
+    };
+    if !(hello.version_min..=hello.version_max).contains(&VERSION) {
+        let message = format!("the client speaks versions {} to {}, this server {VERSION}", hello.version_min, hello.version_max);
+        return refuse(frame, &Failure::new(Code::UnsupportedVersion, message, "use a client of this server's version"));
+    }
+    if hello.client_id.len() > CLIENT_ID_BYTES_MAX {
+        let message = format!("a client id of {} bytes, at most {CLIENT_ID_BYTES_MAX} are taken", hello.client_id.len());
+        return refuse(frame, &Failure::new(Code::InvalidArgument, message, "choose a shorter one"));
+    }
+    tracing::debug!(peer = %conn.peer, client = hello.client_id, software = hello.software, "a client said hello");
+    *conn.client_id.borrow_mut() = Rc::from(hello.client_id.as_str());
+    conn.greeted.set(true);
+    let core = &front.core;
+    let welcome = Welcome {
+        version: VERSION,
+        software: format!("millpond {}", env!("CARGO_PKG_VERSION")),
+        cluster_id: core.identity.cluster(),
+        node_id: core.identity.node_id,
+        core: u32::from(core.id().0),
+        frame_bytes_max: FRAME_BYTES_MAX as u32,
+    };
+    let reply = encode(Kind::Hello, Flags::REPLY, frame.correlation, &welcome, 0);
+    conn.push(Answer::Ready { kind: Kind::Hello, began: now, frame: reply });
+    Flow::Go
+}
+
+async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Frame, now: Nanos) {
+    let message: Produce = match frame.message() {
+        Ok(message) => message,
+        Err(error) => return fail(front, conn, &frame, now, &bad_request(error.to_string())),
+    };
+    let said: u64 = message.batches.iter().map(|b| u64::from(b.len)).sum();
+    if said != frame.payload.len() as u64 {
+        let failure = bad_request(format!("batches of {said} bytes are announced, {} bytes came", frame.payload.len()));
+        return fail(front, conn, &frame, now, &failure);
+    }
+    let Ok(acks) = Acks::try_from(message.acks) else {
+        return fail(front, conn, &frame, now, &bad_request(format!("acks {} are unknown", message.acks)));
+    };
+    let core = &front.core;
+    let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, said);
+    conn.silence(now, throttle_ms);
+    let correlation = frame.correlation;
+    let mut payload = std::mem::take(&mut frame.payload);
+    drop(frame);
+    let mut outcomes = Vec::new();
+    let mut one = None;
+    for batch in &message.batches {
+        let mut bytes = payload.split_to(batch.len as usize);
+        if bytes.len() <= COPY_BYTES_MAX {
+            bytes = BytesMut::from(&bytes[..]);
+        }
+        let outcome = core.produce(&batch.topic, batch.partition, bytes, acks == Acks::All).await;
+        if message.batches.len() == 1 {
+            one = Some(outcome);
+        } else {
+            outcomes.push(outcome);
+        }
+    }
+    if acks != Acks::None {
+        let outcomes = one.map_or(Outcomes::Many(outcomes), Outcomes::One);
+        conn.push(Answer::Produced { correlation, began: now, throttle_ms, outcomes });
+    }
+}

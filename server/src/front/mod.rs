@@ -1,0 +1,180 @@
+//! The front of the native protocol: connections, their frames and their limits.
+//!
+//! A connection is two tasks and a queue between them:
+//!
+//! ```text
+//!   socket -> reader: frames -> appends at once -> queue of answers, in order -> writer: waits, executes, sends many at once -> socket
+//! ```
+//!
+//! The reader parses all frames of a read and appends what is produced, without a task per request. The writer waits for what the
+//! front of the queue waits for (a sync, another core), carries out what has to wait its turn (fetches and everything that is no
+//! produce), and sends all answers that are ready with one gathered send.
+//!
+//! Bounds: connections per core; answers per connection; memory for arriving frames ([`intake`]), batches that hop and answers of
+//! fetches ([`crate::node::config`]); time for the first frame, for half a frame, and for a client that does not read ([`sweep`]).
+//!
+//! In reading order: [`signal`] waking one task · [`conn`] what the two tasks share · [`intake`] the receive buffer ·
+//! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`writer`] · [`sweep`] deadlines.
+
+mod conn;
+mod dispatch;
+mod intake;
+mod reader;
+mod requests;
+mod signal;
+mod sweep;
+mod writer;
+
+use crate::node::Core;
+use conn::Conn;
+use millpond_runtime::{Conn as _, ConnWrite as _, IoError, Listener, Rt, Share};
+use millpond_wire::{
+    frame::{Flags, encode},
+    messages::{Code, Failure, Kind},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// After a failed accept (no file handle left, say) the next one is tried this much later.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How often a stopping front looks whether all is answered.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// The front of one core.
+pub struct Front<R: Rt> {
+    core: Rc<Core<R>>,
+    conns: RefCell<BTreeMap<u64, Rc<Conn<R>>>>,
+    next_conn: Cell<u64>,
+    /// Where each core listens, for metadata.
+    ports: Arc<[u16]>,
+    /// Memory for frames that are arriving, in KiB.
+    arriving: Arc<Semaphore>,
+    /// All of it, in KiB.
+    arriving_kib: usize,
+    /// Whoever holds this may receive one frame past that memory, so that some frame always gets through.
+    lane: Arc<Semaphore>,
+}
+
+/// The two sockets of a core, bound and not yet served.
+pub struct Bound<R: Rt> {
+    all: R::Listener,
+    own: R::Listener,
+}
+
+impl<R: Rt> Bound<R> {
+    /// Binds a core's sockets: the one it shares with all cores, and its own.
+    pub async fn bind(rt: &R, all: SocketAddr, own: SocketAddr) -> Result<Self, IoError> {
+        Ok(Self { all: rt.listen(all).await?, own: rt.listen(own).await? })
+    }
+
+    /// The shared port and the own one.
+    pub fn ports(&self) -> (u16, u16) {
+        (self.all.local().port(), self.own.local().port())
+    }
+}
+
+impl<R: Rt> Front<R> {
+    /// Serves on the sockets of a core. `ports` are the cores' own.
+    pub fn serve(core: &Rc<Core<R>>, bound: Bound<R>, ports: Arc<[u16]>) -> Rc<Self> {
+        let arriving_kib = core.config.memory_plan(core.cores(), usize::from(core.homes())).arriving / 1024;
+        let front = Rc::new(Self {
+            core: Rc::clone(core),
+            conns: RefCell::default(),
+            next_conn: Cell::new(0),
+            ports,
+            arriving: Arc::new(Semaphore::new(arriving_kib)),
+            arriving_kib,
+            lane: Arc::new(Semaphore::new(1)),
+        });
+        for listener in [bound.all, bound.own] {
+            let here = Rc::clone(&front);
+            core.rt.spawn("accept", Share::Serve, async move { here.accept(listener).await });
+        }
+        sweep::start(&front);
+        front
+    }
+
+    async fn accept(self: Rc<Self>, listener: R::Listener) {
+        while !self.core.stopping.get() {
+            let stopping = async {
+                self.core.shared.reached(|stage| *stage == crate::node::Stage::Stopping).await;
+                None
+            };
+            let accepted = futures_lite::future::or(stopping, async { Some(listener.accept().await) }).await;
+            match accepted {
+                None => return,
+                Some(Ok(conn)) => self.take(conn),
+                Some(Err(error)) => {
+                    tracing::warn!(core = self.core.id().0, %error, "a connection could not be accepted");
+                    self.core.rt.sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, socket: R::Conn) {
+        let peer = socket.peer();
+        let (read, mut write) = socket.split();
+        if self.conns.borrow().len() >= self.core.config.connections_max {
+            self.core.counters.borrow_mut().connections_refused += 1;
+            let max = self.core.config.connections_max;
+            let failure =
+                Failure::new(Code::Overloaded, format!("this core has its {max} connections"), "close some, or connect to another core")
+                    .retry_after(1_000);
+            self.core.rt.spawn("refuse", Share::Serve, async move {
+                // It is small and the socket is new: this does not wait.
+                let _ = write.send(&[encode(Kind::Hello, Flags::FAILURE, 0, &failure, 0)]).await;
+                write.shutdown();
+                drop(read);
+            });
+            return;
+        }
+        let id = self.next_conn.replace(self.next_conn.get() + 1);
+        let conn = Rc::new(Conn::new(id, peer, self.core.rt.mono()));
+        self.conns.borrow_mut().insert(id, Rc::clone(&conn));
+        {
+            let mut counters = self.core.counters.borrow_mut();
+            counters.connections += 1;
+            counters.connections_accepted += 1;
+        }
+        let (front, shared) = (Rc::clone(self), Rc::clone(&conn));
+        self.core.rt.spawn("read", Share::Serve, async move {
+            reader::run(&front, &shared, read).await;
+            front.left(&shared);
+        });
+        let front = Rc::clone(self);
+        self.core.rt.spawn("write", Share::Serve, async move {
+            writer::run(&front, &conn, write).await;
+            front.left(&conn);
+        });
+    }
+
+    /// One of a connection's two tasks has ended.
+    fn left(&self, conn: &Conn<R>) {
+        if conn.one_task_ended() {
+            self.conns.borrow_mut().remove(&conn.id);
+            self.core.counters.borrow_mut().connections -= 1;
+        }
+    }
+
+    /// Lets requests that were taken be answered, for at most `wait`. True if all were.
+    pub async fn drain(&self, wait: Duration) -> bool {
+        self.conns.borrow().values().for_each(|conn| conn.poke.set());
+        let until = self.core.rt.mono() + wait.as_nanos() as u64;
+        while !self.conns.borrow().is_empty() {
+            if self.core.rt.mono() >= until {
+                self.conns.borrow().values().for_each(|conn| conn.kill());
+                return false;
+            }
+            self.core.rt.sleep(DRAIN_LOOK).await;
+        }
+        true
+    }
+}

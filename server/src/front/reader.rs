@@ -1,0 +1,160 @@
+//! The reading half of a connection: bytes to frames, frames to [`dispatch`].
+
+use super::{
+    Front,
+    conn::{Answer, Conn},
+    dispatch::{Flow, dispatch, refusal},
+    intake::Intake,
+};
+use bytes::BytesMut;
+use millpond_runtime::{ConnRead, Rt, limits::FRAME_BYTES_MAX};
+use millpond_wire::{
+    frame::{Decoder, HEAD_BYTES},
+    messages::Kind,
+};
+use std::{rc::Rc, time::Duration};
+
+/// After the last answer, what the client still sends is read and thrown away for at most this time: a socket that is closed with
+/// unread bytes is reset, and the reset can overtake the answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes thrown away at a time.
+const LINGER_BYTES: usize = 16 * 1024;
+
+/// How reading ended.
+enum End {
+    /// The client sends no more.
+    Over,
+    /// The connection broke, or was killed.
+    Broken,
+    /// We read no more, and say why.
+    Refused(Box<Answer0>),
+    /// The node stops.
+    Stopping,
+}
+
+/// The last answer: its kind and its frame.
+type Answer0 = (Kind, bytes::Bytes);
+
+/// Reads until the client or the node ends it.
+pub(super) async fn run<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut socket: <R::Conn as millpond_runtime::Conn>::Read) {
+    let end = read(front, conn, &mut socket).await;
+    conn.partial.set((0, 0));
+    conn.receiving.set(0);
+    match end {
+        End::Over => {}
+        End::Broken => conn.kill(),
+        End::Stopping => conn.lingering.set(true),
+        End::Refused(last) => {
+            front.core.counters.borrow_mut().connections_refused += 1;
+            conn.lingering.set(true);
+            conn.push(Answer::Ready { kind: last.0, began: front.core.rt.mono(), frame: last.1 });
+        }
+    }
+    conn.ended.set(true);
+    conn.work.set();
+    if conn.lingering.get() {
+        linger(front, conn, &mut socket).await;
+        conn.lingering.set(false);
+        conn.lingered.set();
+    }
+}
+
+async fn read<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut impl ConnRead) -> End {
+    let core = &front.core;
+    let mut intake = Intake::new();
+    loop {
+        if let Err(end) = take_frames(front, conn, &mut intake).await {
+            return end;
+        }
+        if core.stopping.get() {
+            return End::Stopping;
+        }
+        let now = core.rt.mono();
+        let silent_until = conn.silent_until.get();
+        if silent_until > now {
+            core.rt.sleep(Duration::from_nanos(silent_until - now)).await;
+        }
+        intake.make_room(front).await;
+        conn.roomy.set(intake.is_roomy());
+        conn.receiving.set(core.rt.mono().max(1));
+        let spare = intake.buf.capacity() - intake.buf.len();
+        let received = async { Some(socket.recv(&mut intake.buf).await) };
+        let poked = async {
+            conn.poke.wait().await;
+            None
+        };
+        let received = futures_lite::future::or(received, poked).await;
+        conn.receiving.set(0);
+        match received {
+            _ if conn.dead.get() => return End::Broken,
+            Some(Ok(0)) => return End::Over,
+            Some(Ok(n)) => {
+                core.counters.borrow_mut().bytes_in += n as u64;
+                intake.learn(n, spare);
+            }
+            Some(Err(error)) => {
+                tracing::debug!(peer = %conn.peer, %error, "a connection broke");
+                return End::Broken;
+            }
+            None => intake.shrink(),
+        }
+    }
+}
+
+/// Dispatches all frames that are whole.
+async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &mut Intake) -> Result<(), End> {
+    let decoder = Decoder { frame_bytes_max: FRAME_BYTES_MAX };
+    let now = front.core.rt.mono();
+    let mut took = false;
+    loop {
+        let len = intake.partial();
+        // A frame that is still arriving is not given to the decoder, which would reserve memory for it uncharged.
+        let arriving = len > intake.buf.len() && len <= FRAME_BYTES_MAX;
+        if arriving || intake.buf.len() < HEAD_BYTES.min(len) {
+            let (began, _) = conn.partial.get();
+            let began = if took || began == 0 { now.max(1) } else { began };
+            conn.partial.set(if intake.buf.is_empty() { (0, 0) } else { (began, len) });
+            return Ok(());
+        }
+        match decoder.decode(&mut intake.buf) {
+            Ok(None) => {
+                conn.partial.set((0, 0));
+                return Ok(());
+            }
+            Ok(Some(frame)) => {
+                took = true;
+                if let Flow::Refuse(kind, last) = dispatch(front, conn, frame, now).await {
+                    return Err(End::Refused(Box::new((kind, last))));
+                }
+            }
+            Err(error) => {
+                tracing::info!(peer = %conn.peer, client = &*conn.client(), %error, "a connection is closed: it does not speak our protocol");
+                return Err(End::Refused(Box::new((Kind::Unknown, refusal(&intake.buf, &error)))));
+            }
+        }
+        while conn.is_full() && !conn.dead.get() {
+            conn.poke.wait().await;
+        }
+        if conn.dead.get() {
+            return Err(End::Broken);
+        }
+    }
+}
+
+/// See [`LINGER`].
+async fn linger<R: Rt>(front: &Front<R>, conn: &Conn<R>, socket: &mut impl ConnRead) {
+    let rt = &front.core.rt;
+    let mut thrown = BytesMut::with_capacity(LINGER_BYTES);
+    let throw = async {
+        while !conn.dead.get() {
+            thrown.clear();
+            thrown.reserve(LINGER_BYTES);
+            match socket.recv(&mut thrown).await {
+                Ok(n) if n > 0 => {}
+                _ => return,
+            }
+        }
+    };
+    // Running out of time is how it mostly ends.
+    let _ = millpond_runtime::rt::timeout(rt, LINGER, throw).await;
+}

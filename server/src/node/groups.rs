@@ -1,0 +1,194 @@
+//! Consumer groups: each lives with its partition of `__consumer_offsets`, on the core that owns that.
+
+use super::{core::Core, failure_of, look::Bounds, meta::append_records};
+use crate::{
+    catalog::OFFSETS,
+    coordinator::{Coordinator, partition_of},
+    keyed::Record,
+};
+use millpond_log::Lsn;
+use millpond_runtime::{CoreId, Rt, Share};
+use millpond_wire::messages::{
+    Code, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, Done, Failure, FetchOffsets,
+    FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, ListGroupsReply,
+};
+use std::{cell::RefCell, collections::VecDeque, future::Future, rc::Rc, time::Duration};
+
+/// How often members that fell silent are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+/// Records of one batch: a large group's tombstones go in several.
+const RECORDS_PER_BATCH: usize = 1_000;
+
+/// A coordinator and what is written but not applied yet.
+#[derive(Debug, Default)]
+pub struct Seat {
+    /// The groups.
+    pub coordinator: RefCell<Coordinator>,
+    /// Appended records in order of their places. They are applied in this order whoever hears of the sync first.
+    unapplied: RefCell<VecDeque<(Lsn, Vec<Record>)>>,
+}
+
+type Held = Rc<Seat>;
+
+fn no_offsets() -> Failure {
+    Failure::new(Code::Unavailable, "the topic of positions is not there yet", "retry").retry_after(200)
+}
+
+impl<R: Rt> Core<R> {
+    /// Where a group lives: the partition of `__consumer_offsets`, and the core.
+    fn place_of(&self, group: &str) -> Result<(u32, CoreId), Failure> {
+        let route = self.route(OFFSETS).ok_or_else(no_offsets)?;
+        let partition = partition_of(group, route.places.len() as u32);
+        let place = route.places.get(partition as usize).ok_or_else(no_offsets)?;
+        Ok((partition, place.core))
+    }
+
+    /// Runs `call` next to the coordinator of `group`.
+    async fn with_group<T, F>(
+        self: &Rc<Self>,
+        group: &str,
+        call: impl FnOnce(Rc<Self>, Held, u32) -> F + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + 'static,
+    {
+        let (partition, core) = self.place_of(group)?;
+        self.at(core, move |core| async move {
+            let held = core.coordinators.borrow().get(&partition).cloned().ok_or_else(no_offsets)?;
+            core.tell_coordinators();
+            call(core, held, partition).await
+        })
+        .await?
+    }
+
+    /// A member's sign of life.
+    pub async fn heartbeat(self: &Rc<Self>, host: String, request: GroupHeartbeat) -> Result<GroupHeartbeatReply, Failure> {
+        let group = request.group.clone();
+        self.with_group(&group, move |core, held, _| async move {
+            let now_ms = core.rt.mono() / 1_000_000;
+            held.coordinator.borrow_mut().heartbeat(now_ms, &host, &request).map_err(|e| e.failure())
+        })
+        .await
+    }
+
+    /// Keeps positions: synced before the answer.
+    pub async fn commit_offsets(self: &Rc<Self>, request: CommitOffsets) -> Result<CommitOffsetsReply, Failure> {
+        let group = request.group.clone();
+        self.with_group(&group, move |core, held, partition| async move {
+            let commit = held.coordinator.borrow().commit(&request).map_err(|e| e.failure())?;
+            core.keep(partition, &commit.records).await?;
+            Ok(commit.reply)
+        })
+        .await
+    }
+
+    /// A group's positions.
+    pub async fn fetch_offsets(self: &Rc<Self>, request: FetchOffsets) -> Result<FetchOffsetsReply, Failure> {
+        let group = request.group.clone();
+        self.with_group(&group, move |_, held, _| async move { Ok(held.coordinator.borrow().fetch_offsets(&request)) }).await
+    }
+
+    /// One group, with where its partitions begin and end.
+    pub async fn describe_group(self: &Rc<Self>, request: DescribeGroup) -> Result<DescribeGroupReply, Failure> {
+        let group = request.group.clone();
+        let mut reply = self
+            .with_group(&group, move |_, held, _| async move { held.coordinator.borrow().describe(&request).map_err(|e| e.failure()) })
+            .await?;
+        let named: Vec<(String, u32)> =
+            reply.positions.iter().filter_map(|at| at.position.as_ref()).map(|p| (p.topic.clone(), p.partition)).collect();
+        let asked: Vec<(&str, u32)> = named.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
+        let bounds = self.bounds_of(&asked).await;
+        for (at, bounds) in reply.positions.iter_mut().filter(|at| at.position.is_some()).zip(bounds) {
+            if let Ok(Bounds { start, end, .. }) = bounds {
+                (at.start_offset, at.end_offset) = (start, end);
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Deletes a group without members.
+    pub async fn delete_group(self: &Rc<Self>, request: DeleteGroup) -> Result<Done, Failure> {
+        let group = request.group.clone();
+        self.with_group(&group, move |core, held, partition| async move {
+            let tombstones = held.coordinator.borrow().delete(&request).map_err(|e| e.failure())?;
+            for some in tombstones.chunks(RECORDS_PER_BATCH) {
+                core.keep(partition, some).await?;
+            }
+            Ok(Done {})
+        })
+        .await
+    }
+
+    /// All groups of all cores.
+    pub async fn list_groups(self: &Rc<Self>) -> Result<ListGroupsReply, Failure> {
+        let mut all = ListGroupsReply::default();
+        for core in self.core_ids() {
+            let here = self
+                .at(core, |core| async move {
+                    let held: Vec<Held> = core.coordinators.borrow().values().cloned().collect();
+                    held.iter().flat_map(|c| c.coordinator.borrow().list().groups).collect::<Vec<_>>()
+                })
+                .await?;
+            all.groups.extend(here);
+        }
+        all.groups.sort_by(|a, b| a.group.cmp(&b.group));
+        Ok(all)
+    }
+
+    /// Appends records of positions, waits for the sync, and applies them.
+    async fn keep(self: &Rc<Self>, partition: u32, records: &[Record]) -> Result<(), Failure> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let route = self.route(OFFSETS).ok_or_else(no_offsets)?;
+        let here = route.places.get(partition as usize).and_then(|p| p.here.as_ref()).ok_or_else(no_offsets)?;
+        let (log, group) = (&here.log, here.group);
+        let lsn = append_records(&self.rt, log, group, records).await?;
+        let held = self.coordinators.borrow().get(&partition).cloned().ok_or_else(no_offsets)?;
+        held.unapplied.borrow_mut().push_back((lsn, records.to_vec()));
+        log.synced(lsn).await.map_err(|e| failure_of(&e))?;
+        self.apply_until(&held, lsn);
+        Ok(())
+    }
+
+    fn apply_until(&self, held: &Seat, synced: Lsn) {
+        let mut unapplied = held.unapplied.borrow_mut();
+        while unapplied.front().is_some_and(|(lsn, _)| *lsn <= synced) {
+            let records = unapplied.pop_front().map(|(_, records)| records).unwrap_or_default();
+            for record in records {
+                if let Err(error) = held.coordinator.borrow_mut().apply(&record.key, record.value.as_deref()) {
+                    self.rt.halt(&format!("a position that was just written cannot be read: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Writes tombstones that nobody waits for.
+    pub(super) async fn forget_positions(self: &Rc<Self>, partition: u32, records: Vec<Record>) {
+        for some in records.chunks(RECORDS_PER_BATCH) {
+            if let Err(failure) = self.keep(partition, some).await {
+                tracing::warn!(partition, failure = failure.message, "positions of deleted topics stay for now");
+                return;
+            }
+        }
+    }
+
+    /// Removes silent members, for as long as the node runs.
+    pub fn watch_groups(self: &Rc<Self>) {
+        let core = Rc::clone(self);
+        self.rt.spawn("expire members", Share::Serve, async move {
+            while !core.stopping.get() {
+                core.rt.sleep(EXPIRE_EVERY).await;
+                core.tell_coordinators();
+                let held: Vec<Held> = core.coordinators.borrow().values().cloned().collect();
+                for seat in held {
+                    let expired = seat.coordinator.borrow_mut().expire(core.rt.mono() / 1_000_000);
+                    for gone in expired {
+                        tracing::info!(group = gone.group, member = gone.member, "a member fell silent and was removed");
+                    }
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,145 @@
+//! Look-ups at the owners of partitions: where they begin and end, offsets by time, and deleting the oldest records.
+
+use super::{core::Core, failure_of, mesh::Lost, partition::Partition, unknown_partition};
+use millpond_log::LogError;
+use millpond_runtime::{CoreId, GroupId, Offset, Rt};
+use millpond_wire::messages::{
+    Code, DeleteRecords, DeleteRecordsReply, Failure, ListOffset, ListOffsets, ListOffsetsReply, ListedOffset, TopicInfo,
+};
+use std::{collections::BTreeMap, future::Future, rc::Rc};
+
+/// Where a partition stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// First offset still there.
+    pub start: u64,
+    /// Offset after the last committed record.
+    pub end: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+impl<R: Rt> Core<R> {
+    /// The owner of a partition, and its group.
+    pub fn locate(&self, topic: &str, partition: u32) -> Result<(CoreId, GroupId), Failure> {
+        let route = self.route(topic).ok_or_else(|| unknown_partition(topic, partition))?;
+        let place = route.places.get(partition as usize).ok_or_else(|| unknown_partition(topic, partition))?;
+        Ok((place.core, place.group))
+    }
+
+    /// Runs `call` with each of these groups on the cores that own them, one call per core. Answers come with the numbers of
+    /// their questions.
+    async fn at_owners<T, F>(
+        self: &Rc<Self>,
+        asked: impl IntoIterator<Item = (usize, CoreId, GroupId, i64)>,
+        call: impl Fn(Rc<Partition<R>>, i64) -> F + Clone + Send + 'static,
+    ) -> Vec<(usize, Result<T, Failure>)>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + 'static,
+    {
+        let mut by_core: BTreeMap<CoreId, Vec<(usize, GroupId, i64)>> = BTreeMap::new();
+        for (number, core, group, what) in asked {
+            by_core.entry(core).or_default().push((number, group, what));
+        }
+        let mut answers = Vec::new();
+        for (owner, questions) in by_core {
+            let numbers: Vec<usize> = questions.iter().map(|q| q.0).collect();
+            let call = call.clone();
+            let answered = self.at(owner, move |core| async move {
+                let mut answers = Vec::with_capacity(questions.len());
+                for (number, group, what) in questions {
+                    let answer = match core.partition(group) {
+                        Some(partition) => call(partition, what).await,
+                        None => Err(failure_of(&LogError::UnknownGroup { group })),
+                    };
+                    answers.push((number, answer));
+                    core.rt.yield_if_needed().await;
+                }
+                answers
+            });
+            match answered.await {
+                Ok(some) => answers.extend(some),
+                Err(lost) => answers.extend(numbers.into_iter().map(|n| (n, Err(Failure::from(lost))))),
+            }
+        }
+        answers
+    }
+
+    /// Where partitions stand, wherever they live.
+    pub async fn bounds_of(self: &Rc<Self>, partitions: &[(&str, u32)]) -> Vec<Result<Bounds, Failure>> {
+        let located: Vec<_> = partitions.iter().map(|(topic, partition)| self.locate(topic, *partition)).collect();
+        let mut bounds: Vec<Result<Bounds, Failure>> = Vec::with_capacity(located.len());
+        let mut asked = Vec::new();
+        for (number, located) in located.into_iter().enumerate() {
+            match located {
+                Ok((core, group)) => {
+                    asked.push((number, core, group, 0));
+                    bounds.push(Ok(Bounds::default()));
+                }
+                Err(failure) => bounds.push(Err(failure)),
+            }
+        }
+        let look = |partition: Rc<Partition<R>>, _| async move {
+            let state = partition.state()?;
+            Ok(Bounds { start: state.start_offset.0, end: state.high_watermark.0, bytes: state.bytes })
+        };
+        for (number, answer) in self.at_owners(asked, look).await {
+            bounds[number] = answer;
+        }
+        bounds
+    }
+
+    /// Fills in where the partitions of some topics stand; a partition whose owner does not know is left as it is.
+    pub async fn fill_bounds(self: &Rc<Self>, topics: &mut [TopicInfo]) {
+        let partitions: Vec<(String, u32)> =
+            topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.clone(), p.partition))).collect();
+        let asked: Vec<(&str, u32)> = partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
+        let bounds = self.bounds_of(&asked).await;
+        for (info, bounds) in topics.iter_mut().flat_map(|t| &mut t.partitions).zip(bounds) {
+            if let Ok(Bounds { start, end, bytes }) = bounds {
+                (info.start_offset, info.end_offset, info.bytes) = (start, end, bytes);
+            }
+        }
+    }
+
+    /// Offsets by time.
+    pub async fn list_offsets(self: &Rc<Self>, request: ListOffsets) -> Result<ListOffsetsReply, Failure> {
+        let failed = |failure| ListedOffset { offset: 0, time_ms: -1, failure: Some(failure) };
+        let mut results = Vec::with_capacity(request.partitions.len());
+        let mut asked = Vec::new();
+        for (number, ListOffset { topic, partition, time_ms }) in request.partitions.iter().enumerate() {
+            match self.locate(topic, *partition) {
+                Ok((core, group)) => {
+                    asked.push((number, core, group, *time_ms));
+                    results.push(ListedOffset::default());
+                }
+                Err(failure) => results.push(failed(failure)),
+            }
+        }
+        let look = |partition: Rc<Partition<R>>, time_ms| async move { partition.offset_for(time_ms).await };
+        for (number, answer) in self.at_owners(asked, look).await {
+            results[number] = match answer {
+                Ok((Offset(offset), time_ms)) => ListedOffset { offset, time_ms, failure: None },
+                Err(failure) => failed(failure),
+            };
+        }
+        Ok(ListOffsetsReply { results })
+    }
+
+    /// Deletes the oldest records of a partition.
+    pub async fn delete_records(self: &Rc<Self>, request: DeleteRecords) -> Result<DeleteRecordsReply, Failure> {
+        let (core, group) = self.locate(&request.topic, request.partition)?;
+        if self.route(&request.topic).is_some_and(|r| r.internal) {
+            let message = format!("{} is kept by the system itself", request.topic);
+            return Err(Failure::new(Code::InvalidArgument, message, "leave it alone"));
+        }
+        let before = Offset(request.before);
+        let delete = move |core: Rc<Self>| async move {
+            let partition = core.partition(group).ok_or_else(|| failure_of(&LogError::UnknownGroup { group }))?;
+            partition.delete_before(before).await
+        };
+        let Offset(start_offset) = self.at(core, delete).await.map_err(|lost: Lost| Failure::from(lost))??;
+        Ok(DeleteRecordsReply { start_offset })
+    }
+}

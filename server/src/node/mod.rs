@@ -1,0 +1,68 @@
+//! What a core does for whoever asks: the partitions that live on it, and a copy of what all cores know.
+//!
+//! Generic over the door ([`millpond_runtime::Rt`]), so that the same code serves on glommio and in the simulator. A core
+//! owns the journal homes `core-NN` with `NN % cores == its number`, and with them the partitions that live there; whoever
+//! needs something of another core calls over the mesh ([`Core::at`]). Core 0 alone changes the catalog; all others apply
+//! what it has synced.
+//!
+//! In reading order: [`config`] what a node is asked to be · [`shared`] what its cores and the control thread tell each
+//! other · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
+//! wherever the partition lives · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
+//! the catalog · [`groups`] consumer groups.
+
+pub mod config;
+pub mod core;
+pub mod follow;
+pub mod groups;
+pub mod look;
+pub mod mesh;
+pub mod meta;
+pub mod partition;
+pub mod produce;
+pub mod read;
+pub mod shared;
+
+pub use config::NodeConfig;
+pub use core::Core;
+pub use shared::{Shared, Stage};
+
+use millpond_log::LogError;
+use millpond_runtime::Rt;
+use millpond_wire::messages::{Code, Failure};
+
+/// What a client is told of an error of the log.
+#[must_use]
+pub fn failure_of(error: &LogError) -> Failure {
+    let (code, retry_ms) = match error {
+        LogError::UnknownGroup { .. } => (Code::UnknownTopic, 0),
+        LogError::OffsetOutOfRange { .. } => (Code::OffsetOutOfRange, 0),
+        LogError::OutOfOrderSequence { .. } => (Code::OutOfOrderSequence, 0),
+        LogError::ProducerFenced { .. } => (Code::ProducerFenced, 0),
+        LogError::BadBatch { .. } | LogError::DuplicateForgotten { .. } => (Code::BadBatch, 0),
+        LogError::Full { .. } => (Code::Overloaded, 50),
+        LogError::Corrupt { .. } => (Code::Corrupt, 0),
+        LogError::Stopped { .. } => (Code::MaybeDone, 500),
+        full if full.is_disk_full() => (Code::DiskFull, 1_000),
+        _ => (Code::Internal, 0),
+    };
+    Failure::new(code, error.to_string(), error.advice()).retry_after(retry_ms)
+}
+
+/// The answer for a partition that is not there.
+#[must_use]
+pub fn unknown_partition(topic: &str, partition: u32) -> Failure {
+    let shown: String = topic.chars().take(80).collect();
+    Failure::new(
+        Code::UnknownTopic,
+        format!("there is no partition {shown}-{partition}"),
+        "refresh the metadata; the topic may have been deleted",
+    )
+}
+
+/// Waits for room in a log for at most `wait`, for requests that can say so if there is none.
+pub(crate) async fn await_room<R: Rt>(rt: &R, log: &millpond_log::Log<R>, wait: std::time::Duration) {
+    if !log.room() {
+        // A log without room refuses the append itself, with the reason.
+        let _ = millpond_runtime::rt::timeout(rt, wait, log.wait_room()).await;
+    }
+}

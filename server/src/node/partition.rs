@@ -1,0 +1,173 @@
+//! A partition at its owner: appending, reading, looking up, and who waits for it to grow.
+
+use super::failure_of;
+use crate::catalog::TopicSettings;
+use bytes::BytesMut;
+use millpond_batch::{Header, check, stamp_append_time};
+use millpond_log::{Appended, GroupState, Log, LogError, Lsn, ReadLimits, ReadOut};
+use millpond_runtime::{GroupId, Offset, Rt};
+use millpond_wire::messages::{Code, Failure, ProduceResult};
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+};
+use tokio::sync::Notify;
+
+/// Below this many who wait, those who have gone are not looked for.
+const WAITING_SWEPT: usize = 16;
+
+/// See the module.
+pub struct Partition<R: Rt> {
+    /// Its log.
+    pub group: GroupId,
+    /// The journal it lives in.
+    pub log: Log<R>,
+    message_bytes_max: Cell<usize>,
+    append_time: Cell<bool>,
+    waiting: RefCell<Vec<Weak<Notify>>>,
+}
+
+/// An append that waits for its sync.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// To be awaited before the answer.
+    pub lsn: Lsn,
+    /// It had been appended before.
+    pub duplicate: bool,
+    /// The server's time where the topic stamps on append, else -1.
+    pub append_time_ms: i64,
+}
+
+impl Pending {
+    /// What the producer is told once it is synced.
+    #[must_use]
+    pub fn result(&self) -> ProduceResult {
+        ProduceResult { base_offset: self.base_offset.0, duplicate: self.duplicate, append_time_ms: self.append_time_ms, failure: None }
+    }
+}
+
+fn bad(message: impl Into<String>) -> Failure {
+    Failure::new(Code::BadBatch, message, "correct the producer: this batch will be refused again")
+}
+
+/// Checks a batch as a client sent it: its own checksum, and that it may be appended at all.
+pub fn check_produced(batch: &[u8]) -> Result<Header, Failure> {
+    let header = check(batch).map_err(|e| bad(e.to_string()))?;
+    if header.is_control() || header.is_transactional() {
+        return Err(bad("a batch of a transaction, and there are no transactions yet"));
+    }
+    if u64::from(header.count) != header.record_span() {
+        return Err(bad(format!(
+            "{} records over {} offsets: a produced batch has records and no holes",
+            header.count,
+            header.record_span()
+        )));
+    }
+    Ok(header)
+}
+
+impl<R: Rt> Partition<R> {
+    /// A partition with these settings.
+    #[must_use]
+    pub fn new(group: GroupId, log: Log<R>, settings: &TopicSettings) -> Self {
+        let partition = Self { group, log, message_bytes_max: Cell::new(0), append_time: Cell::new(false), waiting: RefCell::default() };
+        partition.set(settings);
+        partition
+    }
+
+    /// Takes over changed settings.
+    pub fn set(&self, settings: &TopicSettings) {
+        self.message_bytes_max.set(settings.message_bytes_max);
+        self.append_time.set(settings.append_time);
+    }
+
+    /// Appends a batch that [`check_produced`] took. Does not wait: without room in the log it is refused.
+    pub fn append(&self, mut batch: BytesMut, mut header: Header, now_ms: i64) -> Result<Pending, Failure> {
+        let max = self.message_bytes_max.get();
+        if batch.len() > max {
+            let message = format!("a batch of {} bytes, max.message.bytes of the topic is {max}", batch.len());
+            return Err(Failure::new(Code::TooLarge, message, "send smaller batches, or raise max.message.bytes"));
+        }
+        if self.append_time.get() {
+            stamp_append_time(&mut batch, now_ms);
+            header = Header::parse(&batch).map_err(|e| bad(e.to_string()))?;
+        }
+        let appended = self.log.append(self.group, batch, &header, now_ms).map_err(|e| failure_of(&e))?;
+        let append_time_ms = if self.append_time.get() { now_ms } else { -1 };
+        Ok(match appended {
+            Appended::New { base_offset, lsn } => Pending { base_offset, lsn, duplicate: false, append_time_ms },
+            Appended::Duplicate { base_offset, lsn } => Pending { base_offset, lsn, duplicate: true, append_time_ms },
+        })
+    }
+
+    /// Where the partition stands.
+    pub fn state(&self) -> Result<GroupState, Failure> {
+        self.log.state(self.group).ok_or_else(|| failure_of(&LogError::UnknownGroup { group: self.group }))
+    }
+
+    /// Reads committed batches from `from` on: about `bytes_max` bytes, one batch at least if there is one.
+    pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<ReadOut, Failure> {
+        let state = self.state()?;
+        if from == state.high_watermark {
+            return Ok(ReadOut { batches: Vec::new(), next: from });
+        }
+        let limits = ReadLimits { bytes_max, end: state.high_watermark };
+        self.log.read(self.group, from, limits).await.map_err(|e| failure_of(&e))
+    }
+
+    /// The offset for a time, with the special times of ListOffsets, and the timestamp of the record there (-1 for none).
+    pub async fn offset_for(&self, time_ms: i64) -> Result<(Offset, i64), Failure> {
+        const END: i64 = -1;
+        const START: i64 = -2;
+        const NEWEST: i64 = -3;
+        let state = self.state()?;
+        let wanted = match time_ms {
+            END => return Ok((state.high_watermark, -1)),
+            START => return Ok((state.start_offset, -1)),
+            NEWEST => match state.max_timestamp {
+                Some(newest) => newest,
+                None => return Ok((state.high_watermark, -1)),
+            },
+            ms if ms >= 0 => ms,
+            ms => {
+                let message = format!("{ms} is no time: -1 is the end, -2 the start, -3 the newest record");
+                return Err(Failure::new(Code::InvalidArgument, message, "ask for milliseconds since 1970"));
+            }
+        };
+        let found = self.log.offset_for_time(self.group, wanted).await.map_err(|e| failure_of(&e))?;
+        Ok(found.unwrap_or((state.high_watermark, -1)))
+    }
+
+    /// Deletes records before an offset, and says where the log begins once that is synced.
+    pub async fn delete_before(&self, before: Offset) -> Result<Offset, Failure> {
+        let state = self.state()?;
+        if before > state.high_watermark {
+            let error =
+                LogError::OffsetOutOfRange { group: self.group, start: state.start_offset, end: state.high_watermark, asked: before };
+            return Err(failure_of(&error));
+        }
+        let lsn = self.log.trim(self.group, before).map_err(|e| failure_of(&e))?;
+        self.log.synced(lsn).await.map_err(|e| failure_of(&e))?;
+        Ok(self.state()?.start_offset)
+    }
+
+    /// `waiter` is notified once, when the partition grows next or goes.
+    pub fn wait_on(&self, waiter: &Rc<Notify>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= WAITING_SWEPT && waiting.len().is_power_of_two() {
+            waiting.retain(|w| w.strong_count() > 0);
+        }
+        waiting.push(Rc::downgrade(waiter));
+    }
+
+    /// Notifies all who wait.
+    pub fn wake(&self) {
+        if self.waiting.borrow().is_empty() {
+            return;
+        }
+        let woken = std::mem::take(&mut *self.waiting.borrow_mut());
+        woken.iter().filter_map(Weak::upgrade).for_each(|w| w.notify_one());
+    }
+}

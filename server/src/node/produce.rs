@@ -1,0 +1,198 @@
+//! Appending a batch, wherever its partition lives.
+//!
+//! At home it is appended at once. A partition of another core costs one hop: the batch travels as an owned message, is
+//! appended there in the order of arrival, and the answer comes back after the sync. Without room in the log the producer waits, and
+//! with it everything behind it on its connection: that is the back-pressure. Only if room does not come within
+//! [`ROOM_WAIT`], or the disk is full, is it refused.
+
+use super::{
+    core::Core,
+    failure_of,
+    mesh::{Call, Lost},
+    partition::{Partition, Pending, check_produced},
+    unknown_partition,
+};
+use bytes::BytesMut;
+use millpond_batch::Header;
+use millpond_log::{Log, LogError};
+use millpond_runtime::{GroupId, Rt, Share, rt::timeout};
+use millpond_wire::messages::{Code, Failure, ProduceResult};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// How long a producer waits for room in the log.
+pub const ROOM_WAIT: Duration = Duration::from_secs(10);
+/// How often one that waits looks whether the disk is what is full.
+const ROOM_LOOK: Duration = Duration::from_millis(500);
+
+/// What became of a batch so far.
+pub enum Outcome<R: Rt> {
+    /// It is decided.
+    Done(Result<ProduceResult, Failure>),
+    /// Appended here; to be answered after the sync.
+    Here(Log<R>, Pending),
+    /// On its way to the owner, which answers when it may be told.
+    There(oneshot::Receiver<Result<Pending, Failure>>),
+}
+
+impl<R: Rt> Outcome<R> {
+    /// Whether nothing has to be waited for.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Done(_) => true,
+            Self::Here(log, pending) => log.synced_lsn() >= pending.lsn,
+            Self::There(_) => false,
+        }
+    }
+
+    /// Waits until the producer may be told. Afterwards it is [`Outcome::Done`]. Dropped while it waits, it has changed nothing.
+    pub async fn settle(&mut self) {
+        let settled = match self {
+            Self::Done(_) => return,
+            Self::Here(log, pending) => log.synced(pending.lsn).await.map(|()| pending.result()).map_err(|e| failure_of(&e)),
+            Self::There(answer) => answer.await.unwrap_or_else(|_| Err(Lost.into())).map(|pending| pending.result()),
+        };
+        *self = Self::Done(settled);
+    }
+
+    /// The answer of one that is ready.
+    #[must_use]
+    pub fn into_result(self) -> ProduceResult {
+        let result = match self {
+            Self::Done(result) => result,
+            Self::Here(_, pending) => Ok(pending.result()),
+            Self::There(_) => Err(Lost.into()),
+        };
+        result.unwrap_or_else(|failure| ProduceResult { base_offset: 0, duplicate: false, append_time_ms: -1, failure: Some(failure) })
+    }
+}
+
+/// A batch that has come over the mesh.
+pub struct Hop {
+    group: GroupId,
+    batch: BytesMut,
+    header: Header,
+    /// Whether the answer waits for the sync.
+    synced: bool,
+    answer: oneshot::Sender<Result<Pending, Failure>>,
+    /// The sender's memory, given back when the batch is in the tail.
+    _charge: OwnedSemaphorePermit,
+}
+
+/// Batches that have come over the mesh and wait for room, in order.
+#[derive(Default)]
+pub(super) struct Landing {
+    queue: RefCell<VecDeque<Hop>>,
+    draining: Cell<bool>,
+}
+
+/// Waits until a log has room, or until waiting is of no use.
+async fn admit<R: Rt>(rt: &R, log: &Log<R>) {
+    let until = rt.mono() + ROOM_WAIT.as_nanos() as u64;
+    while !log.room() && rt.mono() < until && !log.stats().disk_full {
+        // Running out of time is fine: it looks again.
+        let _ = timeout(rt, ROOM_LOOK, log.wait_room()).await;
+    }
+}
+
+impl<R: Rt> Core<R> {
+    /// Appends one batch of a client. The future is ready at once unless there is no room. Once it is ready, batches of the
+    /// same caller to the same partition are appended in the order of their calls.
+    pub async fn produce(&self, topic: &str, partition: u32, batch: BytesMut, synced: bool) -> Outcome<R> {
+        let Some(route) = self.route(topic) else { return Outcome::Done(Err(unknown_partition(topic, partition))) };
+        let Some(place) = route.places.get(partition as usize) else {
+            return Outcome::Done(Err(unknown_partition(topic, partition)));
+        };
+        if route.internal {
+            let failure = Failure::new(Code::InvalidArgument, format!("{topic} is kept by the system itself"), "write to another topic");
+            return Outcome::Done(Err(failure));
+        }
+        let header = match check_produced(&batch) {
+            Ok(header) => header,
+            Err(failure) => return Outcome::Done(Err(failure)),
+        };
+        let Some(here) = &place.here else { return self.hop(place.group, place.core, batch, header, synced).await };
+        if !here.log.room() {
+            Box::pin(admit(&self.rt, &here.log)).await;
+        }
+        match self.append(here, batch, header) {
+            Err(failure) => Outcome::Done(Err(failure)),
+            Ok(pending) if !synced => Outcome::Done(Ok(pending.result())),
+            Ok(pending) => Outcome::Here(here.log.clone(), pending),
+        }
+    }
+
+    fn append(&self, partition: &Partition<R>, batch: BytesMut, header: Header) -> Result<Pending, Failure> {
+        let pending = partition.append(batch, header, self.rt.wall_ms())?;
+        if !pending.duplicate {
+            let mut counters = self.counters.borrow_mut();
+            counters.batches_in += 1;
+            counters.records_in += u64::from(header.count);
+        }
+        Ok(pending)
+    }
+
+    async fn hop(&self, group: GroupId, core: millpond_runtime::CoreId, batch: BytesMut, header: Header, synced: bool) -> Outcome<R> {
+        let (answer, answered) = oneshot::channel();
+        // A batch larger than all of the memory takes all of it.
+        let kib = batch.len().div_ceil(1024).min(self.hopping_kib) as u32;
+        let Ok(charge) = Arc::clone(&self.hopping).acquire_many_owned(kib).await else { return Outcome::Done(Err(Lost.into())) };
+        let hop = Hop { group, batch, header, synced, answer, _charge: charge };
+        match self.mesh[usize::from(core.0)].send(Call::Append(hop)).await {
+            Ok(()) => Outcome::There(answered),
+            Err(_) => Outcome::Done(Err(Lost.into())),
+        }
+    }
+
+    /// Takes a batch that came over the mesh: appended before this returns if there is room, in order of arrival in any case.
+    pub(super) fn landed(self: &Rc<Self>, hop: Hop) {
+        let room = self.partition(hop.group).is_none_or(|p| p.log.room());
+        if !self.landing.draining.get() && room {
+            return self.append_hop(hop);
+        }
+        self.landing.queue.borrow_mut().push_back(hop);
+        if !self.landing.draining.replace(true) {
+            let core = Rc::clone(self);
+            self.rt.spawn("landing", Share::Serve, async move { core.drain_landing().await });
+        }
+    }
+
+    async fn drain_landing(self: &Rc<Self>) {
+        loop {
+            let next = self.landing.queue.borrow_mut().pop_front();
+            let Some(hop) = next else { break };
+            if let Some(partition) = self.partition(hop.group) {
+                admit(&self.rt, &partition.log).await;
+            }
+            self.append_hop(hop);
+        }
+        self.landing.draining.set(false);
+    }
+
+    fn append_hop(self: &Rc<Self>, hop: Hop) {
+        let Some(partition) = self.partition(hop.group) else {
+            let _ = hop.answer.send(Err(failure_of(&LogError::UnknownGroup { group: hop.group })));
+            return;
+        };
+        match self.append(&partition, hop.batch, hop.header) {
+            Ok(pending) if hop.synced => {
+                let log = partition.log.clone();
+                self.rt.spawn("ack over mesh", Share::Serve, async move {
+                    let synced = log.synced(pending.lsn).await.map(|()| pending).map_err(|e| failure_of(&e));
+                    // Whoever asked may have gone.
+                    let _ = hop.answer.send(synced);
+                });
+            }
+            appended => {
+                let _ = hop.answer.send(appended);
+            }
+        }
+    }
+}

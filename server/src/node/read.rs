@@ -1,0 +1,333 @@
+//! Fetches over partitions of one core or several.
+//!
+//! A fetch waits until something can be read, or its time is up; takes memory for the answer; reads partition after partition,
+//! whole batches, at least one in all; and, if that is less than the client wants, goes on. The answer's batches are slices
+//! of the tail or of blocks read from segments: nothing is copied. Its memory is held until the answer is sent.
+
+use super::{
+    config::{FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX},
+    core::{Core, Place},
+    failure_of,
+    mesh::Lost,
+    partition::Partition,
+    unknown_partition,
+};
+use bytes::Bytes;
+use millpond_batch::Header;
+use millpond_log::LogError;
+use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
+use millpond_wire::messages::{Failure, Fetch, FetchPartition, FetchReply, FetchedPartition};
+use std::{
+    collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+
+/// An answer, and the memory that it holds.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The message.
+    pub reply: FetchReply,
+    /// The batches, in the order of the message's partitions.
+    pub batches: Vec<Bytes>,
+    /// Their length together.
+    pub bytes: usize,
+    /// Records in them.
+    pub records: u64,
+    /// To be dropped when the answer is sent.
+    pub memory: Option<OwnedSemaphorePermit>,
+}
+
+/// One partition of a fetch.
+struct Reading<R: Rt> {
+    core: CoreId,
+    group: GroupId,
+    here: Option<Rc<Partition<R>>>,
+    next: Offset,
+    bytes_max: usize,
+    bytes: usize,
+    batches: Vec<Bytes>,
+    start: Offset,
+    end: Offset,
+    failure: Option<Failure>,
+}
+
+/// What to read from one partition.
+struct Slice {
+    /// Which of the fetch's partitions it is.
+    number: usize,
+    group: GroupId,
+    from: Offset,
+    bytes_max: usize,
+}
+
+/// What one partition had.
+struct Read {
+    batches: Vec<Bytes>,
+    next: Offset,
+    start: Offset,
+    end: Offset,
+}
+
+/// What may still be read for one answer.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    bytes: usize,
+    records: u64,
+    /// Nothing was read yet: one batch may be larger than all of the budget.
+    first: bool,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.bytes == 0 || self.records == 0
+    }
+
+    /// Takes batches until the budget is spent; says how many, and where the last of them ends.
+    fn take(&mut self, batches: &[Bytes]) -> Result<(usize, Option<u64>), Failure> {
+        let mut end = None;
+        for (n, batch) in batches.iter().enumerate() {
+            if self.is_spent() || (batch.len() > self.bytes && !self.first) {
+                return Ok((n, end));
+            }
+            let damaged = |e| LogError::BadBatch { what: format!("a stored batch cannot be read: {e}") };
+            let header = Header::parse(batch).map_err(|e| failure_of(&damaged(e)))?;
+            self.bytes = self.bytes.saturating_sub(batch.len());
+            self.records = self.records.saturating_sub(u64::from(header.count));
+            self.first = false;
+            end = Some(header.next_offset());
+        }
+        Ok((batches.len(), end))
+    }
+}
+
+type Outcome = (Vec<(usize, Result<Read, Failure>)>, Budget);
+
+impl<R: Rt> Core<R> {
+    /// Answers a fetch.
+    pub async fn fetch(self: &Rc<Self>, request: &Fetch) -> Fetched {
+        let mut parts: Vec<Reading<R>> = request.partitions.iter().map(|p| self.reading(p)).collect();
+        let bytes_max = match request.bytes_max as usize {
+            0 => FETCH_BYTES_DEFAULT,
+            asked => asked.min(FETCH_BYTES_MAX),
+        };
+        let all = bytes_max;
+        let mut budget = Budget { bytes: bytes_max, records: u64::from(request.records_max), first: true };
+        if request.records_max == 0 {
+            budget.records = u64::MAX;
+        }
+        let records_all = budget.records;
+        let bytes_min = (request.bytes_min as usize).clamp(1, all);
+        let wait_ns = u64::from(request.wait_ms_max.min(FETCH_WAIT_MS_MAX)) * 1_000_000;
+        let until = self.rt.mono() + wait_ns;
+        let share = if request.replay { Share::Background } else { Share::Serve };
+        let mut memory: Option<OwnedSemaphorePermit> = None;
+        loop {
+            let waiter = self.wait_on(&parts);
+            if parts.iter().any(Reading::may_have) {
+                if memory.is_none() {
+                    memory = self.answer_memory(bytes_max).await;
+                }
+                self.read_round(&mut parts, &mut budget, share).await;
+            }
+            let got: usize = parts.iter().map(|p| p.bytes).sum();
+            let failed = parts.iter().any(|p| p.failure.is_some());
+            let now = self.rt.mono();
+            if got >= bytes_min || failed || budget.is_spent() || parts.is_empty() || now >= until || self.stopping.get() {
+                break;
+            }
+            self.wait_growth(&parts, &waiter, Duration::from_nanos(until - now)).await;
+        }
+        fetched(parts, records_all - budget.records, memory)
+    }
+
+    fn reading(&self, asked: &FetchPartition) -> Reading<R> {
+        let mut reading = Reading {
+            core: self.id(),
+            group: GroupId(0),
+            here: None,
+            next: Offset(asked.offset),
+            bytes_max: if asked.bytes_max == 0 { usize::MAX } else { asked.bytes_max as usize },
+            bytes: 0,
+            batches: Vec::new(),
+            start: Offset(0),
+            end: Offset(0),
+            failure: None,
+        };
+        let route = self.route(&asked.topic);
+        match route.as_ref().and_then(|r| r.places.get(asked.partition as usize)) {
+            None => reading.failure = Some(unknown_partition(&asked.topic, asked.partition)),
+            Some(Place { group, core, here }) => {
+                (reading.group, reading.core, reading.here) = (*group, *core, here.clone());
+            }
+        }
+        reading
+    }
+
+    /// Memory for an answer of so many bytes; waits for it.
+    async fn answer_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.leaving).acquire_many_owned(bytes.div_ceil(1024) as u32).await.ok()
+    }
+
+    /// Reads what can be read now, within the budget.
+    async fn read_round(self: &Rc<Self>, parts: &mut [Reading<R>], budget: &mut Budget, share: Share) {
+        let mut by_core: BTreeMap<CoreId, Vec<Slice>> = BTreeMap::new();
+        for (number, part) in parts.iter().enumerate().filter(|(_, p)| p.failure.is_none() && p.bytes < p.bytes_max) {
+            let slice = Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes };
+            by_core.entry(part.core).or_default().push(slice);
+        }
+        for (core, slices) in by_core {
+            let numbers: Vec<usize> = slices.iter().map(|s| s.number).collect();
+            let given = *budget;
+            let outcome = if core == self.id() {
+                self.read_in(slices, given, share).await
+            } else {
+                self.at(core, move |core| async move { core.read_in(slices, given, share).await }).await.and_then(|out| out)
+            };
+            match outcome {
+                Ok((outs, left)) => {
+                    *budget = left;
+                    outs.into_iter().for_each(|(number, out)| parts[number].take(out));
+                }
+                Err(lost) => numbers.iter().for_each(|n| parts[*n].failure = Some(lost.into())),
+            }
+        }
+    }
+
+    /// Reads with the given share of the core.
+    async fn read_in(self: &Rc<Self>, slices: Vec<Slice>, budget: Budget, share: Share) -> Result<Outcome, Lost> {
+        if share == Share::Serve {
+            return Ok(self.read_here(slices, budget).await);
+        }
+        let (answer, answered) = oneshot::channel();
+        let core = Rc::clone(self);
+        self.rt.spawn("replay", share, async move {
+            // Whoever asked may have gone.
+            let _ = answer.send(core.read_here(slices, budget).await);
+        });
+        answered.await.map_err(|_| Lost)
+    }
+
+    async fn read_here(&self, slices: Vec<Slice>, mut budget: Budget) -> Outcome {
+        let mut outs = Vec::with_capacity(slices.len());
+        for slice in slices {
+            outs.push((slice.number, self.read_slice(&slice, &mut budget).await));
+            self.rt.yield_if_needed().await;
+        }
+        (outs, budget)
+    }
+
+    async fn read_slice(&self, slice: &Slice, budget: &mut Budget) -> Result<Read, Failure> {
+        let Some(partition) = self.partition(slice.group) else { return Err(failure_of(&LogError::UnknownGroup { group: slice.group })) };
+        let mut read = Read { batches: Vec::new(), next: slice.from, start: Offset(0), end: Offset(0) };
+        if !budget.is_spent() {
+            let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes)).await?;
+            let (taken, end) = budget.take(&out.batches)?;
+            read.next = if taken == out.batches.len() { out.next } else { Offset(end.unwrap_or(slice.from.0)) };
+            read.batches = out.batches;
+            read.batches.truncate(taken);
+        }
+        let state = partition.state()?;
+        (read.start, read.end) = (state.start_offset, state.high_watermark);
+        Ok(read)
+    }
+
+    /// A waiter that hears of the growth of all partitions that live here, from now on.
+    fn wait_on(&self, parts: &[Reading<R>]) -> Rc<Notify> {
+        let waiter = Rc::new(Notify::new());
+        parts.iter().filter_map(|p| p.here.as_ref()).for_each(|p| p.wait_on(&waiter));
+        waiter
+    }
+
+    /// Waits until a partition has grown or gone, for at most `wait`.
+    async fn wait_growth(self: &Rc<Self>, parts: &[Reading<R>], waiter: &Notify, wait: Duration) {
+        let mut others: BTreeMap<CoreId, Vec<(GroupId, Offset)>> = BTreeMap::new();
+        for part in parts.iter().filter(|p| p.here.is_none()) {
+            others.entry(part.core).or_default().push((part.group, part.next));
+        }
+        if others.is_empty() {
+            return futures_lite::future::or(waiter.notified(), self.rt.sleep(wait)).await;
+        }
+        let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = vec![Box::pin(waiter.notified()), Box::pin(self.rt.sleep(wait))];
+        for (core, asked) in others {
+            waits.push(Box::pin(async move {
+                let watched = self.watch_at(core, move |core| async move { core.grown(&asked).await });
+                // A core that is lost answers the next read so.
+                let _ = watched.await;
+            }));
+        }
+        poll_fn(|cx| if waits.iter_mut().any(|w| w.as_mut().poll(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Returns when one of these partitions reaches past its offset, or is gone, or the node stops.
+    async fn grown(&self, asked: &[(GroupId, Offset)]) {
+        loop {
+            let waiter = Rc::new(Notify::new());
+            for (group, offset) in asked {
+                let Some(partition) = self.partition(*group) else { return };
+                partition.wait_on(&waiter);
+                if self.stopping.get() || partition.state().is_ok_and(|s| s.high_watermark != *offset) {
+                    return;
+                }
+            }
+            waiter.notified().await;
+        }
+    }
+}
+
+impl<R: Rt> Reading<R> {
+    /// Whether a read would be of use: there is something, or it would fail, or nobody knows since it lives elsewhere.
+    fn may_have(&self) -> bool {
+        self.failure.is_none()
+            && self.bytes < self.bytes_max
+            && self.here.as_ref().is_none_or(|p| p.state().map_or(true, |s| s.high_watermark != self.next))
+    }
+
+    fn take(&mut self, read: Result<Read, Failure>) {
+        match read {
+            Err(failure) => self.failure = Some(failure),
+            Ok(read) => {
+                self.bytes += read.batches.iter().map(Bytes::len).sum::<usize>();
+                self.batches.extend(read.batches);
+                (self.next, self.start, self.end) = (read.next, read.start, read.end);
+            }
+        }
+    }
+
+    /// Where a partition that was not read stands.
+    fn look(&mut self) {
+        if self.end == Offset(0)
+            && let Some(Ok(state)) = self.here.as_ref().map(|p| p.state())
+        {
+            (self.start, self.end) = (state.start_offset, state.high_watermark);
+        }
+    }
+}
+
+fn fetched<R: Rt>(mut parts: Vec<Reading<R>>, records: u64, mut memory: Option<OwnedSemaphorePermit>) -> Fetched {
+    let bytes = parts.iter().map(|p| p.bytes).sum::<usize>();
+    // What was taken and not used goes back at once.
+    if let Some(held) = &mut memory {
+        let spare = held.num_permits().saturating_sub(bytes.div_ceil(1024));
+        drop(held.split(spare));
+    }
+    let mut batches = Vec::new();
+    let mut reply = FetchReply::default();
+    for part in &mut parts {
+        part.look();
+        batches.append(&mut part.batches);
+        reply.partitions.push(FetchedPartition {
+            len: part.bytes as u32,
+            next_offset: part.next.0,
+            start_offset: part.start.0,
+            end_offset: part.end.0,
+            failure: part.failure.take(),
+        });
+    }
+    Fetched { reply, batches, bytes, records, memory }
+}

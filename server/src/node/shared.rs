@@ -1,0 +1,211 @@
+//! What the cores and the control thread tell each other beside calls: how far the node is, and what it counts.
+
+use crate::metrics::CoreSnapshot;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+
+/// Who the node is, and how many journal homes it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The node.
+    pub node_id: u64,
+    /// Journal homes: directories `core-00` to `core-NN`.
+    pub homes: u16,
+}
+
+impl Identity {
+    /// The cluster, as people write it.
+    #[must_use]
+    pub fn cluster(&self) -> String {
+        format!("{:016x}", self.cluster_id)
+    }
+}
+
+/// How far the node is. Only ever goes forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing is known yet.
+    Begun,
+    /// The data directory is ours: journals are being recovered.
+    Recovering(Identity),
+    /// Clients are served: the port of all cores together, and each core's own.
+    Serving {
+        /// Who we are.
+        identity: Identity,
+        /// The port of all cores.
+        port: u16,
+        /// Each core's own.
+        ports: Arc<[u16]>,
+    },
+    /// On the way out: requests that were taken are answered, none are taken.
+    Stopping,
+}
+
+impl Stage {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Begun => 0,
+            Self::Recovering(_) => 1,
+            Self::Serving { .. } => 2,
+            Self::Stopping => 3,
+        }
+    }
+}
+
+/// Why a core could not serve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{doing}: {why}")]
+pub struct StartFailed {
+    /// What was being done.
+    pub doing: String,
+    /// What came of it.
+    pub why: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl StartFailed {
+    /// What was being done, what came of it, and what to do about it.
+    pub fn new(doing: impl Into<String>, why: impl fmt::Display, advice: impl Into<String>) -> Self {
+        Self { doing: doing.into(), why: why.to_string(), advice: advice.into() }
+    }
+}
+
+/// Where a core listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The port that it shares with all cores.
+    pub all: u16,
+    /// Its own.
+    pub own: u16,
+}
+
+/// See the module. Locks are held for moments, about once a second; none lies on the road of a request.
+#[derive(Debug)]
+pub struct Shared {
+    stage: watch::Sender<Stage>,
+    drained: watch::Sender<usize>,
+    doors: watch::Sender<Vec<Option<Door>>>,
+    snapshots: Mutex<Vec<CoreSnapshot>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shared {
+    /// A node that has just begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            stage: watch::Sender::new(Stage::Begun),
+            drained: watch::Sender::new(0),
+            doors: watch::Sender::default(),
+            snapshots: Mutex::default(),
+        }
+    }
+
+    /// How far the node is.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage.borrow().clone()
+    }
+
+    /// Goes on to `next`, unless the node is further already.
+    pub fn advance(&self, next: Stage) {
+        self.stage.send_if_modified(|now| {
+            let forward = next.rank() > now.rank();
+            if forward {
+                *now = next;
+            }
+            forward
+        });
+    }
+
+    /// Asks all cores to stop.
+    pub fn stop(&self) {
+        self.advance(Stage::Stopping);
+    }
+
+    /// Whether the node is on its way out.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        matches!(*self.stage.borrow(), Stage::Stopping)
+    }
+
+    /// Waits until the stage is one that `enough` accepts, and returns it.
+    pub async fn reached(&self, enough: impl FnMut(&Stage) -> bool) -> Stage {
+        let mut stage = self.stage.subscribe();
+        let reached = stage.wait_for(enough).await.expect("the sender is part of self");
+        reached.clone()
+    }
+
+    /// Core `core` of `cores` listens.
+    pub fn door_open(&self, cores: usize, core: u16, all: u16, own: u16) {
+        self.doors.send_modify(|doors| {
+            doors.resize(cores.max(doors.len()), None);
+            if let Some(door) = doors.get_mut(usize::from(core)) {
+                *door = Some(Door { all, own });
+            }
+        });
+    }
+
+    /// Waits until `enough` finds in the doors of all cores (none is known before the first opens) what it looks for. Nothing, if
+    /// the node is asked to stop before.
+    pub async fn doors_of<T>(&self, mut enough: impl FnMut(&[Option<Door>]) -> Option<T>) -> Option<T> {
+        let mut doors = self.doors.subscribe();
+        let stopping = async {
+            self.reached(|stage| *stage == Stage::Stopping).await;
+            None
+        };
+        let looking = async {
+            loop {
+                let found = {
+                    let doors = doors.borrow_and_update();
+                    if doors.is_empty() { None } else { enough(&doors) }
+                };
+                if found.is_some() || doors.changed().await.is_err() {
+                    return found;
+                }
+            }
+        };
+        futures_lite::future::or(looking, stopping).await
+    }
+
+    /// One more core has no request under way.
+    pub fn core_drained(&self) {
+        self.drained.send_modify(|n| *n += 1);
+    }
+
+    /// Waits until `cores` cores have no request under way.
+    pub async fn all_drained(&self, cores: usize) {
+        let mut drained = self.drained.subscribe();
+        // The sender is part of self, so this does not fail.
+        let _ = drained.wait_for(|n| *n >= cores).await;
+    }
+
+    fn table(&self) -> MutexGuard<'_, Vec<CoreSnapshot>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a core's newest counts.
+    pub fn report(&self, snapshot: CoreSnapshot) {
+        let mut table = self.table();
+        table.retain(|s| s.core != snapshot.core);
+        table.push(snapshot);
+        table.sort_by_key(|s| s.core);
+    }
+
+    /// The newest counts of each core.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<CoreSnapshot> {
+        self.table().clone()
+    }
+}
