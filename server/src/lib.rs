@@ -4,9 +4,14 @@
 //! [`coordinator`] consumer groups · [`quota`] who may send how much · [`metrics`] what the cores tell about themselves ·
 //! [`http`] what the outside may ask.
 
+pub mod boot;
 pub mod catalog;
+pub mod cli;
 pub mod coordinator;
+pub mod front;
 pub mod http;
 pub mod keyed;
 pub mod metrics;
+pub mod node;
 pub mod quota;
+pub mod serve;

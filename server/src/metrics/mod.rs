@@ -158,6 +158,25 @@ pub struct JournalSnapshot {
     pub disk_full: bool,
 }
 
+impl JournalSnapshot {
+    /// Adds another journal of the same core.
+    pub fn add(&mut self, other: &Self) {
+        self.syncs += other.syncs;
+        for (mine, theirs) in self.sync_latency.iter_mut().zip(other.sync_latency) {
+            *mine += theirs;
+        }
+        self.sync_latency_sum_us += other.sync_latency_sum_us;
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+        self.settled_bytes += other.settled_bytes;
+        self.files += other.files;
+        self.reads_tail += other.reads_tail;
+        self.reads_segments += other.reads_segments;
+        self.unsynced_bytes += other.unsynced_bytes;
+        self.disk_full |= other.disk_full;
+    }
+}
+
 impl From<&LogStats> for JournalSnapshot {
     fn from(stats: &LogStats) -> Self {
         Self {

@@ -69,6 +69,12 @@ fn system_error(error: GlommioError<()>) -> io::Error {
 }
 
 impl GloRt {
+    /// Time that this core's tasks have run since its start, in ns.
+    #[must_use]
+    pub fn busy(&self) -> Nanos {
+        glommio::executor().executor_stats().total_runtime().as_nanos() as Nanos
+    }
+
     /// A blocking call on a path, on the pool.
     fn path_call<T: Send + 'static>(
         &self,

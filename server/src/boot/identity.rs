@@ -1,0 +1,128 @@
+//! Who the node is: the file `node` of the data directory, one block, written at the first start and when homes are added.
+//!
+//! ```text
+//!   0  8  magic "MPNODE\0\0"     8  4  version 1     12  2  homes     14  2  zero
+//!  16  8  cluster id           24  8  node id       32  4  CRC-32C of bytes 0 to 32, then zeros to 4096
+//! ```
+//!
+//! All little-endian. It is replaced as a whole: written beside, synced, renamed, the directory synced; so a home exists only if
+//! the file says so. A directory with homes and without this file is refused: a new identity would orphan its records.
+
+use crate::node::shared::{Identity, StartFailed};
+use bytes::BufMut;
+use millpond_runtime::{File as _, IoBuf, IoError, Open, Rt, codec::Reader, limits::BLOCK_BYTES};
+use std::{io, path::Path};
+
+const NAME: &str = "node";
+const NAME_NEW: &str = "node.new";
+const MAGIC: &[u8; 8] = b"MPNODE\0\0";
+const VERSION: u32 = 1;
+const HEAD_BYTES: usize = 32;
+/// Most homes of a node.
+pub const HOMES_MAX: u16 = 1_024;
+
+/// The directory of a home.
+#[must_use]
+pub fn home_name(home: u16) -> String {
+    format!("core-{home:02}")
+}
+
+/// The bytes of the file.
+#[must_use]
+pub fn encode(identity: Identity) -> Vec<u8> {
+    let mut out = Vec::with_capacity(BLOCK_BYTES);
+    out.put_slice(MAGIC);
+    out.put_u32_le(VERSION);
+    out.put_u16_le(identity.homes);
+    out.put_u16_le(0);
+    out.put_u64_le(identity.cluster_id);
+    out.put_u64_le(identity.node_id);
+    out.put_u32_le(crc32c::crc32c(&out));
+    out.resize(BLOCK_BYTES, 0);
+    out
+}
+
+/// Reads the bytes of the file, or says what is wrong with them.
+pub fn decode(bytes: &[u8]) -> Result<Identity, String> {
+    let read = || {
+        let mut reader = Reader::new(bytes);
+        let head = (reader.take(8)?, reader.u32()?, reader.u16()?, reader.u16()?, reader.u64()?, reader.u64()?, reader.u32()?);
+        Ok::<_, millpond_runtime::codec::Short>(head)
+    };
+    let (magic, version, homes, _, cluster_id, node_id, crc) = read().map_err(|short| short.to_string())?;
+    if magic != MAGIC {
+        return Err("it does not begin as the file of a node does".into());
+    }
+    if crc32c::crc32c(&bytes[..HEAD_BYTES]) != crc {
+        return Err("its checksum is wrong".into());
+    }
+    if version != VERSION {
+        return Err(format!("it has version {version}, this is version {VERSION}"));
+    }
+    if !(1..=HOMES_MAX).contains(&homes) {
+        return Err(format!("it tells of {homes} homes"));
+    }
+    Ok(Identity { cluster_id, node_id, homes })
+}
+
+/// Reads who the node is; decides it at the first start, and adds homes where there are more cores than homes.
+pub async fn establish<R: Rt>(rt: &R, data: &Path, cores: usize) -> Result<Identity, StartFailed> {
+    let failed = |e: IoError| {
+        StartFailed::new(format!("cannot use the data directory {}", data.display()), e, "check who may write there, and the disk")
+    };
+    rt.create_dir_all(data).await.map_err(failed)?;
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX).min(HOMES_MAX);
+    let mut identity = match read(rt, data).await? {
+        Some(identity) => identity,
+        None => {
+            let names = rt.list(data).await.map_err(failed)?;
+            if names.iter().any(|name| name.starts_with("core-")) {
+                let why = format!("it holds records, and the file {NAME} that says whose they are is missing");
+                return Err(StartFailed::new(
+                    format!("cannot use {}", data.display()),
+                    why,
+                    "restore the file, or choose another directory with --data",
+                ));
+            }
+            // 0 stands for "no cluster" elsewhere.
+            let identity = Identity { cluster_id: rt.rand().max(1), node_id: 1, homes: cores };
+            write(rt, data, identity).await.map_err(failed)?;
+            tracing::info!(data = %data.display(), cluster = identity.cluster(), "a new node");
+            return Ok(identity);
+        }
+    };
+    if identity.homes < cores {
+        tracing::info!(before = identity.homes, now = cores, "there are more cores than homes: new partitions will use all");
+        identity.homes = cores;
+        write(rt, data, identity).await.map_err(failed)?;
+    }
+    Ok(identity)
+}
+
+async fn read<R: Rt>(rt: &R, data: &Path) -> Result<Option<Identity>, StartFailed> {
+    let path = data.join(NAME);
+    let failed = |why: String| {
+        StartFailed::new(format!("cannot read {}", path.display()), why, "restore the file from a copy; the records are untouched")
+    };
+    let file = match rt.open(&path, Open::Read).await {
+        Ok(file) => file,
+        Err(IoError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let bytes = file.read_at(0, BLOCK_BYTES).await.map_err(|e| failed(e.to_string()))?;
+    let identity = decode(&bytes).map_err(failed)?;
+    file.close().await.map_err(|e| failed(e.to_string()))?;
+    Ok(Some(identity))
+}
+
+async fn write<R: Rt>(rt: &R, data: &Path, identity: Identity) -> Result<(), IoError> {
+    let (new, name) = (data.join(NAME_NEW), data.join(NAME));
+    let file = rt.open(&new, Open::Create).await?;
+    let mut buf = file.buf(BLOCK_BYTES);
+    buf.put(&encode(identity));
+    file.write_at(0, buf).await?;
+    file.sync().await?;
+    file.close().await?;
+    rt.rename(&new, &name).await?;
+    rt.sync_dir(data).await
+}

@@ -1,0 +1,211 @@
+//! The life of a core: what it does from its start until it ends, in order.
+//!
+//! ```text
+//!   core 0                                              the others
+//!   identity: read, or written at the first start
+//!                 -- Stage::Recovering(identity) -->    wait for it
+//!   open the homes that live here                       the same
+//!   answer calls                                        the same
+//!   __meta -> catalog; install it on every core
+//!   create what is missing; load positions everywhere
+//!   bind the port of all cores
+//!                 -- its number -->                     bind it too
+//!   bind the core's own port                            the same
+//!                 <-- all ports -->
+//!   serve; Stage::Serving                               serve
+//!   ... Stage::Stopping: answer what was taken, wait until all cores have, close the homes
+//! ```
+//!
+//! A core that fails lets the others go: it asks for a stop, and its end of the mesh closes, so whoever waits for it hears.
+//!
+//! In reading order: [`identity`] who the node is · [`load`] what is read back from internal topics · [`report`] what the core
+//! tells about itself.
+
+pub mod identity;
+mod load;
+mod report;
+
+use crate::{
+    catalog::{Catalog, Home, META_GROUP, OFFSETS},
+    front::{Bound, Front},
+    node::{
+        Core, NodeConfig, Shared, Stage,
+        mesh::Call,
+        shared::{Identity, StartFailed},
+    },
+};
+use millpond_log::{GroupConfig, Log, LogConfig, LogError};
+use millpond_runtime::{
+    CoreId, Nanos, Rt,
+    mailbox::{Receiver, Sender},
+};
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+/// How long requests that were taken may go on after a stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a core is given at its start.
+pub struct Start<R: Rt> {
+    /// What the node is asked to be.
+    pub config: Arc<NodeConfig>,
+    /// Where cores and control thread meet.
+    pub shared: Arc<Shared>,
+    /// Calls of other cores.
+    pub calls: Receiver<Call<R>>,
+    /// The calls of every core, by number.
+    pub mesh: Vec<Sender<Call<R>>>,
+    /// Time that this core has been busy, in ns.
+    pub busy: fn(&R) -> Nanos,
+}
+
+/// Runs a core from its start until the node has stopped.
+pub async fn run<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
+    let shared = Arc::clone(&start.shared);
+    let done = life(rt, start).await;
+    if done.is_err() {
+        shared.stop();
+        shared.core_drained();
+    }
+    done
+}
+
+async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
+    let Start { config, shared, calls, mesh, busy } = start;
+    let me = rt.core();
+    if me == CoreId(0) {
+        let identity = identity::establish(&rt, &config.data, mesh.len()).await?;
+        shared.advance(Stage::Recovering(identity));
+    }
+    let Some(identity) = recovering(&shared).await else {
+        shared.core_drained();
+        return Ok(());
+    };
+    let logs = open_homes(&rt, &config, identity, mesh.len()).await?;
+    let core = Core::new(rt, config, Arc::clone(&shared), identity, logs, mesh);
+    core.answer_calls(calls);
+    if me == CoreId(0) {
+        know(&core).await?;
+    }
+    let Some((front, ports)) = open_doors(&core).await? else { return close(&core).await };
+    if me == CoreId(0) {
+        shared.advance(Stage::Serving { identity, port: ports.all, ports: Arc::clone(&ports.own) });
+    }
+    report::start(&core, busy);
+    shared.reached(|stage| *stage == Stage::Stopping).await;
+    core.begin_stop();
+    if !front.drain(DRAIN_WITHIN).await {
+        tracing::warn!(core = me.0, "some requests were still under way after {DRAIN_WITHIN:?} and were cut off");
+    }
+    close(&core).await
+}
+
+/// Who the node is, or nothing if it is asked to stop before that is known.
+async fn recovering(shared: &Shared) -> Option<Identity> {
+    match shared.reached(|stage| *stage != Stage::Begun).await {
+        Stage::Recovering(identity) | Stage::Serving { identity, .. } => Some(identity),
+        Stage::Begun | Stage::Stopping => None,
+    }
+}
+
+/// Opens the homes of this core, one after the other.
+async fn open_homes<R: Rt>(rt: &R, config: &NodeConfig, identity: Identity, cores: usize) -> Result<BTreeMap<Home, Log<R>>, StartFailed> {
+    let mut logs = BTreeMap::new();
+    let here = (0..identity.homes).filter(|home| usize::from(*home) % cores == usize::from(rt.core().0));
+    for home in here {
+        let dir = config.data.join(identity::home_name(home));
+        let settings = LogConfig {
+            cluster_id: identity.cluster_id,
+            node_id: identity.node_id,
+            ..config.log_config(home, cores, usize::from(identity.homes))
+        };
+        let opened = Log::open(rt.clone(), dir.clone(), settings).await;
+        let (log, recovered) = opened.map_err(|e| StartFailed::new(format!("cannot open {}", dir.display()), &e, e.advice()))?;
+        if let Some(torn) = &recovered.torn {
+            tracing::info!(file = %torn.file.display(), position = torn.position, bytes = torn.len, "cut a write that the last run had not finished; nobody was told of it");
+        }
+        let ms = recovered.took_us / 1_000;
+        tracing::info!(
+            home,
+            groups = recovered.groups,
+            files = recovered.files,
+            bytes = recovered.bytes,
+            entries = recovered.entries,
+            ms,
+            "journal recovered"
+        );
+        logs.insert(Home(home), log);
+    }
+    Ok(logs)
+}
+
+/// Core 0: learns the catalog and has all cores know it.
+async fn know<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFailed> {
+    let began = core.rt.mono();
+    let log =
+        core.logs.get(&Home(0)).ok_or_else(|| StartFailed::new("cannot find the catalog", "home 0 is not here", "report this as a bug"))?;
+    if log.state(META_GROUP).is_none() {
+        let make = async { log.synced(log.create_group(META_GROUP, GroupConfig::from(&Catalog::meta_settings()))?).await };
+        make.await.map_err(|e: LogError| StartFailed::new("cannot create the catalog", &e, e.advice()))?;
+    }
+    let mut catalog = Catalog::new();
+    load::keyed(core, log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await?;
+    let lost = |_| StartFailed::new("cannot go on", "another core did not start", "see what it said");
+    for id in core.core_ids() {
+        let catalog = catalog.clone();
+        let installed = core.at(id, move |core| async move { core.install(catalog).await.map_err(|e| e.to_string()) });
+        let failed =
+            |e| StartFailed::new(format!("core {} cannot follow the catalog", id.0), e, "make room on the disk, or report this as a bug");
+        installed.await.map_err(lost)?.map_err(failed)?;
+    }
+    let plan = core.catalog.borrow().plan_bootstrap(core.homes());
+    core.commit_plan(plan, vec![OFFSETS.to_owned()])
+        .await
+        .map_err(|failure| StartFailed::new("cannot create the internal topics", failure.message, failure.advice))?;
+    for id in core.core_ids() {
+        core.at(id, |core| async move { load::positions(&core).await }).await.map_err(lost)??;
+    }
+    let topics = core.catalog.borrow().topics().count();
+    let partitions = core.catalog.borrow().partitions();
+    tracing::info!(topics, partitions, ms = (core.rt.mono() - began) / 1_000_000, "catalog loaded");
+    Ok(())
+}
+
+/// Where a node listens: the port of all cores and each core's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Ports {
+    all: u16,
+    own: Arc<[u16]>,
+}
+
+/// Binds this core's sockets, waits until all cores have, and serves. Nothing, if the node is asked to stop meanwhile.
+async fn open_doors<R: Rt>(core: &Rc<Core<R>>) -> Result<Option<(Rc<Front<R>>, Ports)>, StartFailed> {
+    let (me, asked) = (core.id().0, core.config.listen);
+    let shared = &core.shared;
+    let all = if me == 0 { Some(asked.port()) } else { shared.doors_of(|doors| doors.first().copied().flatten().map(|d| d.all)).await };
+    let Some(all) = all else { return Ok(None) };
+    let own = if asked.port() == 0 { 0 } else { asked.port().saturating_add(1).saturating_add(me) };
+    let at = |port| SocketAddr::new(asked.ip(), port);
+    let bound = Bound::bind(&core.rt, at(all), at(own)).await.map_err(|e| {
+        StartFailed::new(
+            "cannot listen",
+            &e,
+            "stop what listens there (another server?), or choose another address with --listen ADDR:PORT",
+        )
+    })?;
+    let (all, own) = bound.ports();
+    shared.door_open(core.cores(), me, all, own);
+    let ports = shared.doors_of(|doors| doors.iter().map(|door| door.map(|d| d.own)).collect::<Option<Arc<[u16]>>>()).await;
+    let Some(own) = ports else { return Ok(None) };
+    Ok(Some((Front::serve(core, bound, Arc::clone(&own)), Ports { all, own })))
+}
+
+/// Waits until no core needs another any more, then closes the homes.
+async fn close<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFailed> {
+    core.begin_stop();
+    core.shared.core_drained();
+    core.shared.all_drained(core.cores()).await;
+    for log in core.logs.values() {
+        log.close().await;
+    }
+    Ok(())
+}

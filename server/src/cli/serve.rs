@@ -1,0 +1,226 @@
+//! `millpond serve`: where its settings come from, and the start of the node.
+//!
+//! A setting is taken from the command line, else from its environment variable, else from the file of `--config`, else
+//! it is the default, with which a server needs no settings at all: loopback, `./data`, all cores.
+
+use super::{
+    fail::{Fail, Result},
+    units::Size,
+};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Run a server
+#[derive(Args)]
+#[command(after_help = "\
+Without arguments the server listens on 127.0.0.1:7400 (all cores), on one port per core above it, and on \
+127.0.0.1:7480 for HTTP, and keeps its data in ./data. It stops on SIGTERM and SIGINT.
+
+The file of --config is TOML with the same names as the long options, for example:
+  data = \"/var/lib/millpond\"
+  listen = \"0.0.0.0:7400\"
+  advertise = \"node1.example.org\"
+  memory = \"4GiB\"")]
+pub(super) struct Serve {
+    /// Where the data is kept [default: ./data]
+    #[arg(long, short = 'd', env = "MILLPOND_DATA", hide_env_values = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where clients connect; core N also listens on this port + 1 + N [default: 127.0.0.1:7400]
+    #[arg(long, short = 'l', env = "MILLPOND_LISTEN", hide_env_values = true, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Host name or address that clients are told to connect to [default: the address of --listen]
+    #[arg(long, env = "MILLPOND_ADVERTISE", hide_env_values = true, value_name = "HOST")]
+    advertise: Option<String>,
+    /// Where metrics and health are served, or `off` [default: 127.0.0.1:7480]
+    #[arg(long, env = "MILLPOND_HTTP", hide_env_values = true, value_name = "ADDR:PORT")]
+    http: Option<Http>,
+    /// How many cores, `all`, or which CPUs: `0,2-5` [default: all]
+    #[arg(long, short = 'c', env = "MILLPOND_CORES", hide_env_values = true, value_name = "N|CPUS")]
+    cores: Option<CoreChoice>,
+    /// Leave it to the scheduler on which CPU a core runs
+    #[arg(long, env = "MILLPOND_NO_PIN", hide_env_values = true)]
+    no_pin: bool,
+    /// Listen beyond loopback, although anybody who connects may do anything: there is no TLS and no authentication yet
+    #[arg(long, env = "MILLPOND_INSECURE", hide_env_values = true)]
+    insecure: bool,
+    /// Memory for tails, caches and requests under way, all cores together [default: a quarter of the machine's]
+    #[arg(long, short = 'm', env = "MILLPOND_MEMORY", hide_env_values = true, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `millpond=debug` [default: info]
+    #[arg(long, env = "MILLPOND_LOG", hide_env_values = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// How the log is written, to stderr [default: text]
+    #[arg(long, env = "MILLPOND_LOG_FORMAT", hide_env_values = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// A file with settings
+    #[arg(long, env = "MILLPOND_CONFIG", hide_env_values = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LogFormat {
+    /// A line per event, for people.
+    Text,
+    /// A JSON object per line, for programs.
+    Json,
+}
+
+/// Where HTTP is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Http {
+    At(SocketAddr),
+    Off,
+}
+
+impl FromStr for Http {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|_| "give an address and a port such as 127.0.0.1:7480, or `off`".into())
+    }
+}
+
+/// Which cores to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CoreChoice {
+    /// All that the process may use.
+    All,
+    /// The first so many.
+    Count(usize),
+    /// These CPUs.
+    Cpus(Vec<usize>),
+}
+
+impl FromStr for CoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const MAX: usize = 1024;
+        let bad = || format!("give a number of cores, `all`, or CPUs such as 0,2-5 (below {MAX})");
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        if let Ok(count) = text.parse::<usize>() {
+            return if (1..=MAX).contains(&count) { Ok(Self::Count(count)) } else { Err(bad()) };
+        }
+        let mut cpus = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (first.trim().parse::<usize>(), last.trim().parse::<usize>());
+            match (first, last) {
+                (Ok(first), Ok(last)) if first <= last && last < MAX => cpus.extend(first..=last),
+                _ => return Err(bad()),
+            }
+        }
+        let all = cpus.len();
+        cpus.sort_unstable();
+        cpus.dedup();
+        if cpus.len() < all { Err(format!("`{text}` names a CPU twice")) } else { Ok(Self::Cpus(cpus)) }
+    }
+}
+
+/// The file of `--config`.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    data: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    advertise: Option<String>,
+    http: Option<Text<Http>>,
+    cores: Option<Text<CoreChoice>>,
+    no_pin: Option<bool>,
+    insecure: Option<bool>,
+    memory: Option<Text<Size>>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+/// A value that is written as on the command line: as text, or as a plain number.
+#[derive(Clone, Debug, PartialEq)]
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err = String>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(u64),
+            Text(String),
+        }
+        let text = match Raw::deserialize(d)? {
+            Raw::Number(n) => n.to_string(),
+            Raw::Text(text) => text,
+        };
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// All settings, from wherever they came.
+#[derive(Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) data: PathBuf,
+    pub(super) listen: SocketAddr,
+    pub(super) advertise: Option<String>,
+    pub(super) http: Option<SocketAddr>,
+    pub(super) cores: CoreChoice,
+    pub(super) pin: bool,
+    pub(super) memory: Option<u64>,
+    pub(super) log: String,
+    pub(super) log_format: LogFormat,
+}
+
+impl Serve {
+    pub(super) fn settings(self) -> Result<Settings> {
+        let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let http = self.http.or(file.http.map(|t| t.0));
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let insecure = self.insecure || file.insecure.unwrap_or(false);
+        let settings = Settings {
+            data: self.data.or(file.data).unwrap_or_else(|| "./data".into()),
+            listen: self.listen.or(file.listen).unwrap_or(local(7400)),
+            advertise: self.advertise.or(file.advertise),
+            http: match http.unwrap_or(Http::At(local(7480))) {
+                Http::At(at) => Some(at),
+                Http::Off => None,
+            },
+            cores: self.cores.or(file.cores.map(|t| t.0)).unwrap_or(CoreChoice::All),
+            pin: !(self.no_pin || file.no_pin.unwrap_or(false)),
+            memory: self.memory.or(file.memory.map(|t| t.0)).map(|size| size.0),
+            log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
+            log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+        };
+        let open = [Some(settings.listen), settings.http].into_iter().flatten().find(|at| !at.ip().is_loopback());
+        if let Some(at) = open.filter(|_| !insecure) {
+            return Err(Fail::usage(
+                format!("{at} can be reached from other machines, and there is no TLS and no authentication yet"),
+                "listen on 127.0.0.1, or give --insecure if the network keeps strangers out",
+            ));
+        }
+        Ok(settings)
+    }
+}
+
+fn read(path: &Path) -> Result<File> {
+    let text = fs::read_to_string(path).map_err(|e| Fail::io(format_args!("read {}", path.display()), &e))?;
+    parse(&text).map_err(|e| {
+        Fail::usage(format!("{}: {e}", path.display()), "correct it; the names are those of the long options of `millpond serve --help`")
+    })
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())
+}
+
+mod run;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Starting the node, and telling the world that it has.
+
+use super::{CoreChoice, LogFormat, Settings};
+use crate::{
+    cli::{
+        fail::{Fail, Result},
+        out::Out,
+    },
+    node::NodeConfig,
+    serve::{self, ServeConfig},
+};
+use millpond_log::LogConfig;
+use std::{fs, io::IsTerminal};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Most connections per core: what they cost while idle is a few KiB each.
+const CONNECTIONS_PER_CORE_MAX: usize = 100_000;
+/// Partitions of a topic if nobody says.
+const PARTITIONS_DEFAULT: u32 = 1;
+/// Where the machine's memory cannot be read.
+const MEMORY_FALLBACK_BYTES: u64 = 1 << 30;
+
+impl Settings {
+    /// Runs the node until it is asked to stop.
+    pub(in crate::cli) async fn run(self, out: &mut Out) -> Result {
+        self.start_log()?;
+        let config = self.config()?;
+        let failed = |e| Fail::io("hear signals", &e);
+        let (mut term, mut int) = (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+        let stop = async move {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            tracing::info!("stopping: a second signal ends the process at once");
+            tokio::spawn(async move {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                tracing::warn!("ended by a second signal; what was acknowledged is safe");
+                std::process::exit(130);
+            });
+        };
+        let data = config.node.data.display().to_string();
+        let told = serve::run(config, stop, |ready| {
+            let http = ready.http.map_or_else(String::new, |at| format!(", HTTP on {at}"));
+            let cores = ready.cores.len();
+            let text =
+                format!("Millpond serves on {}, {cores} {}{http}, data in {data}", ready.listen, if cores == 1 { "core" } else { "cores" });
+            // Whoever started us may not read: that is no reason not to serve.
+            let _ = out.either(ready, text).and_then(|()| out.flush());
+        });
+        told.await.map_err(|failed| Fail::new(format!("{}: {}", failed.doing, failed.why), failed.advice))?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn start_log(&self) -> Result {
+        let filter = EnvFilter::try_new(&self.log).map_err(|e| {
+            Fail::usage(
+                format!("`{}` is no filter: {e}", self.log),
+                "give error, warn, info, debug, trace, or a filter such as `millpond=debug`",
+            )
+        })?;
+        let text = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(std::io::stderr().is_terminal());
+        let started = match self.log_format {
+            LogFormat::Text => tracing_subscriber::registry().with(filter).with(text).try_init(),
+            LogFormat::Json => tracing_subscriber::registry().with(filter).with(text.json()).try_init(),
+        };
+        started.map_err(|e| Fail::new(format!("cannot start the log: {e}"), ""))
+    }
+
+    fn config(self) -> Result<ServeConfig> {
+        let cpus = self.cpus()?;
+        let memory = self.memory.unwrap_or_else(|| machine_memory() / 4);
+        let node = NodeConfig {
+            advertise: self.advertise.unwrap_or_else(|| self.listen.ip().to_string()),
+            data: self.data,
+            listen: self.listen,
+            log: LogConfig::default(),
+            memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
+            partitions_default: PARTITIONS_DEFAULT,
+            connections_max: CONNECTIONS_PER_CORE_MAX,
+        };
+        let pool_threads = cpus.len().div_ceil(2);
+        Ok(ServeConfig { node, http: self.http, cpus, pool_threads })
+    }
+
+    /// The CPU of each core.
+    fn cpus(&self) -> Result<Vec<Option<usize>>> {
+        let allowed = allowed_cpus();
+        let chosen: Vec<usize> = match &self.cores {
+            CoreChoice::All => allowed,
+            CoreChoice::Count(count) if *count <= allowed.len() => allowed[..*count].to_vec(),
+            CoreChoice::Count(count) => {
+                return Err(Fail::usage(
+                    format!("{count} cores are asked for, {} may be used", allowed.len()),
+                    "give a smaller --cores, or `all`",
+                ));
+            }
+            CoreChoice::Cpus(cpus) => match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+                None => cpus.clone(),
+                Some(cpu) => {
+                    return Err(Fail::usage(format!("CPU {cpu} may not be used; {allowed:?} may"), "choose among those with --cores"));
+                }
+            },
+        };
+        Ok(chosen.into_iter().map(|cpu| self.pin.then_some(cpu)).collect())
+    }
+}
+
+/// The CPUs that this process may run on.
+fn allowed_cpus() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    let mut cpus = Vec::new();
+    for part in list.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) {
+            cpus.extend(first..=last);
+        }
+    }
+    if cpus.is_empty() { (0..std::thread::available_parallelism().map_or(1, usize::from)).collect() } else { cpus }
+}
+
+/// Memory of this machine, or of the control group that holds us if that is less, in bytes.
+fn machine_memory() -> u64 {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    let kib =
+        text("/proc/meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let group = text("/sys/fs/cgroup/memory.max").trim().parse::<u64>().ok();
+    let all = kib.map(|kib| kib * 1024);
+    all.into_iter().chain(group).min().unwrap_or(MEMORY_FALLBACK_BYTES)
+}
