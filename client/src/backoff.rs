@@ -26,6 +26,11 @@ impl Backoff {
         let part = self.dice.lock().expect("no code panics while it holds this lock").random_range(0.5..=1.0);
         whole.mul_f64(part)
     }
+
+    /// A random name of 128 bits.
+    pub(crate) fn random_id(&self) -> String {
+        format!("{:032x}", self.dice.lock().expect("no code panics while it holds this lock").random::<u128>())
+    }
 }
 
 #[cfg(test)]

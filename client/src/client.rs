@@ -4,9 +4,11 @@ use crate::{
     admin::Admin,
     backoff::Backoff,
     conn::{Broken, Conn, ConnConfig},
+    consumer::ConsumerBuilder,
     error::{Effect, Error, Result},
     metadata::{Cache, TopicMeta},
     producer::ProducerBuilder,
+    replay::Replay,
 };
 use millpond_wire::{
     frame::Frame,
@@ -209,6 +211,16 @@ impl Client {
         ProducerBuilder::new(self.clone())
     }
 
+    /// A consumer, to be configured and built.
+    pub fn consumer(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone())
+    }
+
+    /// Reads a stretch of a topic's history again, over all its partitions.
+    pub fn replay(&self, topic: impl Into<String>) -> Replay {
+        Replay::new(self.clone(), topic.into())
+    }
+
     /// Asks the server for what is known of these topics; of all that are not internal if none is named. A topic that is not there
     /// has its `failure` set.
     ///
@@ -222,6 +234,10 @@ impl Client {
     /// The time that a call may take, with all its tries.
     pub(crate) fn api_timeout(&self) -> Duration {
         self.inner.config.api_timeout
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        &self.inner.config.conn.client_id
     }
 
     pub(crate) fn backoff(&self) -> &Backoff {

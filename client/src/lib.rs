@@ -1,24 +1,35 @@
 //! The Millpond client: produce, consume, replay and administer, on tokio.
 //!
-//! A [`Client`] knows the servers; everything else is made from it: [`Producer`], [`Admin`]. Every [`Error`] says whether
+//! A [`Client`] knows the servers; everything else is made from it: [`Producer`], [`Consumer`], [`Replay`], [`Admin`]. Every [`Error`] says whether
 //! what failed took effect ([`Error::effect`]) and what to do about it ([`Error::advice`]).
 //!
 //! In reading order: [`error`] · `backoff` · `conn` one connection · `metadata` what is known of topics · [`client`] ·
-//! [`admin`] · [`producer`].
+//! [`admin`] · [`producer`] · `fetch` what reading goes through · `position` · [`replay`] · [`consumer`].
 
 pub mod admin;
 mod backoff;
 pub mod client;
 mod conn;
+pub mod consumer;
 pub mod error;
+mod fetch;
 mod metadata;
+mod position;
 pub mod producer;
+pub mod replay;
 
 pub use admin::{Admin, FoundOffset, NewTopic, OffsetSpec, setting};
 pub use client::{Client, ClientBuilder, PORT_DEFAULT};
+pub use consumer::{Consumer, ConsumerBuilder, Rebalance, TopicPartition};
 pub use error::{Effect, Error, Result};
+pub use fetch::{
+    OffsetReset,
+    record::{ConsumerRecord, RecordBatch},
+};
 pub use millpond_batch::{Compression, HeaderRef, Record};
 /// The messages of the protocol: what the calls of [`Admin`] answer with.
 pub use millpond_wire::messages;
 pub use millpond_wire::messages::{Acks, Code};
+pub use position::Position;
 pub use producer::{Choice, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, ProducerRecord, partition_of_key};
+pub use replay::{Replay, ReplayBatches, ReplayMerged, ReplayRecords};
