@@ -207,8 +207,9 @@ pub fn stamp_producer(bytes: &mut [u8], producer: Producer) {
     seal(bytes);
 }
 
-/// Computes the CRC of a batch and writes it where it belongs.
-pub(crate) fn seal(bytes: &mut [u8]) {
+/// Computes the CRC of a batch and writes it where it belongs, after fields under it were changed in place. `bytes` is a batch that
+/// [`check`] took.
+pub fn seal(bytes: &mut [u8]) {
     let crc = crc32c::crc32c(&bytes[CRC_FROM..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
 }
