@@ -1,6 +1,15 @@
 //! The bundled harness behind `millpond bench` and `millpond demo`.
 
 pub mod args;
+pub mod batches;
+pub mod limit;
+pub mod load;
+pub mod machine;
+pub mod measure;
+#[cfg(test)]
+mod mock;
+pub mod sys;
+pub mod system;
 pub mod units;
 
 pub use args::{BenchArgs, Common, DemoArgs};
