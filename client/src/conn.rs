@@ -111,6 +111,25 @@ pub(crate) struct Conn(Arc<Handle>);
 
 struct Handle(Arc<Shared>);
 
+/// A request that was submitted.
+pub(crate) struct Sent {
+    shared: Arc<Shared>,
+    begins: u64,
+}
+
+impl Sent {
+    /// Whether any of its bytes were handed to the system.
+    pub(crate) fn is_written(&self) -> bool {
+        self.begins < self.shared.lock().written
+    }
+}
+
+impl std::fmt::Debug for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sent").field("begins", &self.begins).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.0.die("it was closed on this side");
@@ -149,9 +168,9 @@ impl Conn {
         &self.0.0.endpoint
     }
 
-    /// Sends a request. `wait` is how long the server may take on purpose, on top of the timeout. A request that is answered
+    /// Sends a request, and says how to tell whether any of it was written. `wait` is how long the server may take on purpose, on top of the timeout. A request that is answered
     /// by nothing has no callback.
-    pub(crate) fn submit(&self, kind: Kind, meta: &impl Message, payload: &[Bytes], wait: Duration, callback: Option<Callback>) {
+    pub(crate) fn submit(&self, kind: Kind, meta: &impl Message, payload: &[Bytes], wait: Duration, callback: Option<Callback>) -> Sent {
         let shared = &self.0.0;
         let mut state = shared.lock();
         if let Phase::Dead(why) = &state.phase {
@@ -160,7 +179,7 @@ impl Conn {
             if let Some(callback) = callback {
                 callback(Err(broken));
             }
-            return;
+            return Sent { shared: Arc::clone(shared), begins: u64::MAX };
         }
         let correlation = state.next_correlation;
         state.next_correlation += 1;
@@ -182,6 +201,7 @@ impl Conn {
                 shared.die(&format!("writing failed: {error}"));
             }
         }
+        Sent { shared: Arc::clone(shared), begins }
     }
 
     /// Sends a request and waits for the reply's frame.

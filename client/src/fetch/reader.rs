@@ -163,6 +163,7 @@ impl Reader {
                 if self.handed_out.iter().all(|h| h.id != handle.id) {
                     self.handed_out.push(handle);
                 }
+                continue;
             }
             match ready!(self.fetcher.poll_chunk(cx)) {
                 Some(Ok(chunk)) => self.open = Some(Open::new(chunk)),

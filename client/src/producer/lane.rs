@@ -17,12 +17,15 @@
 //!   nothing is in flight; the epoch also keeps late copies of what was given up out of the log.
 
 use super::delivery::{Acked, Completion};
-use crate::error::{Effect, Error};
+use crate::{
+    conn::Sent,
+    error::{Effect, Error},
+};
 use bytes::{Bytes, BytesMut};
 use millpond_batch::{Builder, Compression, Producer, stamp_producer};
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -60,6 +63,8 @@ pub(crate) struct Batch {
     pub(crate) done: Arc<Completion>,
     /// Memory that it is charged, in bytes.
     charged: usize,
+    /// The frame that it is in.
+    pub(crate) frame: Arc<OnceLock<Sent>>,
     /// Some try's answer was lost.
     maybe_done: bool,
     last: Option<Error>,
@@ -241,6 +246,7 @@ impl Lane {
             created: now(),
             done: Arc::new(Completion::new(Arc::clone(&self.topic), self.partition)),
             charged: charge,
+            frame: Arc::default(),
             maybe_done: false,
             last: None,
         };
@@ -382,7 +388,8 @@ impl Lane {
             let Stage::Out(batch) = &flight.stage else { continue };
             if is_late(batch.created) {
                 let Stage::Out(batch) = std::mem::replace(&mut flight.stage, Stage::GivenUp) else { continue };
-                decided.push(Decided { done: batch.done, outcome: Err(timed_out(rules, batch.last, true)) });
+                let maybe_done = batch.maybe_done || batch.frame.get().is_none_or(Sent::is_written);
+                decided.push(Decided { done: batch.done, outcome: Err(timed_out(rules, batch.last, maybe_done)) });
                 self.gap |= rules.producer_id.is_some();
             }
         }

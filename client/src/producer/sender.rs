@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     client,
-    conn::{Broken, Conn},
+    conn::{Broken, Conn, Sent},
     error::Error,
     producer::delivery::Acked,
 };
@@ -21,7 +21,7 @@ use millpond_wire::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::time::sleep_until;
@@ -175,10 +175,11 @@ impl Sender {
                     continue;
                 }
             };
-            sink.lock().sent(batch);
             if frame.bytes + bytes.len() > FRAME_BYTES || frame.sent.len() >= FRAME_BATCHES_MAX {
                 std::mem::take(&mut frame).submit(&self.shared, &conn);
             }
+            batch.frame = Arc::clone(&frame.fate);
+            sink.lock().sent(batch);
             frame.bytes += bytes.len();
             let at = ProduceBatch { topic: sink.topic.name.to_string(), partition: sink.partition, len: bytes.len() as u32 };
             frame.message.batches.push(at);
@@ -196,6 +197,8 @@ struct Draft {
     payload: Vec<Bytes>,
     bytes: usize,
     sent: Vec<(Arc<Sink>, u64)>,
+    /// Known once it is submitted.
+    fate: Arc<OnceLock<Sent>>,
 }
 
 impl Draft {
@@ -208,11 +211,14 @@ impl Draft {
             let unanswered =
                 |(bytes, (sink, number))| Bytes::from_owner(Unanswered { bytes, sink: Some(sink), number, shared: Arc::clone(shared) });
             let payload: Vec<Bytes> = self.payload.into_iter().zip(self.sent).map(unanswered).collect();
-            return conn.submit(Kind::Produce, &self.message, &payload, Duration::ZERO, None);
+            conn.submit(Kind::Produce, &self.message, &payload, Duration::ZERO, None);
+            return;
         }
         let (sent, shared, endpoint) = (self.sent, Arc::clone(shared), Arc::clone(conn.endpoint()));
         let callback = Box::new(move |replied| shared.replied(&endpoint, sent, replied));
-        conn.submit(Kind::Produce, &self.message, &self.payload, Duration::ZERO, Some(callback));
+        let fate = conn.submit(Kind::Produce, &self.message, &self.payload, Duration::ZERO, Some(callback));
+        // Nobody else sets it.
+        let _ = self.fate.set(fate);
     }
 }
 

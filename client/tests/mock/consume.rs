@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+/// Longer than anything takes; shows as a failure, since it is looked at.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn produce(client: &Client, partitions: u32, from: usize, to: usize) {
@@ -24,7 +25,10 @@ async fn produce(client: &Client, partitions: u32, from: usize, to: usize) {
 }
 
 async fn next(consumer: &mut Consumer) -> usize {
+    let began = tokio::time::Instant::now();
     let record = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").expect("not the end").expect("read");
+    // A time-out looks once more before it gives up, and would hide that nobody was woken.
+    assert!(began.elapsed() < PATIENCE, "nobody was woken");
     std::str::from_utf8(record.value().expect("a value")).expect("text").parse().expect("a number")
 }
 

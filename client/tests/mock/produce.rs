@@ -152,7 +152,8 @@ async fn errors_say_whether_it_took_effect() {
     let error = send(&producer, 2).await.await.expect_err("unanswered");
     assert_eq!(error.effect(), Effect::Unknown, "{error}");
     assert_eq!(mock.values("t", 0), ["2"], "appended once, for all its tries");
-    // No server: surely not appended.
+    // No connection was ever made: surely not appended.
+    let producer = short(&crate::client(&mock).await).build().await.expect("built");
     mock.hook(|_, kind, _, _| matches!(kind, Kind::Produce | Kind::Hello).then_some(Fault::DropBefore));
     let error = send(&producer, 3).await.await.expect_err("nobody there");
     assert_eq!(error.effect(), Effect::None, "{error}");
