@@ -142,9 +142,6 @@ pub struct WorkArgs {
     /// Give batches a producer id and sequences
     #[arg(long)]
     pub idempotent: bool,
-    /// Who sends: prebuilt batches over the bare protocol, or the client crate as applications use it
-    #[arg(long, default_value = "raw", value_enum, value_name = "WHICH")]
-    pub client: Client,
     /// Bytes per fetch
     #[arg(long, default_value = "4MiB", value_parser = units::bytes, value_name = "SIZE")]
     pub fetch_bytes: u64,
@@ -370,15 +367,6 @@ pub enum Payload {
     Incompressible,
     /// One line again and again.
     Compressible,
-}
-
-/// Who sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Client {
-    /// Prebuilt batches over the bare protocol: the least CPU per batch.
-    Raw,
-    /// The producer of `millpond-client`.
-    Full,
 }
 
 /// Spacing of intended send times.

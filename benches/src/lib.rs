@@ -8,6 +8,10 @@ pub mod machine;
 pub mod measure;
 #[cfg(test)]
 mod mock;
+pub mod report;
+pub mod results;
+mod scenario;
+pub mod server;
 pub mod sys;
 pub mod system;
 pub mod units;
@@ -18,8 +22,8 @@ pub use args::{BenchArgs, Common, DemoArgs};
 ///
 /// # Errors
 /// What went wrong, for people.
-pub fn run(_args: &BenchArgs, _common: &Common) -> anyhow::Result<()> {
-    anyhow::bail!("the harness is still being built")
+pub fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
+    scenario::run(args, common)
 }
 
 /// Runs `millpond demo`.

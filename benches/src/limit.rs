@@ -1,6 +1,6 @@
 //! What the disk gives without a server: the same writes with the raw io-uring crate.
 //!
-//! One file, opened with O_DIRECT, filled with zeros once and then written over and over, as the journal's recycled files are:
+//! One file, opened with O_DIRECT, filled once and then written over and over, as the journal's recycled files are:
 //! so no write has to record new extents, and an fdatasync is as cheap as it can be. Four measurements:
 //!
 //! * *one by one*: a write, an fdatasync, the next. Its median is the least that a synced ack can take.
@@ -43,6 +43,10 @@ pub struct LimitSpec {
     pub duration: Duration,
     /// CPU to run on.
     pub cpu: Option<usize>,
+    /// Measure the three kinds of writes; else only reads.
+    pub writes: bool,
+    /// Measure reads; else only writes.
+    pub reads: bool,
 }
 
 /// One measurement.
@@ -88,6 +92,8 @@ impl LimitSpec {
             file_bytes: args.file_bytes.next_multiple_of(READ_BYTES as u64),
             duration: args.duration,
             cpu: args.cpu,
+            writes: true,
+            reads: true,
         };
         spec.check()?;
         Ok(spec)
@@ -136,9 +142,7 @@ fn measure_all(spec: &LimitSpec, device: Option<&Device>, progress: &impl Fn(&st
     let scratch = Scratch(spec.dir.join(format!("millpond-limit-{}.tmp", std::process::id())));
     let group = spec.write_bytes * spec.writers;
     let mut bench = Bench { ring: open(&scratch.0, spec)?, spec, device, position: 0 };
-    progress("filling the file with zeros");
-    bench.fill()?;
-    // What is written must not be all zeros: some devices store nothing for those.
+    // Not zeros: some devices store nothing for those.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     for word in bench.ring.memory().chunks_exact_mut(8) {
         state ^= state << 13;
@@ -146,15 +150,22 @@ fn measure_all(spec: &LimitSpec, device: Option<&Device>, progress: &impl Fn(&st
         state ^= state << 17;
         word.copy_from_slice(&state.to_le_bytes());
     }
-    progress("one write, one sync");
-    let one_by_one = bench.commits(1, spec.write_bytes)?;
-    progress("gathered writes, one sync");
-    let gathered = bench.commits(1, group)?;
-    progress("writes side by side, one sync");
-    let side_by_side = bench.commits(spec.writers, spec.write_bytes)?;
-    progress("reading");
-    let read = bench.read()?;
-    Ok(Limit { write_bytes: spec.write_bytes, writers: spec.writers, one_by_one, gathered, side_by_side, read })
+    progress("limit: filling the file");
+    bench.fill()?;
+    let mut limit = Limit { write_bytes: spec.write_bytes, writers: spec.writers, ..Limit::default() };
+    if spec.writes {
+        progress("limit: one write, one sync");
+        limit.one_by_one = bench.commits(1, spec.write_bytes)?;
+        progress("limit: gathered writes, one sync");
+        limit.gathered = bench.commits(1, group)?;
+        progress("limit: writes side by side, one sync");
+        limit.side_by_side = bench.commits(spec.writers, spec.write_bytes)?;
+    }
+    if spec.reads {
+        progress("limit: reading");
+        limit.read = bench.read()?;
+    }
+    Ok(limit)
 }
 
 fn open(path: &Path, spec: &LimitSpec) -> Result<Ring> {

@@ -180,6 +180,12 @@ impl Recorder {
         &mut self.slots[at]
     }
 
+    /// Beginning of the window.
+    #[must_use]
+    pub fn from(&self) -> Instant {
+        self.from
+    }
+
     /// End of the window.
     #[must_use]
     pub fn to(&self) -> Instant {

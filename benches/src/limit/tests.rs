@@ -1,7 +1,16 @@
 use super::*;
 
 fn spec(dir: &Path) -> LimitSpec {
-    LimitSpec { dir: dir.to_owned(), write_bytes: 16384, writers: 8, file_bytes: 8 << 20, duration: Duration::from_millis(60), cpu: None }
+    LimitSpec {
+        dir: dir.to_owned(),
+        write_bytes: 16384,
+        writers: 8,
+        file_bytes: 8 << 20,
+        duration: Duration::from_millis(60),
+        cpu: None,
+        writes: true,
+        reads: true,
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ async fn read(
     loop {
         match reading {
             Reading::Once { .. } => consumer.next(&mut chunk).await?,
-            Reading::Follow | Reading::Again => match tokio::time::timeout_at(end.into(), consumer.next(&mut chunk)).await {
+            Reading::Follow | Reading::Again { .. } => match tokio::time::timeout_at(end.into(), consumer.next(&mut chunk)).await {
                 Ok(read) => read?,
                 Err(_) => return Ok(()),
             },
@@ -97,7 +97,7 @@ async fn read(
         }
         let over = match reading {
             Reading::Once { .. } => false,
-            Reading::Again => now >= end,
+            Reading::Again { .. } => now >= end,
             // Only once what was sent in the window must have come.
             Reading::Follow => now >= end || (now >= window.to && chunk.bytes == 0),
         };

@@ -87,7 +87,7 @@ fn reading_again_and_again_fills_the_window() {
         system: work.system,
         topics: work.topics,
         connections: 1,
-        reading: Reading::Again,
+        reading: Reading::Again { background: false },
         fetch_bytes: 50_000,
         verify: false,
         stamps: None,

@@ -65,13 +65,16 @@ pub struct ProducerSpec {
 pub enum Reading {
     /// From the end on, what comes.
     Follow,
-    /// From the start to where the end is now, once. `background` asks the server to give it less than others.
+    /// From the start to where the end is now, once, at full speed. `background` asks the system to give it less than others.
     Once {
         /// As a replay beside live traffic.
         background: bool,
     },
     /// The same, again and again.
-    Again,
+    Again {
+        /// As a replay beside live traffic.
+        background: bool,
+    },
 }
 
 /// A connection that reads.

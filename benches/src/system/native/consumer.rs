@@ -89,7 +89,7 @@ impl NativeConsumer {
             bytes_max: self.fetch_bytes,
             wait_ms_max: WAIT_MS,
             records_max: 0,
-            replay: self.reading == Reading::Once { background: true },
+            replay: matches!(self.reading, Reading::Once { background: true } | Reading::Again { background: true }),
         };
         self.conn.send(&encode(Kind::Fetch, Flags::REQUEST, 0, &fetch, 0), &[])?;
         self.under_way.push_back((Instant::now(), part));
@@ -140,7 +140,7 @@ impl NativeConsumer {
         );
         if let Some(n) = part {
             let part = &mut self.parts[n];
-            if part.next >= part.end && self.reading == Reading::Again {
+            if part.next >= part.end && matches!(self.reading, Reading::Again { .. }) {
                 part.next = part.start;
             }
             if part.next < part.end {
