@@ -1,0 +1,92 @@
+//! A `millpond serve` process with a data directory of its own.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+const CORES: u16 = 2;
+
+/// Killed, and its data removed, when dropped.
+pub(crate) struct Node {
+    child: Option<Child>,
+    data: tempfile::TempDir,
+    port: u16,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Node {
+    /// Starts one and waits until it serves.
+    pub(crate) fn start() -> Self {
+        // On a real disk: memory file systems know no O_DIRECT.
+        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
+        let mut node = Self { child: None, data, port: free_ports(CORES + 1) };
+        node.serve();
+        node
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it as a crash of the process would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it is ours");
+            child.wait().expect("it was started");
+        }
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn serve(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_millpond"))
+            .args(["serve", "--http", "off", "--no-pin", "--memory", "256MiB", "--json"])
+            .args(["--cores", &CORES.to_string(), "--listen", &self.address()])
+            .arg("--data")
+            .arg(self.data.path().join("data"))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the program was built");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
+        self.child = Some(child);
+        assert!(line.contains("listen"), "it did not start: {}", std::fs::read_to_string(self.log()).unwrap_or_default());
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data.path().join("log")
+    }
+}
+
+/// The first of so many ports in a row that are free now.
+fn free_ports(count: u16) -> u16 {
+    for _ in 0..100 {
+        let first = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+        let is_free = |n| first.checked_add(n).is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+        if (0..count).all(is_free) {
+            return first;
+        }
+    }
+    panic!("there are not {count} free ports in a row");
+}
+
+/// A client that is patient enough for a restart.
+pub(crate) async fn client(node: &Node) -> millpond_client::Client {
+    millpond_client::Client::builder()
+        .bootstrap(&node.address())
+        .client_id("tests")
+        .request_timeout(Duration::from_secs(10))
+        .connect()
+        .await
+        .expect("it serves")
+}
