@@ -1,6 +1,6 @@
 //! What must hold of a log, said with the model.
 
-use super::model::{Drop, GroupModel, Model};
+use super::model::{Drop, GroupModel, Model, Sent};
 use bytes::Bytes;
 use millpond_batch::{DecompressLimits, Record, records};
 use millpond_log::{Log, LogError, ReadLimits};
@@ -156,15 +156,23 @@ fn whole(model: &Rc<RefCell<Model>>, id: GroupId, start: u64, end: u64, read: &[
         out.retain(in_range);
         Ok(out)
     };
-    let ours = all(&mut g.batches.iter().filter(|b| b.base < end).map(|b| b.bytes.clone()))?;
-    let theirs = all(&mut read.iter().cloned())?;
+    let behind_start = |b: &&Sent| b.base + b.count > start;
+    let expected = || g.batches.iter().filter(behind_start).filter(|b| b.base < end);
     if !g.config.compact {
+        // Each was compared to its bytes when it was read: now their row.
+        let row = |base: u64, next: u64| (next > start && base < end).then_some((base, next));
+        let ours: Vec<_> = expected().filter_map(|b| row(b.base, b.base + b.count)).collect();
+        let headers = read.iter().map(|b| millpond_batch::Header::parse(b).map_err(|e| format!("group {id}: {e}")));
+        let headers = headers.collect::<Result<Vec<_>, _>>()?;
+        let theirs: Vec<_> = headers.iter().filter_map(|h| row(h.base_offset, h.next_offset())).collect();
         return if ours == theirs {
             Ok(())
         } else {
-            Err(format!("group {id}: {} records from {start} to {end}, expected {}", theirs.len(), ours.len()))
+            Err(format!("group {id}: {} batches from {start} to {end}, expected {}", theirs.len(), ours.len()))
         };
     }
+    let ours = all(&mut expected().map(|b| b.bytes.clone()))?;
+    let theirs = all(&mut read.iter().cloned())?;
     let by_offset: BTreeMap<u64, &Record> = ours.iter().map(|r| (r.offset, r)).collect();
     let mut last = None;
     for record in &theirs {
@@ -177,7 +185,8 @@ fn whole(model: &Rc<RefCell<Model>>, id: GroupId, start: u64, end: u64, read: &[
         }
     }
     // A record that came while we read may have been the reason for an older one to go.
-    let so_far: Vec<Record> = g.batches.iter().flat_map(|b| records(&b.bytes, DecompressLimits::default())).flatten().flatten().collect();
+    let so_far: Vec<Record> =
+        g.batches.iter().filter(behind_start).flat_map(|b| records(&b.bytes, DecompressLimits::default())).flatten().flatten().collect();
     let newest: BTreeMap<&Bytes, &Record> = so_far.iter().filter_map(|r| Some((r.key.as_ref()?, r))).collect();
     for (key, record) in newest {
         if in_range(record) && record.value.is_some() && !theirs.contains(record) {
