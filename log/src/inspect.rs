@@ -3,7 +3,8 @@
 
 use crate::{
     journal::format::{FILE_MAGIC, FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, Frame, FrameKind, Frames, Settled},
-    journal::walk::check_body,
+    journal::sector::{self, place},
+    journal::walk::{Fault, read_body},
     segment,
 };
 use millpond_batch::Header;
@@ -48,6 +49,9 @@ fn describe_journal(bytes: &[u8], entries_too: bool) -> String {
     let mut skipped: Option<usize> = None;
     while position + FLUSH_HEADER_BYTES <= bytes.len() {
         let Some((header, crc)) = FlushHeader::decode(&bytes[position..]).ok().filter(|(h, _)| h.belongs(&file, position as u64)) else {
+            if sector::head_is_rotten(file.nonce, position as u64, &bytes[position..bytes.len().min(position + BLOCK_BYTES)]) {
+                let _ = writeln!(out, "DAMAGED at byte {position}: the header of a flush was written, and is not what was written");
+            }
             skipped.get_or_insert(position);
             position += BLOCK_BYTES;
             continue;
@@ -85,21 +89,29 @@ fn describe_flush(out: &mut String, header: &FlushHeader, bytes: &[u8], entries_
     };
     let _ = writeln!(out, "byte {:>10}  flush {:>8}  {what}", header.position, header.flush_seq);
     let len = header.disk_len() as usize;
-    if let Err(error) = check_body(header, bytes) {
-        let _ = writeln!(out, "DAMAGED at byte {}: {error}; torn if nothing valid follows", header.position);
+    let mut body = Vec::new();
+    let fault = match read_body(header, bytes, &mut body) {
+        Ok(()) => None,
+        Err(Fault::Torn { position }) => Some((position, "a sector was never written; torn if nothing valid follows".to_owned())),
+        Err(Fault::Rotten { position }) => Some((position, "a sector was written, and is not what was written".to_owned())),
+        Err(Fault::Senseless(error)) => Some((header.position, error.to_string())),
+    };
+    if let Some((position, what)) = fault {
+        let _ = writeln!(out, "DAMAGED at byte {position}: {what}");
         return BLOCK_BYTES;
     }
     if entries_too {
-        for frame in Frames::new(&bytes[FLUSH_HEADER_BYTES..FLUSH_HEADER_BYTES + header.body_len as usize]).flatten() {
-            describe_frame(out, header.position as usize + FLUSH_HEADER_BYTES, &frame);
+        for frame in Frames::new(&body).flatten() {
+            describe_frame(out, header.position, &frame);
         }
     }
     len
 }
 
-fn describe_frame(out: &mut String, body_at: usize, frame: &Frame<'_>) {
+fn describe_frame(out: &mut String, flush_at: u64, frame: &Frame<'_>) {
     let head = &frame.head;
-    let _ = write!(out, "byte {:>10}    {:?} group {}", body_at + frame.at, head.kind, head.group);
+    let at = flush_at + place(FLUSH_HEADER_BYTES + frame.at) as u64;
+    let _ = write!(out, "byte {at:>10}    {:?} group {}", head.kind, head.group);
     let mut r = Reader::new(frame.payload);
     let _ = match head.kind {
         FrameKind::Entry => match Header::parse(frame.payload) {

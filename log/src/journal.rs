@@ -9,7 +9,7 @@
 //! where the file begins, long before the file is written. Files that gathers will need are prepared ahead;
 //! when none is, appends are refused and notes about settling still find the reserve at the end.
 //!
-//! In reading order: [`format`] the bytes · [`walk`] torn or rotten · [`checkpoint`] groups as bytes · [`layout`] what fits where ·
+//! In reading order: [`format`] the bytes · [`sector`] what each 512 of them say · [`walk`] torn or rotten · [`checkpoint`] groups as bytes · [`layout`] what fits where ·
 //! [`gather`] a flush in the making · [`file`] files by name · [`writer`] group commit · [`prepare`] files ahead of need ·
 //! [`replay`] frames to groups · [`recovery`] all of it at start · [`waiters`] who waits for which sync.
 
@@ -21,6 +21,7 @@ pub(crate) mod layout;
 pub(crate) mod prepare;
 pub mod recovery;
 pub mod replay;
+pub mod sector;
 pub(crate) mod waiters;
 pub mod walk;
 pub(crate) mod writer;
@@ -32,10 +33,11 @@ use crate::{
     stats::LogStats,
 };
 use file::JournalFile;
-use format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FRAME_HEAD_BYTES, FrameHead, flush_disk_len};
+use format::{FIRST_FLUSH, FRAME_HEAD_BYTES, FrameHead, flush_disk_len};
 use gather::{Gather, Then, Touched};
 use layout::{Class, Fit, Layout};
 use millpond_runtime::{File, Rt, limits::BLOCK_BYTES};
+use sector::{Seal, Stamps};
 use std::{
     cell::RefCell,
     collections::{BTreeSet, VecDeque},
@@ -85,6 +87,8 @@ pub(crate) struct State<R: Rt> {
     /// Number of the next flush, and the header crc of the one before.
     pub(crate) flush_seq: u64,
     pub(crate) prev_crc: u32,
+    /// Stamps for flushes to come.
+    pub(crate) stamps: Stamps,
     pub(crate) last_lsn: Lsn,
     pub(crate) synced_lsn: Lsn,
     /// Counts gathers, so that a group knows in which one it was noted.
@@ -130,11 +134,16 @@ impl<R: Rt> State<R> {
 
     fn begin(&mut self, need: usize, config: &LogConfig) {
         let capacity = self.capacity_hint.next_power_of_two().clamp(4 * BLOCK_BYTES, config.flush_bytes_max.max(4 * BLOCK_BYTES));
-        let capacity = capacity.max(FLUSH_HEADER_BYTES + need).next_multiple_of(BLOCK_BYTES);
+        self.begin_in(capacity.max(flush_disk_len(need) as usize).next_multiple_of(BLOCK_BYTES));
+    }
+
+    /// Begins a gather in memory of `capacity` bytes.
+    pub(crate) fn begin_in(&mut self, capacity: usize) {
         let live = self.live.back().expect("a journal has a live file from the moment it is opened");
         let buf = live.file.file.buf(capacity);
+        let seal = Seal { nonce: live.file.header.nonce, stamp: self.stamps.draw() };
         self.gather_no += 1;
-        self.open = Some(Gather::new(buf, self.file_seq, self.position, self.last_lsn));
+        self.open = Some(Gather::new(buf, seal, self.file_seq, self.position, self.last_lsn));
     }
 
     /// Makes the next prepared file the one that gathers go to. Its checkpoint comes first.
@@ -166,8 +175,8 @@ impl<R: Rt> State<R> {
     fn put_frame(&mut self, head: &FrameHead, payload: &[u8], lsn: Lsn) {
         let need = FRAME_HEAD_BYTES + payload.len();
         let open = self.open.as_mut().expect("room was made, so a gather is open");
-        let total = FLUSH_HEADER_BYTES + open.body_len() + need;
-        if total.next_multiple_of(BLOCK_BYTES) > open.capacity() {
+        let total = flush_disk_len(open.body_len() + need) as usize;
+        if total > open.capacity() {
             let live = self.live.back().expect("a journal has a live file from the moment it is opened");
             open.grow(live.file.file.buf(total.next_power_of_two()));
         }
@@ -202,7 +211,7 @@ impl<R: Rt> Journal<R> {
             }
             Fit::Next => {
                 let frames = checkpoint();
-                let len: u64 = frames.iter().map(|(_, payload)| (FRAME_HEAD_BYTES + payload.len()) as u64).sum();
+                let len = flush_disk_len(frames.iter().map(|(_, payload)| FRAME_HEAD_BYTES + payload.len()).sum());
                 let flushes = len / self.config.flush_bytes_max as u64 + 2;
                 let len = len + flushes * (2 * BLOCK_BYTES) as u64 + flush_disk_len(need);
                 let usable = state.prepared.front().map_or(0, |f| file::usable(f.header.file_len));

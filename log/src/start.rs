@@ -8,9 +8,10 @@ use crate::{
     journal::{
         Journal, Live, State,
         file::{make_spare, spare_path},
-        format::{FIRST_FLUSH, FileHeader},
+        format::{FIRST_FLUSH, FRAME_HEAD_BYTES, FileHeader, flush_disk_len},
         prepare,
-        recovery::{Found, recover},
+        recovery::{Found, defuse, recover},
+        sector::Stamps,
         waiters::Waiters,
         writer,
     },
@@ -48,6 +49,7 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         refuse_orphans(&rt, &journal_dir, &groups_dir).await?;
     }
     found.spares = usable_spares(&rt, &journal_dir, &found, config.journal_file_bytes).await?;
+    defuse(&found).await?;
     let last = found.live.last().map(|(file, _)| file.clone());
     let mut recovered = Recovered {
         fresh,
@@ -72,7 +74,7 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
     let journal = Journal {
         dir: journal_dir,
         config,
-        state: RefCell::new(state(found)),
+        state: RefCell::new(state(found, Stamps::new(rt.rand()))),
         work: Notify::new(),
         files: Notify::new(),
         quiet: Notify::new(),
@@ -124,7 +126,7 @@ async fn usable_spares<R: Rt>(rt: &R, dir: &Path, found: &Found<R>, len: u64) ->
     Ok(usable)
 }
 
-fn state<R: Rt>(found: Found<R>) -> State<R> {
+fn state<R: Rt>(found: Found<R>, stamps: Stamps) -> State<R> {
     let live: VecDeque<Live<R>> = found.live.into_iter().map(|(file, checkpointed)| Live { file, checkpointed }).collect();
     let header = live.back().map(|live| live.file.header);
     let last_seq = found.prepared.last().map(|f| f.header.file_seq).or(header.map(|h| h.file_seq)).unwrap_or(0);
@@ -140,6 +142,7 @@ fn state<R: Rt>(found: Found<R>) -> State<R> {
         next_file_seq: last_seq + 1,
         flush_seq: found.chain.next_seq,
         prev_crc: found.chain.prev_crc.unwrap_or(0),
+        stamps,
         last_lsn: Lsn(0),
         synced_lsn: Lsn(0),
         gather_no: 0,
@@ -173,7 +176,7 @@ async fn begin_writing<R: Rt>(home: &Rc<Home<R>>, fresh: bool) -> Result<()> {
         let frames = checkpoint(home);
         home.journal.begin_first(frames);
     }
-    let checkpoint_bytes = checkpoint(home).iter().map(|(_, payload)| payload.len() as u64 + 64).sum();
+    let checkpoint_bytes = flush_disk_len(checkpoint(home).iter().map(|(_, payload)| FRAME_HEAD_BYTES + payload.len()).sum());
     home.journal.state.borrow_mut().checkpoint_bytes = checkpoint_bytes;
     writer::write_pending(home).await;
     Ok(())

@@ -75,7 +75,7 @@ fn nothing_acked_is_lost() {
 }
 
 /// What a run of many seeds must have met, or it proves little.
-const EXPECTED: [&str; 25] = [
+const EXPECTED: [&str; 26] = [
     "acks",
     "closed",
     "compactions",
@@ -84,6 +84,7 @@ const EXPECTED: [&str; 25] = [
     "damage_harmless",
     "died_after_start",
     "damage_refused",
+    "damage_refused_in_last_flush",
     "disk_was_full",
     "duplicates",
     "files_recycled",

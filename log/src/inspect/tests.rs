@@ -1,5 +1,12 @@
 use super::*;
-use crate::journal::format::{FrameHead, flush_disk_len};
+use crate::{
+    journal::{
+        format::FrameHead,
+        gather::{Gather, Memory},
+        sector::Seal,
+    },
+    lsn::Lsn,
+};
 use millpond_runtime::{GroupId, Index, Term};
 use proptest::prelude::*;
 
@@ -11,26 +18,16 @@ fn journal() -> Vec<u8> {
     bytes[..64].copy_from_slice(&FILE.encode());
     let (mut position, mut prev_crc) = (FIRST_FLUSH as usize, 0);
     for (seq, payload) in [(7, Some([1u8; 8])), (8, None), (9, Some([2u8; 8]))] {
-        let mut body = Vec::new();
+        let seal = Seal { nonce: FILE.nonce, stamp: seq as u32 };
+        let mut gather = Gather::new(Memory::default(), seal, FILE.file_seq, position as u64, Lsn(0));
         if let Some(payload) = payload {
             let head = FrameHead { kind: FrameKind::Trim, variant: 0, group: GroupId(6), index: Index(0), term: Term(0) };
-            body.extend_from_slice(&head.encode(8));
-            body.extend_from_slice(&payload);
+            gather.put(&head, &payload, Lsn(0));
         }
-        let header = FlushHeader {
-            frames: u32::from(payload.is_some()),
-            nonce: FILE.nonce,
-            flush_seq: seq,
-            position: position as u64,
-            body_len: body.len() as u32,
-            body_crc: crc32fast::hash(&body),
-            prev_crc,
-        };
-        let head = header.encode();
-        bytes[position..position + 64].copy_from_slice(&head);
-        bytes[position + 64..position + 64 + body.len()].copy_from_slice(&body);
-        prev_crc = u32::from_le_bytes([head[60], head[61], head[62], head[63]]);
-        position += flush_disk_len(body.len()) as usize;
+        let (flush, crc) = gather.finish(seq, prev_crc);
+        bytes[position..position + flush.0.len()].copy_from_slice(&flush.0);
+        prev_crc = crc;
+        position += flush.0.len();
     }
     bytes
 }
@@ -55,11 +52,12 @@ fn damage_is_told_with_its_place_and_does_not_hide_what_follows() {
     let mut bytes = journal();
     bytes[8200] ^= 1;
     let told = describe(&bytes, false);
+    assert!(told.contains("DAMAGED at byte 8192: the header of a flush was written, and is not what was written"), "{told}");
     assert!(told.contains("DAMAGED at byte 8192: flush 9 at byte 12288 proves"), "{told}");
     let mut bytes = journal();
     bytes[4096 + 64 + 40] ^= 1;
     let told = describe(&bytes, false);
-    assert!(told.contains("DAMAGED at byte 4096: crc of the flush body"), "{told}");
+    assert!(told.contains("DAMAGED at byte 4096: a sector was written, and is not"), "{told}");
     assert!(told.contains("flush        9"), "{told}");
 }
 

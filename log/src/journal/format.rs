@@ -8,21 +8,24 @@
 //!   0      4         8            16        24     26          28         32         40      48         56       60    64
 //!   | MPJ1 | version | cluster id | node id | home | reserved  | reserved | file_seq | nonce | file len | reserved | crc |
 //!
-//! flush: begins at a block boundary, is one write, and one sync covers it
-//!   | flush header 64 B | frames ... | zeros to the block's end |
+//! flush: begins at a block boundary, is one write, and one sync covers it. Its content lies in sectors: see [`super::sector`].
+//!   | 504 B content, crc, stamp | 504 B content, crc, stamp | ... zeros up to the block's end, in sectors too |
+//!
+//! content of a flush
+//!   | flush header 64 B | frames ... | zeros |
 //!
 //! flush header, 64 B
 //!   0      4            8       16          24         32         36       40         44          48         60    64
-//!   | MPJF | frames u32 | nonce | flush_seq | position | body len | body crc | prev crc | reserved | reserved | crc |
+//!   | MPJF | frames u32 | nonce | flush_seq | position | body len | stamp  | prev crc | reserved | reserved | crc |
 //!
 //! frame: head, then payload
 //!   0     4          8      9        10       12      20      28     36        len
 //!   | len | head crc | kind | variant| zeros  | group | index | term | payload |
 //! ```
 //!
-//! `crc` is CRC-32 over the bytes before it. `body crc` covers the frames, so that every payload is hashed once; the `head crc` of a frame
-//! covers its head alone (without itself), for whoever looks at a frame without its flush. `prev crc` is the header crc
-//! of the flush before, over all files: the flushes are a chain.
+//! `crc` is CRC-32 over the bytes before it. Payloads are covered by their sectors; the `head crc` of a frame covers its head alone
+//! (without itself). `stamp` is what all sectors of the flush end with. `prev crc` is the header crc of the flush before, over
+//! all files: the flushes are a chain.
 //!
 //! A flush header is valid only at its own `position` and with the `nonce` of its file's life. The nonce is drawn when
 //! a file is made or recycled, so neither old bytes nor a hostile payload can pose as a flush. A flush is begun only
@@ -31,7 +34,8 @@
 //!
 //! Written by `writer`, read by `recovery` and `inspect`.
 
-use bytes::{BufMut, Bytes};
+use super::sector::{self, Seal};
+use bytes::BufMut;
 use millpond_runtime::{GroupId, Index, Offset, Term, codec::Reader, limits::BLOCK_BYTES};
 
 /// The first bytes of a journal file.
@@ -182,8 +186,8 @@ pub struct FlushHeader {
     pub position: u64,
     /// Length of the frames, in bytes, without padding.
     pub body_len: u32,
-    /// CRC-32 of the frames.
-    pub body_crc: u32,
+    /// What its sectors end with: from 1 to 2^31 - 1.
+    pub stamp: u32,
     /// The header crc of the flush before; 0 for the first.
     pub prev_crc: u32,
 }
@@ -206,7 +210,7 @@ impl FlushHeader {
         at.put_u64_le(self.flush_seq);
         at.put_u64_le(self.position);
         at.put_u32_le(self.body_len);
-        at.put_u32_le(self.body_crc);
+        at.put_u32_le(self.stamp);
         at.put_u32_le(self.prev_crc);
         let crc = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
@@ -224,7 +228,7 @@ impl FlushHeader {
             flush_seq: r.u64()?,
             position: r.u64()?,
             body_len: r.u32()?,
-            body_crc: r.u32()?,
+            stamp: r.u32()?,
             prev_crc: r.u32()?,
         };
         r.take(16)?;
@@ -241,19 +245,17 @@ impl FlushHeader {
             && position.checked_add(self.disk_len()).is_some_and(|end| end <= file.file_len)
     }
 
-    /// Checks the frames' bytes against it.
-    pub fn check_body(&self, body: &[u8]) -> Result<(), FormatError> {
-        if body.len() != self.body_len as usize {
-            return shape(format!("body of {} bytes, {} recorded", body.len(), self.body_len));
-        }
-        check_crc("flush body", body, self.body_crc)
+    /// What its sectors have in common.
+    #[must_use]
+    pub fn seal(&self) -> Seal {
+        Seal { nonce: self.nonce, stamp: self.stamp }
     }
 }
 
 /// Length on disk, in bytes, of a flush with `body_len` bytes of frames.
 #[must_use]
 pub fn flush_disk_len(body_len: usize) -> u64 {
-    millpond_runtime::limits::block_up((FLUSH_HEADER_BYTES + body_len) as u64)
+    millpond_runtime::limits::block_up(sector::sectors_len(FLUSH_HEADER_BYTES + body_len) as u64)
 }
 
 /// What a frame is. The number is what lies on disk.
@@ -446,12 +448,6 @@ impl Settled {
         };
         Ok(Self { index, term, next_offset, segment })
     }
-}
-
-/// A payload shared with whoever reads it.
-#[must_use]
-pub fn share(payload: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(payload)
 }
 
 #[cfg(test)]

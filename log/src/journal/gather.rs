@@ -1,6 +1,10 @@
-//! A flush in the making: frames go straight into the memory that the disk will read, and are hashed as they come.
+//! A flush in the making: frames go straight into the memory that the disk will read, sector by sector, and are hashed as they
+//! come.
 
-use super::format::{FLUSH_HEADER_BYTES, FRAME_HEAD_BYTES, FlushHeader, FrameHead, flush_disk_len};
+use super::{
+    format::{FLUSH_HEADER_BYTES, FRAME_HEAD_BYTES, FlushHeader, FrameHead, flush_disk_len},
+    sector::{CONTENT_BYTES, SECTOR_BYTES, Seal},
+};
 use crate::lsn::Lsn;
 use millpond_runtime::{GroupId, Index, IoBuf, Offset};
 
@@ -31,8 +35,9 @@ pub(crate) enum Then {
 /// See the module. `B` is the disk's memory.
 pub(crate) struct Gather<B> {
     buf: B,
-    hasher: crc32fast::Hasher,
+    seal: Seal,
     frames: u32,
+    body_len: usize,
     /// The file it goes to.
     pub(crate) file_seq: u64,
     /// Where it goes, in bytes.
@@ -50,13 +55,14 @@ pub(crate) struct Gather<B> {
 }
 
 impl<B: IoBuf> Gather<B> {
-    /// Starts one. `buf` is empty.
-    pub(crate) fn new(mut buf: B, file_seq: u64, position: u64, last_lsn: Lsn) -> Self {
+    /// Starts one. `buf` is empty; it goes to `position` of this file.
+    pub(crate) fn new(mut buf: B, seal: Seal, file_seq: u64, position: u64, last_lsn: Lsn) -> Self {
         buf.put_zeros(FLUSH_HEADER_BYTES);
         Self {
             buf,
-            hasher: crc32fast::Hasher::new(),
+            seal,
             frames: 0,
+            body_len: 0,
             file_seq,
             position,
             last_lsn,
@@ -69,7 +75,7 @@ impl<B: IoBuf> Gather<B> {
 
     /// Length of the frames so far.
     pub(crate) fn body_len(&self) -> usize {
-        self.buf.len() - FLUSH_HEADER_BYTES
+        self.body_len
     }
 
     /// Bytes it will take on disk.
@@ -96,10 +102,9 @@ impl<B: IoBuf> Gather<B> {
     /// Adds a frame. The caller has made sure that there is capacity.
     pub(crate) fn put(&mut self, head: &FrameHead, payload: &[u8], lsn: Lsn) {
         let head = head.encode(payload.len());
-        self.hasher.update(&head);
-        self.hasher.update(payload);
-        self.buf.put(&head);
-        self.buf.put(payload);
+        self.put_content(&head);
+        self.put_content(payload);
+        self.body_len += head.len() + payload.len();
         self.frames += 1;
         self.last_lsn = lsn;
     }
@@ -113,21 +118,71 @@ impl<B: IoBuf> Gather<B> {
         slot.unwrap_or(self.touched.len() - 1)
     }
 
+    fn put_content(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = CONTENT_BYTES - self.buf.len() % SECTOR_BYTES;
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.buf.put(now);
+            if now.len() == room {
+                self.buf.put_zeros(SECTOR_BYTES - CONTENT_BYTES);
+                // The first one is closed last, with the header in it.
+                let at = self.buf.len() - SECTOR_BYTES;
+                if at > 0 {
+                    self.close_sector(at);
+                }
+            }
+            bytes = later;
+        }
+    }
+
+    fn close_sector(&mut self, at: usize) {
+        let seal = if at == 0 { self.seal.head() } else { self.seal };
+        seal.close(self.position + at as u64, &mut self.buf.filled()[at..at + SECTOR_BYTES]);
+    }
+
     /// Writes the header and the padding: the memory is ready for the disk. The number is the header's crc.
-    pub(crate) fn finish(mut self, nonce: u64, flush_seq: u64, prev_crc: u32) -> (B, u32) {
+    pub(crate) fn finish(mut self, flush_seq: u64, prev_crc: u32) -> (B, u32) {
         let header = FlushHeader {
             frames: self.frames,
-            nonce,
+            nonce: self.seal.nonce,
             flush_seq,
             position: self.position,
-            body_len: self.body_len() as u32,
-            body_crc: self.hasher.finalize(),
+            body_len: self.body_len as u32,
+            stamp: self.seal.stamp,
             prev_crc,
         };
         let bytes = header.encode();
         self.buf.filled()[..FLUSH_HEADER_BYTES].copy_from_slice(&bytes);
+        let open = self.buf.len() / SECTOR_BYTES * SECTOR_BYTES;
         self.buf.pad_to_block();
+        for at in (open..self.buf.len()).step_by(SECTOR_BYTES).chain((open > 0).then_some(0)) {
+            self.close_sector(at);
+        }
         let [.., a, b, c, d] = bytes;
         (self.buf, u32::from_le_bytes([a, b, c, d]))
+    }
+}
+
+/// Memory of a test's disk.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Memory(pub(crate) Vec<u8>);
+
+#[cfg(test)]
+impl IoBuf for Memory {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn capacity(&self) -> usize {
+        1 << 20
+    }
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+    fn put_zeros(&mut self, n: usize) {
+        self.0.resize(self.0.len() + n, 0);
+    }
+    fn filled(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }

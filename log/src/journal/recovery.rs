@@ -1,5 +1,5 @@
 //! What a start makes of the journal's directory. Reads, decides with [`super::walk`], changes nothing but names:
-//! unfinished files go. Cutting a torn flush is nothing but writing the next one over it, so recovery can
+//! unfinished files go. Cutting a torn flush is nothing but writing the next one over it, after [`defuse`], so recovery can
 //! crash anywhere and be run again.
 //!
 //! The live files are a contiguous run of numbers. The oldest begins with a complete checkpoint, unless it is number 1
@@ -10,14 +10,15 @@ use super::{
     file::{JournalFile, Name, journal_path, parse_name},
     format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, FormatError, Frames},
     replay::Replay,
-    walk::{Chain, Look, check_body, find_proof, look},
+    sector::{SECTOR_BYTES, disarm, place},
+    walk::{Chain, Fault, Look, find_proof, look, read_body},
 };
 use crate::{
     config::LogConfig,
     error::{LogError, Result},
     log::TornTail,
 };
-use millpond_runtime::{File, Open, Rt, limits::BLOCK_BYTES};
+use millpond_runtime::{File, IoBuf, Open, Rt, limits::BLOCK_BYTES};
 use std::{collections::BTreeSet, ops::Range, path::Path, rc::Rc};
 
 /// Bytes read at once while walking and scanning.
@@ -89,8 +90,8 @@ impl<'a, R: Rt> Windowed<'a, R> {
 struct End {
     file: usize,
     position: u64,
-    /// A flush with a good header and a bad body; without one, there is no flush of ours.
-    suspect: Option<(FlushHeader, FormatError)>,
+    /// A flush with a good header and with sectors that were never written; without one, there is no flush of ours.
+    suspect: Option<FlushHeader>,
 }
 
 /// Reads the whole journal. Nothing on disk is changed but that unfinished files go.
@@ -121,12 +122,28 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
         let what = "the checkpoint is damaged; it was synced, or the file before would still be there";
         return Err(corrupt(&base.path, FIRST_FLUSH, base.header.file_len - FIRST_FLUSH, what.into()));
     }
-    if let Some((header, _)) = &end.suspect {
+    if let Some(header) = &end.suspect {
         let file = files[end.file].path.clone();
         found.torn = Some(TornTail { file, position: end.position, len: header.disk_len() });
     }
     found.prepared = files[found.live.len()..].to_vec();
     Ok(found)
+}
+
+/// Makes a torn flush ready to be written over: see [`super::sector`].
+pub async fn defuse<R: Rt>(found: &Found<R>) -> Result<()> {
+    let Some(torn) = &found.torn else { return Ok(()) };
+    let mut files = found.live.iter().map(|(file, _)| file).chain(&found.prepared);
+    let file = files.find(|file| file.path == torn.file).expect("a flush was found in one of the files");
+    let bytes = file.file.read_at(torn.position, torn.len as usize).await?;
+    let (header, _) = FlushHeader::decode(&bytes)
+        .map_err(|error| corrupt(&file.path, torn.position, torn.len, format!("it was read before, and now: {error}")))?;
+    let mut buf = file.file.buf(bytes.len());
+    buf.put(&bytes);
+    disarm(&header.seal(), buf.filled());
+    file.file.write_at(torn.position, buf).await?;
+    file.file.sync().await?;
+    Ok(())
 }
 
 /// Accepts flush after flush, file after file.
@@ -149,34 +166,43 @@ async fn walk_files<R: Rt>(files: &[Rc<JournalFile<R>>], found: &mut Found<R>) -
             Look::Expected(..) if position > FIRST_FLUSH => i += 1,
             Look::Expected(..) | Look::Later(_) => return Err(missing(file, position, &found.chain, &next.path, FIRST_FLUSH)),
             Look::Unchained(_) => return Err(unchained(next, FIRST_FLUSH)),
+            Look::Rotten(error) => return Err(rotten(next, FIRST_FLUSH, &error)),
             Look::Stale(_) | Look::Nothing(_) => return Ok(end),
         }
     }
 }
 
 /// Accepts the flushes of one file. Where it ended, and the flush that it ended at, if its header is good.
-async fn walk<R: Rt>(window: &mut Windowed<'_, R>, found: &mut Found<R>) -> Result<(u64, Option<(FlushHeader, FormatError)>)> {
+async fn walk<R: Rt>(window: &mut Windowed<'_, R>, found: &mut Found<R>) -> Result<(u64, Option<FlushHeader>)> {
     let file = window.file;
     let mut position = FIRST_FLUSH;
+    let mut body = Vec::new();
     while position + BLOCK_BYTES as u64 <= file.header.file_len {
         let (header, crc) = match look(window.at(position, BLOCK_BYTES).await?, &file.header, position, &found.chain) {
             Look::Expected(header, crc) => (header, crc),
             Look::Later(_) => return Err(missing(file, position, &found.chain, &file.path, position)),
             Look::Unchained(_) => return Err(unchained(file, position)),
+            Look::Rotten(error) => return Err(rotten(file, position, &error)),
             Look::Stale(_) | Look::Nothing(_) => break,
         };
         let flush = window.at(position, header.disk_len() as usize).await?;
-        if let Err(error) = check_body(&header, flush) {
-            return Ok((position, Some((header, error))));
+        body.clear();
+        match read_body(&header, flush, &mut body) {
+            Ok(()) => {}
+            Err(Fault::Torn { .. }) => return Ok((position, Some(header))),
+            Err(Fault::Rotten { position }) => {
+                let what = format!("a sector of flush {} was written, and is not what was written", header.flush_seq);
+                return Err(corrupt(&file.path, position, SECTOR_BYTES as u64, what));
+            }
+            Err(Fault::Senseless(error)) => return Err(senseless(file, position, header.disk_len(), &error)),
         }
-        let body = &flush[FLUSH_HEADER_BYTES..FLUSH_HEADER_BYTES + header.body_len as usize];
-        for frame in Frames::new(body) {
-            let at = position + FLUSH_HEADER_BYTES as u64;
-            let damaged =
-                |at: u64, len: usize, error: FormatError| corrupt(&file.path, at, len as u64, format!("checksums are right, but {error}"));
-            let frame = frame.map_err(|error| damaged(at, body.len(), error))?;
-            let len = frame.payload.len();
-            found.replay.apply(&frame).map_err(|error| damaged(at + frame.at as u64, len, error))?;
+        for frame in Frames::new(&body) {
+            let frame = frame.map_err(|error| senseless(file, position, header.disk_len(), &error))?;
+            let applied = found.replay.apply(&frame);
+            applied.map_err(|error| {
+                let at = position + place(FLUSH_HEADER_BYTES + frame.at) as u64;
+                senseless(file, at, frame.payload.len() as u64, &error)
+            })?;
         }
         found.chain = Chain { next_seq: found.chain.next_seq + 1, prev_crc: Some(crc) };
         found.flushes += 1;
@@ -198,12 +224,12 @@ async fn refuse_proof<R: Rt>(files: &[Rc<JournalFile<R>>], end: &End, chain: &Ch
             }
             if let Some(proof) = find_proof(bytes, &file.header, position, chain) {
                 return Err(match &end.suspect {
-                    Some((header, error)) => corrupt(
+                    Some(header) => corrupt(
                         &ended.path,
                         end.position,
                         header.disk_len(),
                         format!(
-                            "flush {}: {error}; flush {} at byte {} of {} proves that it was synced",
+                            "sectors of flush {} are missing; flush {} at byte {} of {} proves that it was synced",
                             header.flush_seq,
                             proof.flush_seq,
                             proof.position,
@@ -229,6 +255,15 @@ fn missing<R: Rt>(file: &JournalFile<R>, position: u64, chain: &Chain, proof: &P
 
 fn unchained<R: Rt>(file: &JournalFile<R>, position: u64) -> LogError {
     corrupt(&file.path, position, BLOCK_BYTES as u64, "the flush does not follow the one before it".into())
+}
+
+fn rotten<R: Rt>(file: &JournalFile<R>, position: u64, error: &FormatError) -> LogError {
+    let what = format!("the header of a flush was written, and is not what was written: {error}");
+    corrupt(&file.path, position, SECTOR_BYTES as u64, what)
+}
+
+fn senseless<R: Rt>(file: &JournalFile<R>, position: u64, len: u64, error: &FormatError) -> LogError {
+    corrupt(&file.path, position, len, format!("checksums are right, but {error}"))
 }
 
 /// The number of the first flush of the oldest file.

@@ -66,11 +66,8 @@ fn begin_mark<R: Rt>(state: &mut State<R>, config: &LogConfig) {
     if !state.layout(config).fits_at(state.position, BLOCK_BYTES as u64, Class::Note) {
         return;
     }
-    let live = state.live.back().expect("a journal has a live file from the moment it is opened");
-    let buf = live.file.file.buf(BLOCK_BYTES);
     let hint = state.capacity_hint;
-    state.gather_no += 1;
-    state.open = Some(Gather::new(buf, state.file_seq, state.position, state.last_lsn));
+    state.begin_in(BLOCK_BYTES);
     state.seal();
     state.capacity_hint = hint;
 }
@@ -84,7 +81,7 @@ async fn flush<R: Rt>(home: &Rc<Home<R>>, gather: Gather<Buf<R>>, file: Rc<Journ
     let mut gather = gather;
     std::mem::swap(&mut done.touched, &mut gather.touched);
     std::mem::swap(&mut done.then, &mut gather.then);
-    let (buf, crc) = gather.finish(file.header.nonce, flush_seq, prev_crc);
+    let (buf, crc) = gather.finish(flush_seq, prev_crc);
     let began = home.rt.mono();
     let written = match file.file.write_at(position, buf).await {
         Ok(()) => file.file.sync().await,
@@ -158,7 +155,7 @@ pub(crate) async fn run_marker<R: Rt>(home: Rc<Home<R>>) {
         home.journal.quiet.notified().await;
         loop {
             let before = home.journal.state.borrow().flush_seq;
-            home.rt.sleep(home.journal.config.mark_after).await;
+            home.nap(home.journal.config.mark_after).await;
             let mut state = home.journal.state.borrow_mut();
             if state.closing || state.stopped.is_some() {
                 return;

@@ -5,18 +5,15 @@ use super::{
     model::Model,
     verify,
 };
-use millpond_log::{Log, LogConfig, LogError, Recovered};
+use millpond_log::{
+    Log, LogConfig, LogError, Recovered,
+    journal::format::{FileHeader, FlushHeader},
+};
 use millpond_runtime::{
     CoreId, NodeId,
-    sim::{DiskFault, FaultPlan, Sim, SimConfig, SimRt, Stopped},
+    sim::{DiskFault, FaultPlan, Sim, SimConfig, SimDisk, SimRt, Stopped},
 };
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, ops::Range, path::PathBuf, rc::Rc, time::Duration};
 
 const NODE: NodeId = NodeId(1);
 
@@ -76,7 +73,8 @@ pub(crate) fn run(seed: u64) -> Result<Outcome, String> {
         settle_run_bytes_max: (8 << 10) << sim.below(3),
         compression_level: sim.below(2) as i32,
         disk_reserve_bytes: if trouble == Trouble::FullDisk { 64 << 10 } else { 0 },
-        mark_after: Duration::from_micros(500),
+        // Without marks the last flush has nothing but itself to tell that it was synced.
+        mark_after: [Duration::from_micros(500), Duration::from_secs(3600)][sim.below(2) as usize],
         maintain_every: Duration::from_millis(5),
         open_segments_max: 4,
     };
@@ -322,11 +320,15 @@ impl Runner {
             return Ok(None);
         }
         let (path, len) = files[self.below(files.len() as u64) as usize].clone();
-        let position = match self.below(3) {
+        let last = last_flush(&disk, &files);
+        let (path, position) = match (self.below(4), &last) {
             // Headers are small: without help hardly any flip would hit one.
-            0 => self.below(len / 4096) * 4096 + self.below(64),
-            _ => self.below(len),
+            (0, _) => (path, self.below(len / 4096) * 4096 + self.below(64)),
+            // Nothing that follows proves that this one was synced: it must say so itself.
+            (1 | 2, Some((path, range))) => (path.clone(), range.start + self.below(range.end - range.start)),
+            _ => (path, self.below(len)),
         };
+        let in_last = last.is_some_and(|(file, range)| file == path && range.contains(&position));
         let before = disk.snapshot();
         // After a mere kill the place may not be on stable media yet: nothing to rot there.
         if disk.flip(&path, position, 1 << self.below(8)).is_err() {
@@ -334,12 +336,12 @@ impl Runner {
         }
         self.model.borrow_mut().damaged = Some(path.clone());
         self.saw("damaged");
-        Ok(Some(Damage { path, position, before }))
+        Ok(Some(Damage { path, position, in_last, before }))
     }
 
     /// The log must have seen the damage, or be right all the same.
     fn after_damage(&mut self, damage: Option<Damage>, opened: Opened) -> Result<Option<Log<SimRt>>, String> {
-        let Some(Damage { path, position, before }) = damage else { return Ok(None) };
+        let Some(Damage { path, position, in_last, before }) = damage else { return Ok(None) };
         let outcome = match opened {
             // What grows is read when it is to grow: damage in it stops the node, by name.
             Err(_) if self.sim.halted(NODE).is_some_and(|why| why.contains(&*path.to_string_lossy()) && why.contains("damaged")) => {
@@ -348,7 +350,7 @@ impl Runner {
             }
             Err(stopped) => Err(format!("{stopped}; halted {:?}", self.sim.halted(NODE))),
             Ok(Err(LogError::Corrupt { file, position: at, len, what })) if file == path => {
-                self.saw("damage_refused");
+                self.saw(if in_last { "damage_refused_in_last_flush" } else { "damage_refused" });
                 if what.contains("flush") && len > 0 && (position < at || position >= at + len) && at + len != at {
                     Err(format!("damage at byte {position} reported at {at}+{len}: {what}"))
                 } else {
@@ -365,11 +367,6 @@ impl Runner {
                     self.saw("damage_harmless");
                     Ok(())
                 }
-                // The last flush had no successor and no mark yet: cut as torn. Two faults at once.
-                Err(_) if in_last_flush(&recovered, &path, position) => {
-                    self.saw("damage_in_unproven_flush");
-                    Ok(())
-                }
                 Err(what) => Err(format!("{what}; {recovered:?}")),
             },
         };
@@ -381,17 +378,27 @@ impl Runner {
     }
 }
 
-/// Whether the damage lies in the flush that recovery has cut, or in the header of one where it has stopped.
-fn in_last_flush(recovered: &Recovered, path: &Path, position: u64) -> bool {
-    match (&recovered.torn, &recovered.end) {
-        (Some(torn), _) => torn.file == path && position >= torn.position && position < torn.position + torn.len,
-        (None, Some((file, end))) => (file == path && position >= *end && position < end + 64) || (file < path && position < 4096 + 64),
-        (None, None) => false,
+/// The newest flush on stable media whose header can be read: its file, and the bytes that it takes there.
+fn last_flush(disk: &SimDisk, files: &[(PathBuf, u64)]) -> Option<(PathBuf, Range<u64>)> {
+    let mut newest: Option<(u64, PathBuf, Range<u64>)> = None;
+    for (path, len) in files.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "jnl")) {
+        let bytes = disk.read_stable(path, 0, *len as usize).ok()?;
+        let Ok(file) = FileHeader::decode(&bytes) else { continue };
+        for position in (4096..bytes.len()).step_by(4096) {
+            let Ok((header, _)) = FlushHeader::decode(&bytes[position..]) else { continue };
+            let newer = newest.as_ref().is_none_or(|(seq, ..)| *seq < header.flush_seq);
+            if newer && header.belongs(&file, position as u64) {
+                newest = Some((header.flush_seq, path.clone(), header.position..header.position + header.disk_len()));
+            }
+        }
     }
+    newest.map(|(_, path, range)| (path, range))
 }
 
 struct Damage {
     path: PathBuf,
     position: u64,
+    /// In the newest flush of the journal.
+    in_last: bool,
     before: millpond_runtime::sim::DiskImage,
 }

@@ -9,13 +9,13 @@ fn file_header() -> impl Strategy<Value = FileHeader> {
 
 fn flush_header() -> impl Strategy<Value = FlushHeader> {
     (any::<u32>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
-        |(frames, nonce, flush_seq, position, body_len, body_crc, prev_crc)| FlushHeader {
+        |(frames, nonce, flush_seq, position, body_len, stamp, prev_crc)| FlushHeader {
             frames,
             nonce,
             flush_seq,
             position,
             body_len,
-            body_crc,
+            stamp,
             prev_crc,
         },
     )
@@ -125,7 +125,7 @@ fn a_newer_version_is_refused_by_name() {
 #[test]
 fn a_flush_belongs_to_its_place_and_life_alone() {
     let file = FileHeader { cluster_id: 1, node_id: 2, home: 3, file_seq: 4, nonce: 5, file_len: 65536 };
-    let flush = FlushHeader { frames: 1, nonce: 5, flush_seq: 9, position: 8192, body_len: 100, body_crc: 0, prev_crc: 0 };
+    let flush = FlushHeader { frames: 1, nonce: 5, flush_seq: 9, position: 8192, body_len: 100, stamp: 0, prev_crc: 0 };
     assert!(flush.belongs(&file, 8192));
     assert!(!flush.belongs(&file, 4096), "misdirected");
     assert!(!flush.belongs(&FileHeader { nonce: 6, ..file }, 8192), "an earlier life of the file");
