@@ -426,3 +426,6 @@ pub fn decode_footer(tail: &Tail, footer: &[u8]) -> Result<Vec<BlockIndex>, Dama
     }
     Ok(index)
 }
+
+#[cfg(test)]
+mod tests;

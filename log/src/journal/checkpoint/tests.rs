@@ -1,5 +1,6 @@
 use super::*;
 use crate::journal::format::SegmentMark;
+use millpond_batch::{Builder, Compression, Header, Producer};
 use millpond_runtime::Term;
 use proptest::prelude::*;
 
@@ -20,6 +21,14 @@ fn config() -> impl Strategy<Value = GroupConfig> {
     })
 }
 
+fn batch_of(id: i64, sequence: i32, count: u32) -> Header {
+    let mut builder = Builder::new(Compression::None, 256);
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    (0..count).for_each(|n| builder.append(i64::from(n), None, None, &headers));
+    let batch = builder.build(Some(Producer { id, epoch: 1, base_sequence: sequence })).expect("no codec, so none can fail");
+    millpond_batch::check(&batch).expect("what was just built")
+}
+
 proptest! {
     #[test]
     fn settings_come_back(config in config()) {
@@ -31,12 +40,24 @@ proptest! {
     }
 
     #[test]
-    fn a_group_comes_back(config in config(), n in any::<[u64; 5]>(), time in proptest::option::of(0i64..), segment in any::<bool>()) {
+    fn a_group_comes_back(
+        config in config(),
+        n in any::<[u64; 5]>(),
+        time in proptest::option::of(0i64..),
+        segment in any::<bool>(),
+        sent in proptest::collection::vec((0..9_i64, 1..4_u32), 0..40),
+    ) {
         let mut group = Group::new(GroupId(4), config);
         (group.start_offset, group.last_index, group.end_offset) = (Offset(n[0]), Index(n[1]), Offset(n[2]));
         group.max_timestamp = time;
         let mark = segment.then_some(SegmentMark { base_offset: Offset(n[3]), generation: 3, position: n[4] });
         group.settled = Settled { index: Index(n[3]), term: Term(n[4]), next_offset: Offset(n[1]), segment: mark };
+        let mut sequences = [0_i32; 9];
+        for (at, (id, count)) in sent.into_iter().enumerate() {
+            let sequence = &mut sequences[id as usize];
+            group.producers.record(&batch_of(id, *sequence, count), Offset(at as u64 * 10), at as i64);
+            *sequence += count as i32;
+        }
         let mut bytes = Vec::new();
         encode_group(&group, &mut bytes);
         let mut r = Reader::new(&bytes);
@@ -47,6 +68,7 @@ proptest! {
         prop_assert_eq!(again, bytes);
         prop_assert_eq!(read.max_timestamp, time);
         prop_assert_eq!(read.settled, group.settled);
+        prop_assert_eq!(read.producers, group.producers);
     }
 
     #[test]
