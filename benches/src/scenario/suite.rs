@@ -21,8 +21,13 @@ use std::time::Duration;
 const LIMIT_FILE_BYTES: u64 = 1 << 30;
 /// How long each of its measurements takes, at most.
 const LIMIT_DURATION: Duration = Duration::from_secs(3);
-/// Recent data is so much: it stays in the server's memory.
-const RECENT_BYTES: u64 = 512 << 20;
+/// Memory of the server, unless the command line says otherwise: what it keeps of the newest data is a part of it.
+const MEMORY: &str = "1GiB";
+/// Recent data is so much: it stays in that part.
+const RECENT_BYTES: u64 = 256 << 20;
+/// A server that has just started makes its journal files and grows into its memory; so much is sent before a row is measured,
+/// so that it uses both again.
+const PRIME_BYTES: u64 = 768 << 20;
 /// Between two steps of a row, for background work of the step before to come to rest.
 const REST: Duration = Duration::from_millis(300);
 
@@ -56,7 +61,9 @@ pub(super) fn run(args: &SuiteArgs, common: &Common, progress: &ProgressBar) -> 
         let known: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
         ensure!(known.contains(&name.as_str()), "the suite has no row `{name}`, only {}", known.join(", "));
     }
-    let bench = Bench::spawn(&args.server, progress)?;
+    let mut server = args.server.clone();
+    server.server_memory.get_or_insert_with(|| MEMORY.to_owned());
+    let bench = Bench::spawn(&server, progress)?;
     let mut suite = Suite { args, bench, name: "", runs: Vec::new(), limits: Vec::new() };
     let (mut rows, mut first) = (Vec::new(), true);
     for (name, runner) in ROWS {
@@ -67,6 +74,7 @@ pub(super) fn run(args: &SuiteArgs, common: &Common, progress: &ProgressBar) -> 
             suite.bench.restart(true)?;
         }
         suite.name = name;
+        suite.prime()?;
         let row = runner(&mut suite).with_context(|| format!("in row {name}"))?;
         if !common.quiet {
             progress.println(crate::report::table::row_line(&row));
@@ -110,6 +118,14 @@ fn single(connections: usize, partitions: usize) -> WorkArgs {
 const CLOSED: Pace = Pace::Closed { in_flight: 1 };
 
 impl Suite<'_> {
+    /// See [`PRIME_BYTES`].
+    fn prime(&mut self) -> Result<()> {
+        let topics = self.bench.topics(1, 16)?;
+        let work = WorkArgs { batch_bytes: 64 << 10, ..work() };
+        load(&self.bench, &work, &topics, PRIME_BYTES.min(self.args.load_bytes))?;
+        self.bench.drop_topics(&topics)
+    }
+
     /// Produces for the time of a run, to topics of its own.
     fn produce(&mut self, name: &str, work: &WorkArgs, pace: Pace) -> Result<Run> {
         let topics = self.bench.topics(work.topics, work.partitions)?;
