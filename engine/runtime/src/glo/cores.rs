@@ -1,7 +1,7 @@
 //! Starting the executors of a node, one per core.
 
-use super::{GloRt, Shared};
-use crate::{CoreId, limits::BLOCK_BYTES, pool::Pool};
+use super::{GloRt, Shared, pulse::Pulse};
+use crate::{CoreId, Rt, Share, limits::BLOCK_BYTES, pool::Pool};
 use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, io::OpenOptions};
 use rand::{SeedableRng, rngs::SmallRng};
 use std::{
@@ -13,8 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often an executor that would sleep is made to look at its queue, since glommio can lose a foreign wake-up.
-const HEARTBEAT: Duration = Duration::from_millis(10);
 /// A task that computes this long is asked to yield.
 const PREEMPT: Duration = Duration::from_millis(1);
 /// Submission entries of each ring.
@@ -95,7 +93,8 @@ impl<T: Send + 'static> Cores<T> {
         let io_memory = io_memory_bytes(memlock, config.cpus.len());
         let started = Instant::now();
         let mut handles = Vec::with_capacity(config.cpus.len());
-        for (n, cpu) in config.cpus.iter().enumerate() {
+        let pulses = Pulse::start(config.cpus.len()).map_err(|e| StartError::Core { core: 0, message: e.to_string() })?;
+        for ((n, cpu), pulse) in config.cpus.iter().enumerate().zip(pulses) {
             let core = CoreId(u16::try_from(n).map_err(|_| StartError::Core { core: u16::MAX, message: "too many cores".into() })?);
             let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
             let (main, pool, dirs) = (main.clone(), pool.clone(), config.data_dirs.clone());
@@ -108,8 +107,11 @@ impl<T: Send + 'static> Cores<T> {
                 .spin_before_park(Duration::ZERO)
                 .spawn(move || async move {
                     let rt = door(core, pool, seed, started);
+                    rt.spawn("pulse", Share::Serve, pulse.heart());
                     warm_up(&rt, &dirs).await;
-                    main(rt).await
+                    let outcome = main(rt).await;
+                    drop(pulse);
+                    outcome
                 })
                 .map_err(|e| StartError::Core { core: core.0, message: e.to_string() })?;
             handles.push(handle);
@@ -134,10 +136,8 @@ fn door(core: CoreId, pool: Pool, seed: u64, started: Instant) -> GloRt {
     GloRt { shared: Rc::new(Shared { core, serve, background, pool, random, started }) }
 }
 
-/// Reads a block in each data directory, so that glommio's probe for polled I/O meets a file with bytes in it, and
-/// starts the heartbeat.
+/// Reads a block in each data directory, so that glommio's probe for polled I/O meets a file with bytes in it.
 async fn warm_up(rt: &GloRt, dirs: &[PathBuf]) {
-    use crate::{Rt, Share};
     for dir in dirs {
         let path = dir.join(PROBE_NAME);
         let read = async {
@@ -152,11 +152,6 @@ async fn warm_up(rt: &GloRt, dirs: &[PathBuf]) {
             Err(e) => rt.halt(&format!("direct I/O does not work in {}: {e}", dir.display())),
         }
     }
-    rt.spawn("heartbeat", Share::Serve, async {
-        loop {
-            glommio::timer::sleep(HEARTBEAT).await;
-        }
-    });
 }
 
 fn make_probe(dir: &Path) -> io::Result<()> {

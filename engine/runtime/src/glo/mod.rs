@@ -1,8 +1,9 @@
 //! The production backend: one glommio executor per core, io_uring, O_DIRECT.
 //!
 //! glommio 0.9 has faults that are guarded here and nowhere else:
-//! - tasks in queues whose latency matters can lose wake-ups from foreign threads: both queues are of the other kind,
-//!   and a heartbeat turns the reactor of an executor that would sleep on;
+//! - an executor that loses its CPU at the wrong moment goes to sleep with tasks in its queues, timers and all: a thread
+//!   wakes each of them again and again ([`pulse`]);
+//! - tasks in queues whose latency matters can lose wake-ups from foreign threads: both queues are of the other kind;
 //! - the first file that an executor opens on a device is probed for polled I/O, and an empty one breaks all later
 //!   reads: each executor first opens a non-empty file in each data directory (see [`Cores::start`]);
 //! - a panic in a task would take the executor down and leave the others running: every task is caught, and halts the node.
@@ -10,6 +11,7 @@
 mod cores;
 mod file;
 mod net;
+mod pulse;
 mod raw;
 
 pub use cores::{Cores, CoresConfig, StartError};

@@ -101,22 +101,59 @@ fn both_directions_of_a_connection_carry_megabytes_at_once() {
     });
 }
 
-/// glommio loses wake-ups of tasks in latency queues when the CPUs are contended; ours must not hang. The wait is
-/// bounded by the work, and the test runner's patience shows a hang.
-#[test]
-fn foreign_wake_ups_arrive_under_contention() {
-    let rounds: u64 = std::env::var("SOAK_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
-    let stop = Arc::new(AtomicBool::new(false));
-    let spinners: Vec<_> = (0..3)
-        .map(|_| {
+/// Threads that keep all CPUs busy until dropped.
+struct Spinners(Arc<AtomicBool>, Vec<thread::JoinHandle<()>>);
+
+impl Spinners {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let spin = || {
             let stop = Arc::clone(&stop);
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
                 }
             })
-        })
-        .collect();
+        };
+        let count = 1 + 2 * thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let all = (0..count).map(|_| spin()).collect();
+        Self(stop, all)
+    }
+}
+
+impl Drop for Spinners {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.drain(..).for_each(|s| s.join().expect("a spinner ended well"));
+    }
+}
+
+/// An executor that loses its CPU at the wrong moment parks with tasks in its queues; it must come back by itself. A hang
+/// is the failure.
+#[test]
+fn a_core_with_nothing_but_timers_goes_on_under_contention() {
+    let _spinners = Spinners::start();
+    run(1, |rt, _| async move {
+        // Computing for up to more than a preemption, so that it often loses its CPU; and sleeping, so that it often parks.
+        for n in 0..2_000_u64 {
+            let began = std::time::Instant::now();
+            while began.elapsed() < std::time::Duration::from_micros(n * 7919 % 1_500) {
+                std::hint::spin_loop();
+            }
+            rt.yield_now().await;
+            if n % 5 == 0 {
+                rt.sleep(std::time::Duration::from_micros(50)).await;
+            }
+        }
+    });
+}
+
+/// glommio loses wake-ups of tasks in latency queues when the CPUs are contended; ours must not hang. The wait is
+/// bounded by the work, and the test runner's patience shows a hang.
+#[test]
+fn foreign_wake_ups_arrive_under_contention() {
+    let rounds: u64 = std::env::var("SOAK_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let _spinners = Spinners::start();
     let (ask, asked) = mailbox::<(u64, tokio::sync::oneshot::Sender<u64>)>(4);
     let asked = Arc::new(std::sync::Mutex::new(Some(asked)));
     let foreign = thread::spawn(move || {
@@ -139,8 +176,4 @@ fn foreign_wake_ups_arrive_under_contention() {
         }
     });
     foreign.join().expect("the foreign thread ended well");
-    stop.store(true, Ordering::Relaxed);
-    for s in spinners {
-        s.join().expect("a spinner ended well");
-    }
 }

@@ -1,0 +1,103 @@
+//! The pulse: a thread that wakes every executor again and again, since glommio 0.9 can put one to sleep that has work to do.
+//!
+//! Before each round `LocalExecutor::run` arms the preemption timer, then runs task queues until one asks to be preempted. If
+//! the thread loses its CPU between the two for as long as that timer, the round ends before the first task, and says
+//! "nothing ran" just as it does when there is nothing to run. The executor then parks, with tasks in its queues. Nothing of
+//! its own wakes it: the timers of those tasks have fired, so that even a task that sleeps in a loop (which is what the heartbeat
+//! was once) lies in a queue and is waited for by nobody. What helps is a wake-up from outside.
+
+use std::{
+    future::poll_fn,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Poll, Waker},
+    thread,
+    time::Duration,
+};
+
+/// Time between two beats: how long an executor can oversleep.
+const BEAT: Duration = Duration::from_millis(10);
+/// A core that has not noticed a beat gets another after so many: a wake-up that waits takes memory.
+const REPEAT: u32 = 16;
+
+#[derive(Default)]
+enum Heart {
+    /// The core has not started.
+    #[default]
+    Early,
+    Beating(Waker),
+    /// The core has ended.
+    Ended,
+}
+
+#[derive(Default)]
+struct Shared {
+    heart: Mutex<Heart>,
+    /// The last beat was noticed.
+    noticed: AtomicBool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Heart> {
+        self.heart.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+/// The pulse of one core. When it is dropped, in the core's own thread, the core is woken no more.
+pub(super) struct Pulse(Arc<Shared>);
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        *self.0.lock() = Heart::Ended;
+    }
+}
+
+impl Pulse {
+    /// Starts the thread, which ends when the pulses of all cores are dropped.
+    pub(super) fn start(cores: usize) -> io::Result<Vec<Self>> {
+        let all: Vec<Arc<Shared>> = (0..cores).map(|_| Arc::default()).collect();
+        let pulses = all.iter().map(|shared| Self(Arc::clone(shared))).collect();
+        thread::Builder::new().name("pulse".into()).spawn(move || beat(&all))?;
+        Ok(pulses)
+    }
+
+    /// Is woken with every beat, and does nothing but notice; never ends. To be spawned on the core.
+    pub(super) fn heart(&self) -> impl Future<Output = ()> + 'static {
+        let shared = Arc::clone(&self.0);
+        poll_fn(move |cx| {
+            shared.noticed.store(true, Ordering::Relaxed);
+            let mut heart = shared.lock();
+            if matches!(*heart, Heart::Early) {
+                *heart = Heart::Beating(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+    }
+}
+
+fn beat(all: &[Arc<Shared>]) {
+    let mut unnoticed = vec![0_u32; all.len()];
+    loop {
+        thread::sleep(BEAT);
+        let mut ended = 0;
+        for (shared, unnoticed) in all.iter().zip(&mut unnoticed) {
+            // Held while waking, so that the core cannot end meanwhile.
+            match &*shared.lock() {
+                Heart::Early => {}
+                Heart::Ended => ended += 1,
+                Heart::Beating(waker) => {
+                    *unnoticed = if shared.noticed.swap(false, Ordering::Relaxed) { 0 } else { *unnoticed + 1 };
+                    if (*unnoticed).is_multiple_of(REPEAT) {
+                        waker.wake_by_ref();
+                    }
+                }
+            }
+        }
+        if ended == all.len() {
+            return;
+        }
+    }
+}
