@@ -5,10 +5,13 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::mpsc,
     time::Duration,
 };
 
 const CORES: u16 = 2;
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Killed, and its data removed, when dropped.
 pub(crate) struct Node {
@@ -57,10 +60,18 @@ impl Node {
             .stderr(log)
             .spawn()
             .expect("the program was built");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
+        let stdout = child.stdout.take().expect("piped");
         self.child = Some(child);
-        assert!(line.contains("listen"), "it did not start: {}", std::fs::read_to_string(self.log()).unwrap_or_default());
+        let (say, said) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            // A line that cannot be read is one that does not say that it listens.
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = say.send(line);
+        });
+        let line = said.recv_timeout(PATIENCE).unwrap_or_else(|_| "nothing in time".into());
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        assert!(line.contains("listen"), "it did not start, and said: {line}\n{log}");
     }
 
     fn log(&self) -> PathBuf {
