@@ -8,8 +8,9 @@
 //! In reading order: [`ids`] the numbers that must not be swapped · [`limits`] sizes that the rooms agree on ·
 //! [`codec`] little-endian reading and writing that cannot run past the end · [`hash`] maps with a fixed hasher ·
 //! [`rt`] the traits · [`error`] what the world answers when it refuses ·
-//! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`glo`] the production backend ·
-//! [`sim`] the simulator.
+//! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`sys`] limits and bindings that the
+//! system keeps · [`topology`] the CPUs of this machine · [`placement`] which of them become cores · [`glo`] the production
+//! backend · [`sim`] the simulator.
 
 pub mod codec;
 pub mod error;
@@ -18,9 +19,12 @@ pub mod hash;
 pub mod ids;
 pub mod limits;
 pub mod mailbox;
+pub mod placement;
 pub mod pool;
 pub mod rt;
 pub mod sim;
+pub mod sys;
+pub mod topology;
 
 pub use error::{IoError, Result};
 pub use hash::{FxHashMap, FxHashSet};

@@ -1,15 +1,26 @@
 //! Starting the executors of a node, one per core.
 
 use super::{GloRt, Shared, pulse::Pulse};
-use crate::{CoreId, Rt, Share, limits::BLOCK_BYTES, pool::Pool};
-use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, io::OpenOptions};
+use crate::{
+    CoreId, Rt, Share,
+    limits::BLOCK_BYTES,
+    placement,
+    pool::{Pool, panic_message},
+    sys,
+    topology::Topology,
+};
+use futures_util::FutureExt;
+use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, io::OpenOptions};
 use rand::{SeedableRng, rngs::SmallRng};
 use std::{
     cell::RefCell,
     future::Future,
     io,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::mpsc,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -18,16 +29,18 @@ const PREEMPT: Duration = Duration::from_millis(1);
 /// Submission entries of each ring.
 const RING_DEPTH: usize = 512;
 /// Registered memory of an executor where memlock allows it, in bytes. It is registered with each of its three rings.
-const IO_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const IO_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What glommio wants of RLIMIT_MEMLOCK at the least, in bytes.
-const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// The file that each executor reads before all others in a data directory.
 const PROBE_NAME: &str = ".probe";
+/// Jobs that may wait for a thread of the pool.
+const POOL_QUEUE: usize = 64;
 
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct CoresConfig {
-    /// The CPU of each core; `None` leaves it to the scheduler.
+    /// The CPU of each core, as [`crate::placement`] plans them; `None` leaves it to the scheduler.
     pub cpus: Vec<Option<usize>>,
     /// Threads of the pool beside the cores.
     pub pool_threads: usize,
@@ -71,61 +84,147 @@ pub enum StartError {
 
 /// The running cores of a node.
 pub struct Cores<T: Send + 'static> {
-    handles: Vec<ExecutorJoinHandle<T>>,
+    threads: Vec<JoinHandle<Option<T>>>,
 }
 
 impl<T: Send + 'static> Cores<T> {
-    /// Starts one executor per configured CPU and runs `main` on each.
+    /// Starts one executor per configured CPU and runs `main` on each: on all or, with an error, on none. A panic in `main`
+    /// halts the node, as one in any task does.
+    ///
+    /// A pinned core takes its memory from the NUMA node of its CPU. The limit of open files is raised as far as it goes.
     pub fn start<F, Fut>(config: &CoresConfig, main: F) -> Result<Self, StartError>
     where
         F: Fn(GloRt) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = T> + 'static,
     {
-        io_uring::IoUring::new(8).map_err(StartError::NoRing)?;
-        let memlock = memlock_bytes();
-        if memlock < MEMLOCK_BYTES_MIN {
-            return Err(StartError::Memlock(memlock));
-        }
-        for dir in &config.data_dirs {
-            make_probe(dir).map_err(|source| StartError::DataDir { path: dir.clone(), source })?;
-        }
-        let pool = Pool::new(config.pool_threads, 64, |_| {}).map_err(|e| StartError::Core { core: 0, message: e.to_string() })?;
-        let io_memory = io_memory_bytes(memlock, config.cpus.len());
+        let memlock = prepare(config)?;
+        let topology = Topology::read();
+        let pool = start_pool(config, &topology).map_err(|e| StartError::Core { core: 0, message: e.to_string() })?;
         let started = Instant::now();
-        let mut handles = Vec::with_capacity(config.cpus.len());
         let pulses = Pulse::start(config.cpus.len()).map_err(|e| StartError::Core { core: 0, message: e.to_string() })?;
+        let (made, reports) = mpsc::channel();
+        let (mut threads, mut goes) = (Vec::new(), Vec::new());
         for ((n, cpu), pulse) in config.cpus.iter().enumerate().zip(pulses) {
             let core = CoreId(u16::try_from(n).map_err(|_| StartError::Core { core: u16::MAX, message: "too many cores".into() })?);
-            let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
-            let (main, pool, dirs) = (main.clone(), pool.clone(), config.data_dirs.clone());
+            let plan = CorePlan {
+                core,
+                cpu: *cpu,
+                // With one node there is nothing to choose.
+                node: cpu.and_then(|cpu| topology.node_of(cpu)).filter(|_| topology.nodes().len() > 1),
+                io_memory: io_memory_bytes(memlock, config.cpus.len()),
+            };
+            let (main, pool, dirs, made) = (main.clone(), pool.clone(), config.data_dirs.clone(), made.clone());
             let seed = config.seed ^ (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let handle = LocalExecutorBuilder::new(placement)
-                .name(&format!("core-{n}"))
-                .io_memory(io_memory)
-                .ring_depth(RING_DEPTH)
-                .preempt_timer(PREEMPT)
-                .spin_before_park(Duration::ZERO)
-                .spawn(move || async move {
+            let (go, wait) = mpsc::channel::<()>();
+            goes.push(go);
+            let body = move || {
+                let executor = match plan.make() {
+                    Ok(executor) => executor,
+                    Err(message) => {
+                        // The starting thread waits for a report of each core.
+                        let _ = made.send(Err(StartError::Core { core: core.0, message }));
+                        return None;
+                    }
+                };
+                let _ = made.send(Ok(()));
+                drop(made);
+                // An error means that another core could not be made.
+                wait.recv().ok()?;
+                Some(executor.run(async move {
                     let rt = door(core, pool, seed, started);
                     rt.spawn("pulse", Share::Serve, pulse.heart());
                     warm_up(&rt, &dirs).await;
-                    let outcome = main(rt).await;
+                    let outcome = match AssertUnwindSafe(async { main(rt.clone()).await }).catch_unwind().await {
+                        Ok(outcome) => outcome,
+                        Err(panic) => rt.halt(&format!("core {core} panicked: {}", panic_message(&*panic))),
+                    };
                     drop(pulse);
                     outcome
-                })
-                .map_err(|e| StartError::Core { core: core.0, message: e.to_string() })?;
-            handles.push(handle);
+                }))
+            };
+            let thread = thread::Builder::new().name(format!("core-{n}")).spawn(body);
+            threads.push(thread.map_err(|e| StartError::Core { core: core.0, message: e.to_string() })?);
         }
-        Ok(Self { handles })
+        drop(made);
+        // A thread that ended without a report panicked, and has said why on stderr.
+        let ended = |_| StartError::Core { core: u16::MAX, message: "its thread ended while it was made".into() };
+        for _ in &threads {
+            reports.recv().map_err(ended)??;
+        }
+        for go in goes {
+            // The thread waits for it.
+            let _ = go.send(());
+        }
+        Ok(Self { threads })
     }
 
     /// Waits for all cores to end; what each returned, in order, or why it ended otherwise.
     pub fn join(self) -> Vec<Result<T, StartError>> {
-        let outcome = |(n, handle): (usize, ExecutorJoinHandle<T>)| {
-            handle.join().map_err(|e| StartError::Core { core: u16::try_from(n).unwrap_or(u16::MAX), message: e.to_string() })
+        let outcome = |(n, thread): (usize, JoinHandle<Option<T>>)| {
+            let ended = |message| StartError::Core { core: u16::try_from(n).unwrap_or(u16::MAX), message };
+            match thread.join() {
+                Ok(outcome) => outcome.ok_or_else(|| ended("it was never started".into())),
+                Err(panic) => Err(ended(format!("its thread panicked: {}", panic_message(&*panic)))),
+            }
         };
-        self.handles.into_iter().enumerate().map(outcome).collect()
+        self.threads.into_iter().enumerate().map(outcome).collect()
     }
+}
+
+/// What has to hold before any core starts; how much memory may be locked, in bytes.
+fn prepare(config: &CoresConfig) -> Result<u64, StartError> {
+    io_uring::IoUring::new(8).map_err(StartError::NoRing)?;
+    let memlock = sys::memlock().soft;
+    if memlock < MEMLOCK_BYTES_MIN {
+        return Err(StartError::Memlock(memlock));
+    }
+    match sys::raise_open_files() {
+        Ok(files) => tracing::debug!(files, "the limit of open files"),
+        Err(why) => tracing::warn!(%why, "the limit of open files cannot be raised"),
+    }
+    for dir in &config.data_dirs {
+        make_probe(dir).map_err(|source| StartError::DataDir { path: dir.clone(), source })?;
+    }
+    Ok(memlock)
+}
+
+/// How one executor is made, on the thread that will run it.
+struct CorePlan {
+    core: CoreId,
+    cpu: Option<usize>,
+    node: Option<usize>,
+    io_memory: usize,
+}
+
+impl CorePlan {
+    fn make(&self) -> Result<LocalExecutor, String> {
+        // Before the executor, whose buffers are allocated when it is made.
+        if let Some(node) = self.node
+            && let Err(why) = sys::prefer_node(node)
+        {
+            tracing::warn!(core = self.core.0, node, %why, "the core's memory cannot be bound to its NUMA node: it may be slower");
+        }
+        let placement = self.cpu.map_or(Placement::Unbound, Placement::Fixed);
+        let builder = LocalExecutorBuilder::new(placement)
+            .name(&format!("core-{}", self.core.0))
+            .io_memory(self.io_memory)
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT)
+            .spin_before_park(Duration::ZERO);
+        builder.make().map_err(|e| e.to_string())
+    }
+}
+
+/// Threads beside the cores, on CPUs that no core is pinned to where there are enough of them.
+fn start_pool(config: &CoresConfig, topology: &Topology) -> io::Result<Pool> {
+    let beside = placement::beside(topology, &config.cpus, config.pool_threads);
+    Pool::new(config.pool_threads, POOL_QUEUE, move |_| {
+        if let Some(cpus) = &beside
+            && let Err(why) = sys::run_on(cpus)
+        {
+            tracing::warn!(%why, ?cpus, "a thread of the pool cannot be kept off the cores");
+        }
+    })
 }
 
 fn door(core: CoreId, pool: Pool, seed: u64, started: Instant) -> GloRt {
@@ -167,12 +266,8 @@ fn make_probe(dir: &Path) -> io::Result<()> {
 }
 
 /// Registered memory per executor, in bytes: within memlock, which each of the three rings of every executor counts against.
-fn io_memory_bytes(memlock: u64, cores: usize) -> usize {
+pub(crate) fn io_memory_bytes(memlock: u64, cores: usize) -> usize {
     let share = memlock / (3 * cores.max(1) as u64 + 1);
     let share = usize::try_from(share).unwrap_or(usize::MAX).min(IO_MEMORY_BYTES_MAX);
     (share / BLOCK_BYTES * BLOCK_BYTES).max(16 * BLOCK_BYTES)
-}
-
-fn memlock_bytes() -> u64 {
-    super::raw::memlock_bytes()
 }

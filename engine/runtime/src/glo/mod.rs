@@ -21,6 +21,7 @@ pub use net::{GloConn, GloListener, GloRead, GloWrite};
 use crate::{
     CoreId, IoError, Nanos, Open, Result, Rt, Share, Space,
     pool::{Pool, panic_message},
+    sys,
 };
 use futures_util::FutureExt;
 use glommio::{GlommioError, TaskQueueHandle, io::OpenOptions, net::TcpListener};
@@ -206,7 +207,7 @@ impl Rt for GloRt {
     }
 
     async fn space(&self, dir: &Path) -> Result<Space> {
-        self.path_call("measure", dir, raw::space).await
+        self.path_call("measure", dir, sys::space).await
     }
 
     async fn dial(&self, to: SocketAddr) -> Result<GloConn> {

@@ -50,24 +50,3 @@ pub(super) fn shutdown(fd: RawFd, how: Shutdown) -> io::Result<()> {
     // SAFETY: takes no pointers; a bad descriptor is an error.
     if unsafe { libc::shutdown(fd, how) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
-
-/// Free and total bytes of the file system of `path`.
-pub(super) fn space(path: &std::path::Path) -> io::Result<crate::Space> {
-    use std::os::unix::ffi::OsStrExt;
-    let name = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `name` is a C string and `stat` has room for the answer.
-    if unsafe { libc::statvfs(name.as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: statvfs succeeded and filled it.
-    let stat = unsafe { stat.assume_init() };
-    Ok(crate::Space { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
-}
-
-/// How much memory may be locked, in bytes.
-pub(super) fn memlock_bytes() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` has room for the answer; the resource exists on Linux.
-    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } == 0 { limit.rlim_cur } else { 0 }
-}
