@@ -165,6 +165,8 @@ fn collect(raw: &Bytes, block: &BlockIndex, limits: ReadLimits, bytes: &mut usiz
         }
         let over = *bytes > 0 && *bytes + payload.len() > limits.bytes_max;
         if header.base_offset >= limits.end.0 || over {
+            // What lies before it has been compacted away: nothing of it is left to be read.
+            out.next = out.next.max(Offset(header.base_offset).min(limits.end));
             return true;
         }
         *bytes += payload.len();

@@ -232,6 +232,20 @@ fn terms_stay() {
 }
 
 #[test]
+fn a_reader_whose_end_lies_in_what_was_compacted_away_gets_on() {
+    on_sim(|rt| async move {
+        // One key: of ten records the last is left, far behind the end that the reader came with.
+        let runs = vec![(0..10).map(|n| one(n, &pair(1, Some("v")), false)).collect(), vec![one(10, &pair(2, Some("v")), false)]];
+        let (group, mark) = segments(&rt, runs).await;
+        compact(&group, mark, 5_000, 100).await;
+        let out = group.read(Offset(3), ReadLimits { bytes_max: 1000, end: Offset(6) }).await.expect("read");
+        assert_eq!((out.batches.len(), out.next), (0, Offset(6)));
+        let out = group.read(Offset(3), ReadLimits { bytes_max: 1000, end: Offset(10) }).await.expect("read");
+        assert_eq!((out.batches.len(), out.next), (1, Offset(10)));
+    });
+}
+
+#[test]
 fn without_a_lag_a_clock_that_is_ahead_stops_nothing() {
     let name = |base| SegmentName { base_offset: Offset(base), generation: 0 };
     let sealed = [compacting_facts(name(0), 10, i64::MAX), compacting_facts(name(10), 20, 5)];
