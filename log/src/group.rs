@@ -114,9 +114,13 @@ impl Group {
 
     /// Forgets offsets before `start`, as far as names go; memory goes with [`Tail::trim`] once that is synced.
     pub fn apply_trim(&mut self, start: Offset, settled: Settled) -> Result<(), FormatError> {
-        if start <= self.start_offset || start > self.end_offset || settled.index < self.settled.index || settled.index > self.last_index {
+        let inside = start > self.start_offset && start <= self.end_offset;
+        if !inside || settled.index < self.settled.index || settled.index > self.last_index || settled.next_offset > self.end_offset {
             return Err(FormatError::Shape {
-                what: format!("group {} trimmed to {start}, outside {}..={}", self.id, self.start_offset, self.end_offset),
+                what: format!(
+                    "group {} trimmed to {start} and settled up to {}, outside {}..={}",
+                    self.id, settled.next_offset, self.start_offset, self.end_offset
+                ),
             });
         }
         self.start_offset = start;
@@ -156,12 +160,25 @@ impl Group {
         self.tail.unsettled_bytes()
     }
 
+    /// Whether its numbers can be: nothing is behind the end, and no count can overflow for as long as anybody appends.
+    pub fn sound(&self) -> Result<(), FormatError> {
+        let bound = i64::MAX as u64;
+        let wrong = if self.start_offset > self.end_offset {
+            "starts after its end"
+        } else if self.settled.index > self.last_index || self.settled.next_offset > self.end_offset {
+            "is settled past its end"
+        } else if self.end_offset.0 > bound || self.last_index.0 > bound {
+            "is longer than any can be"
+        } else {
+            return Ok(());
+        };
+        Err(FormatError::Shape { what: format!("group {} {wrong}", self.id) })
+    }
+
     /// Everything that must hold.
     pub fn check(&self) {
-        assert!(self.start_offset <= self.end_offset, "group {} starts after its end", self.id);
+        self.sound().expect("what the disk says was checked when it was read, so this is our own mistake");
         assert!(self.synced_index <= self.last_index && self.synced_offset <= self.end_offset, "group {} synced past its end", self.id);
-        assert!(self.settled.index <= self.last_index, "group {} settled past its end", self.id);
-        assert!(self.settled.next_offset <= self.end_offset, "group {} settled past its end", self.id);
         self.tail.check();
     }
 }

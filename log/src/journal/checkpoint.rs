@@ -88,6 +88,7 @@ pub fn decode_group(id: GroupId, r: &mut Reader<'_>) -> Result<Group, FormatErro
     group.max_timestamp = (max_timestamp != i64::MIN).then_some(max_timestamp);
     group.settled = Settled::decode(r)?;
     group.producers = Producers::decode(r)?;
+    group.sound()?;
     Ok(group)
 }
 

@@ -1,9 +1,9 @@
 //! What a start makes of the journal's directory. Reads, decides with [`super::walk`], changes nothing but names:
-//! unfinished files go. Cutting a torn flush is nothing but writing the next one over it, after [`defuse`], so recovery can
-//! crash anywhere and be run again.
+//! unfinished files go. A torn flush is cut by [`defuse`], whose steps leave it torn until it is gone, so recovery can crash
+//! anywhere and be run again.
 //!
-//! The live files are a contiguous run of numbers. The oldest begins with a complete checkpoint, unless it is number 1
-//! of a journal that was never synced. Flush numbers run on from file to file; the journal ends where the next number is
+//! The live files are a contiguous run of numbers. The oldest begins with a complete checkpoint; number 1 may hold nothing at all,
+//! if the journal was never synced. Flush numbers run on from file to file; the journal ends where the next number is
 //! not found and nothing later proves that it once was there.
 
 use super::{
@@ -118,8 +118,9 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
     }
     let end = walk_files(&files, &mut found).await?;
     refuse_proof(&files, &end, &found.chain).await?;
-    if base.header.file_seq > 1 && !found.live.first().is_some_and(|(_, checkpointed)| *checkpointed) {
-        let what = "the checkpoint is damaged; it was synced, or the file before would still be there";
+    let checkpointed = found.live.first().map(|(_, checkpointed)| *checkpointed);
+    if checkpointed == Some(false) || checkpointed.is_none() && base.header.file_seq > 1 {
+        let what = "the checkpoint is damaged or missing; it was synced, since something follows it or the file before is gone";
         return Err(corrupt(&base.path, FIRST_FLUSH, base.header.file_len - FIRST_FLUSH, what.into()));
     }
     if let Some(header) = &end.suspect {
@@ -130,7 +131,9 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
     Ok(found)
 }
 
-/// Makes a torn flush ready to be written over: see [`super::sector`].
+/// Makes a cut flush look like no flush at all, for two reasons. The next one may find no room in its place and go to another file: then
+/// it must not seem to prove that this one was synced. And what is written over it may be torn inside a sector: see
+/// [`super::sector`]. That is why its stamps go first, and its head after that is synced.
 pub async fn defuse<R: Rt>(found: &Found<R>) -> Result<()> {
     let Some(torn) = &found.torn else { return Ok(()) };
     let mut files = found.live.iter().map(|(file, _)| file).chain(&found.prepared);
@@ -138,11 +141,15 @@ pub async fn defuse<R: Rt>(found: &Found<R>) -> Result<()> {
     let bytes = file.file.read_at(torn.position, torn.len as usize).await?;
     let (header, _) = FlushHeader::decode(&bytes)
         .map_err(|error| corrupt(&file.path, torn.position, torn.len, format!("it was read before, and now: {error}")))?;
-    let mut buf = file.file.buf(bytes.len());
-    buf.put(&bytes);
-    disarm(&header.seal(), buf.filled());
-    file.file.write_at(torn.position, buf).await?;
-    file.file.sync().await?;
+    let mut stampless = file.file.buf(bytes.len());
+    stampless.put(&bytes);
+    disarm(&header.seal(), stampless.filled());
+    let mut nothing = file.file.buf(BLOCK_BYTES);
+    nothing.put_zeros(BLOCK_BYTES);
+    for buf in [stampless, nothing] {
+        file.file.write_at(torn.position, buf).await?;
+        file.file.sync().await?;
+    }
     Ok(())
 }
 
@@ -328,3 +335,6 @@ async fn list<R: Rt>(rt: &R, dir: &Path) -> Result<(Vec<u64>, BTreeSet<u64>)> {
     }
     Ok((seqs, spares))
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,10 +48,11 @@ proptest! {
         sent in proptest::collection::vec((0..9_i64, 1..4_u32), 0..40),
     ) {
         let mut group = Group::new(GroupId(4), config);
-        (group.start_offset, group.last_index, group.end_offset) = (Offset(n[0]), Index(n[1]), Offset(n[2]));
+        let n = n.map(|n| n >> 1);
+        (group.start_offset, group.last_index, group.end_offset) = (Offset(n[0].min(n[2])), Index(n[1].max(n[3])), Offset(n[0].max(n[2])));
         group.max_timestamp = time;
         let mark = segment.then_some(SegmentMark { base_offset: Offset(n[3]), generation: 3, position: n[4] });
-        group.settled = Settled { index: Index(n[3]), term: Term(n[4]), next_offset: Offset(n[1]), segment: mark };
+        group.settled = Settled { index: Index(n[3]), term: Term(n[4]), next_offset: Offset(n[0]), segment: mark };
         let mut sequences = [0_i32; 9];
         for (at, (id, count)) in sent.into_iter().enumerate() {
             let sequence = &mut sequences[id as usize];
