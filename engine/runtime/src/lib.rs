@@ -9,8 +9,8 @@
 //! [`codec`] little-endian reading and writing that cannot run past the end · [`hash`] maps with a fixed hasher ·
 //! [`rt`] the traits · [`error`] what the world answers when it refuses ·
 //! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`sys`] limits and bindings that the
-//! system keeps · [`topology`] the CPUs of this machine · [`placement`] which of them become cores · [`glo`] the production
-//! backend · [`sim`] the simulator.
+//! system keeps · [`topology`] the CPUs of this machine · [`placement`] which of them become cores · [`probe`] whether this
+//! machine can run a node · [`glo`] the production backend · [`sim`] the simulator.
 
 pub mod codec;
 pub mod error;
@@ -21,6 +21,7 @@ pub mod limits;
 pub mod mailbox;
 pub mod placement;
 pub mod pool;
+pub mod probe;
 pub mod rt;
 pub mod sim;
 pub mod sys;

@@ -29,7 +29,7 @@ const PREEMPT: Duration = Duration::from_millis(1);
 /// Submission entries of each ring.
 const RING_DEPTH: usize = 512;
 /// Registered memory of an executor where memlock allows it, in bytes. It is registered with each of its three rings.
-pub(crate) const IO_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+const IO_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What glommio wants of RLIMIT_MEMLOCK at the least, in bytes.
 pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// The file that each executor reads before all others in a data directory.

@@ -15,6 +15,7 @@ mod pulse;
 mod raw;
 
 pub use cores::{Cores, CoresConfig, StartError};
+pub(crate) use cores::{MEMLOCK_BYTES_MIN, io_memory_bytes};
 pub use file::{GloBuf, GloFile};
 pub use net::{GloConn, GloListener, GloRead, GloWrite};
 
