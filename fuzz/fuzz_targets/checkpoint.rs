@@ -78,7 +78,8 @@ fn replay(mut data: &[u8]) {
         for group in groups.values() {
             let mut out = Vec::new();
             encode_group(group, &mut out);
-            assert!(decode_group(group.id, &mut Reader::new(&out)).is_ok(), "a group that was replayed is refused in a checkpoint");
+            let again = decode_group(group.id, &mut Reader::new(&out));
+            assert!(again.is_ok(), "a group that was replayed is refused in a checkpoint: {:?}", again.err());
         }
     }
 }

@@ -56,6 +56,17 @@ fn advance(sequence: i32, n: u32) -> i32 {
     ((i64::from(sequence) + i64::from(n)) % modulus) as i32
 }
 
+/// Refuses a batch that says it has a producer, and then says of it what cannot be.
+pub(crate) fn check_producer(header: &Header) -> Result<(), String> {
+    if header.is_idempotent() && (header.producer_epoch < 0 || header.base_sequence < 0 || header.count == 0) {
+        return Err(format!(
+            "producer {} with epoch {}, sequence {} and {} records",
+            header.producer_id, header.producer_epoch, header.base_sequence, header.count
+        ));
+    }
+    Ok(())
+}
+
 impl Producers {
     /// What to make of a batch: `Ok(None)` append it, `Ok(Some(offset))` it was appended there before. `now_ms` and
     /// `expiry_ms` (milliseconds) decide whether the producer has been silent for so long that it counts as new.
@@ -63,14 +74,7 @@ impl Producers {
         if !header.is_idempotent() {
             return Ok(None);
         }
-        if header.producer_epoch < 0 || header.base_sequence < 0 || header.count == 0 {
-            return Err(LogError::BadBatch {
-                what: format!(
-                    "producer {} with epoch {}, sequence {} and {} records",
-                    header.producer_id, header.producer_epoch, header.base_sequence, header.count
-                ),
-            });
-        }
+        check_producer(header).map_err(|what| LogError::BadBatch { what })?;
         let (id, found) = (header.producer_id, header.base_sequence);
         let known = self.by_id.get(&id).filter(|s| now_ms.saturating_sub(s.last_seen_ms) <= i64::try_from(expiry_ms).unwrap_or(i64::MAX));
         let Some(state) = known else { return Ok(None) };

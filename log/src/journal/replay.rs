@@ -8,7 +8,7 @@ use super::{
     checkpoint::{decode_config, decode_group, encode_group},
     format::{FormatError, Frame, FrameKind, Settled},
 };
-use crate::{entry::EntryKind, group::Group};
+use crate::{entry::EntryKind, group::Group, producers::check_producer};
 use bytes::Bytes;
 use millpond_batch::Header;
 use millpond_runtime::{GroupId, Offset, codec::Reader};
@@ -98,6 +98,7 @@ impl Replay {
                         header.base_offset, head.group, group.end_offset
                     ));
                 }
+                check_producer(&header).map_err(|what| FormatError::Shape { what })?;
                 group.push_batch(Bytes::copy_from_slice(frame.payload), &header, self.file_seq, self.now_ms);
                 self.entries += 1;
             }

@@ -4,7 +4,7 @@ use crate::{
     journal::{checkpoint::encode_config, format::FrameHead},
 };
 use bytes::BufMut;
-use millpond_batch::{Builder, Compression};
+use millpond_batch::{Builder, Compression, Producer};
 use millpond_runtime::{Index, Term};
 
 struct Script {
@@ -30,10 +30,14 @@ impl Script {
     }
 
     fn entry(&mut self, index: u64, base: u64) -> Result<(), FormatError> {
+        self.entry_of(index, base, None)
+    }
+
+    fn entry_of(&mut self, index: u64, base: u64, producer: Option<Producer>) -> Result<(), FormatError> {
         let mut builder = Builder::new(Compression::None, 128);
         let headers: [(&[u8], Option<&[u8]>); 0] = [];
         builder.append(5, None, Some(b"v"), &headers);
-        let mut bytes = builder.build(None).expect("no codec");
+        let mut bytes = builder.build(producer).expect("no codec");
         millpond_batch::stamp(&mut bytes, base, 1);
         self.apply(FrameKind::Entry, 1, index, &bytes)
     }
@@ -74,6 +78,9 @@ fn what_does_not_follow_is_damage() {
     assert!(script.settled(2, 2).is_err(), "settled past the end");
     assert!(script.apply(FrameKind::GroupDrop, 9, 0, &[]).is_err(), "an unknown group");
     assert!(script.apply(FrameKind::Entry, 1, 2, b"no batch").is_err());
+    let no_sequence = Producer { id: 7, epoch: 0, base_sequence: -1 };
+    assert!(script.entry_of(2, 1, Some(no_sequence)).is_err(), "no append would have taken it, and no checkpoint will");
+    assert!(script.entry_of(2, 1, Some(Producer { epoch: -1, base_sequence: 0, ..no_sequence })).is_err(), "an epoch that cannot be");
     script.entry(2, 1).expect("nothing of the above has taken effect");
 }
 
