@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, io::OpenOptions};
 use rand::{SeedableRng, rngs::SmallRng};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
     io,
     panic::AssertUnwindSafe,
@@ -132,7 +132,8 @@ impl<T: Send + 'static> Cores<T> {
                 wait.recv().ok()?;
                 Some(executor.run(async move {
                     let rt = door(core, pool, seed, started);
-                    rt.spawn("pulse", Share::Serve, pulse.heart());
+                    let counts = rt.clone();
+                    rt.spawn("pulse", Share::Serve, pulse.heart(move || counts.counted().tasks));
                     warm_up(&rt, &dirs).await;
                     let outcome = match AssertUnwindSafe(async { main(rt.clone()).await }).catch_unwind().await {
                         Ok(outcome) => outcome,
@@ -232,7 +233,7 @@ fn door(core: CoreId, pool: Pool, seed: u64, started: Instant) -> GloRt {
     let serve = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "serve");
     let background = executor.create_task_queue(Shares::Static(100), Latency::NotImportant, "background");
     let random = RefCell::new(SmallRng::seed_from_u64(seed));
-    GloRt { shared: Rc::new(Shared { core, serve, background, pool, random, started }) }
+    GloRt { shared: Rc::new(Shared { core, serve, background, pool, random, started, counted: Cell::default() }) }
 }
 
 /// Reads a block in each data directory, so that glommio's probe for polled I/O meets a file with bytes in it.

@@ -177,3 +177,22 @@ fn foreign_wake_ups_arrive_under_contention() {
     });
     foreign.join().expect("the foreign thread ended well");
 }
+
+#[test]
+fn busy_time_counts_from_the_start_however_often_it_is_asked_for() {
+    run(1, |rt, _| async move {
+        let (begun, mut last) = (rt.mono(), 0);
+        while rt.mono() - begun < 200_000_000 {
+            let round = rt.mono();
+            while rt.mono() - round < 2_000_000 {
+                std::hint::spin_loop();
+            }
+            rt.yield_now().await;
+            // The loop of glommio adds up when it comes around, which sleeping makes it do.
+            rt.sleep(Duration::from_micros(100)).await;
+            assert!(rt.busy() >= last, "{} after {last}", rt.busy());
+            last = rt.busy();
+        }
+        assert!(last > 50_000_000, "{last} ns of 200 ms spent computing");
+    });
+}
