@@ -1,4 +1,9 @@
 //! The bundled harness behind `millpond bench` and `millpond demo`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the harness stands outside of the server: the clock, threads, files and sockets are its own"
+)]
 
 pub mod args;
 pub mod batches;

@@ -5,6 +5,11 @@
 //!
 //! In reading order: [`error`] · `backoff` · `conn` one connection · `metadata` what is known of topics · [`client`] ·
 //! [`admin`] · [`producer`] · `fetch` what reading goes through · `position` · [`replay`] · [`consumer`].
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the client lives in the application's tokio runtime, with its clock and its sockets"
+)]
 
 pub mod admin;
 mod backoff;

@@ -34,6 +34,7 @@ fn nothing_acked_is_lost() {
     let next = AtomicU64::new(first);
     let seen: Mutex<BTreeMap<&'static str, (u64, u64)>> = Mutex::default();
     let failed: Mutex<Vec<(u64, String)>> = Mutex::default();
+    #[expect(clippy::disallowed_methods, reason = "each thread runs simulations of its own")]
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

@@ -2,6 +2,11 @@
 //!
 //! The control thread is the one that calls [`run`]: it locks the data directory, starts the cores, serves HTTP, hears signals, and
 //! waits for the cores to end. It never touches what cores own; they meet in [`Shared`].
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the control thread runs tokio, and holds the lock of the data directory"
+)]
 
 use crate::{
     boot::{self, Start},

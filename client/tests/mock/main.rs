@@ -1,4 +1,9 @@
 //! The client against a mock server that fails on order.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the client lives on tokio, and so does the server that it is tested with"
+)]
 
 mod admin;
 mod consume;

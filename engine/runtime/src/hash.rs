@@ -8,9 +8,11 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map with a fixed hasher. Keys must be our own numbers, not strangers' bytes.
+#[expect(clippy::disallowed_types, reason = "with a fixed hasher the order is the same in every run")]
 pub type FxHashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<FxHasher>>;
 
 /// A set with a fixed hasher. Keys must be our own numbers, not strangers' bytes.
+#[expect(clippy::disallowed_types, reason = "with a fixed hasher the order is the same in every run")]
 pub type FxHashSet<K> = std::collections::HashSet<K, BuildHasherDefault<FxHasher>>;
 
 /// Odd, its bits without a pattern: the golden ratio of 2^64 as splitmix64 has it.

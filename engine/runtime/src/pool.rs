@@ -1,6 +1,7 @@
 //! Threads beside the cores, for work that would hold a core: compression, directory calls, checks of big files.
 //!
 //! Jobs wait in a bounded queue, and callers wait for room in it. A job that panics answers an error; its thread goes on.
+#![expect(clippy::disallowed_methods, reason = "this is the door: the threads behind Rt::offload")]
 
 use crate::{IoError, Result};
 use crossbeam::channel;

@@ -3,6 +3,7 @@
 //! Read once at start by whoever plans cores ([`crate::placement`]). hwloc is
 //! asked first (feature `numa`); where it is not built in or fails, /sys is read, and where that is silent too, each CPU
 //! of the affinity mask is taken for a core of its own. CPUs that a cgroup, a container or `taskset` took away are not in here.
+#![expect(clippy::disallowed_methods, reason = "it looks at the machine, and no core runs it")]
 
 use crate::sys;
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path, thread};

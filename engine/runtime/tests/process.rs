@@ -2,6 +2,7 @@
 //!
 //! Each test runs its part in a child (this program again, told its part by a variable), since other tests of the same
 //! process would be counted, or ended, with it.
+#![expect(clippy::disallowed_methods, reason = "real processes, in real time")]
 
 use millpond_runtime::{
     Rt, Share,

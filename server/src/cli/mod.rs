@@ -5,6 +5,7 @@
 //! keys and times out of JSON · `progress` what people watch meanwhile.
 //!
 //! Results go to standard output, as text or, with `--json`, one JSON value a line; everything else goes to stderr.
+#![expect(clippy::disallowed_methods, reason = "commands are programs of their own, and run on tokio")]
 
 mod fail;
 mod out;

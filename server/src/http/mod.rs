@@ -3,6 +3,7 @@
 //! The node implements [`NodeView`] and calls [`serve`] on the control thread's tokio. Nothing here reaches into a core: a
 //! view answers from what the cores sent last. At most [`CONNECTIONS_MAX`] connections are open at a time, and one that
 //! is silent for [`SILENCE_MAX`] is closed.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the control thread runs tokio")]
 
 mod listener;
 #[cfg(test)]

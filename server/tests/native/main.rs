@@ -1,4 +1,5 @@
 //! The client crate against a real server: a process, its disk, and its crashes.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes, in real time")]
 
 mod node;
 

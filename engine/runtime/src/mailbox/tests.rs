@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "the queue is between threads")]
+
 use super::*;
 use futures_lite::future::block_on;
 use std::thread;

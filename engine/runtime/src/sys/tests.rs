@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "affinity and memory policy belong to threads")]
+
 use super::*;
 use std::{fs, thread};
 
