@@ -113,6 +113,8 @@ pub struct Recovered {
     pub end: Option<(PathBuf, u64)>,
     /// A flush whose sync had never ended, and which was cut.
     pub torn: Option<TornTail>,
+    /// The last journal file was given up, since the power went while its checkpoint was written.
+    pub gave_up_file: bool,
     /// How long it took, in microseconds.
     pub took_us: u64,
 }

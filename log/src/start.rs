@@ -49,6 +49,7 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         refuse_orphans(&rt, &journal_dir, &groups_dir).await?;
     }
     found.spares = usable_spares(&rt, &journal_dir, &found, config.journal_file_bytes).await?;
+    assert!(found.live.iter().all(|(_, checkpointed)| *checkpointed), "recovery leaves no file without a checkpoint");
     defuse(&found).await?;
     let last = found.live.last().map(|(file, _)| file.clone());
     let mut recovered = Recovered {
@@ -58,6 +59,7 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         bytes: found.bytes,
         end: last.as_ref().map(|last| (last.path.clone(), found.position)),
         torn: found.torn.take(),
+        gave_up_file: found.gave_up_file,
         ..Recovered::default()
     };
     let replay = std::mem::take(&mut found.replay);

@@ -2,12 +2,12 @@
 //! unfinished files go. A torn flush is cut by [`defuse`], whose steps leave it torn until it is gone, so recovery can crash
 //! anywhere and be run again.
 //!
-//! The live files are a contiguous run of numbers. The oldest begins with a complete checkpoint; number 1 may hold nothing at all,
-//! if the journal was never synced. Flush numbers run on from file to file; the journal ends where the next number is
+//! The live files are a contiguous run of numbers, and each begins with a complete checkpoint; number 1 may hold nothing at all,
+//! if the journal was never synced, and the last one is given up if its checkpoint was cut short. Flush numbers run on from file to file; the journal ends where the next number is
 //! not found and nothing later proves that it once was there.
 
 use super::{
-    file::{JournalFile, Name, journal_path, parse_name},
+    file::{JournalFile, Name, journal_path, parse_name, retire},
     format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, FormatError, Frames},
     replay::Replay,
     sector::{SECTOR_BYTES, disarm, place},
@@ -40,6 +40,8 @@ pub struct Found<R: Rt> {
     pub replay: Replay,
     /// A flush that was cut.
     pub torn: Option<TornTail>,
+    /// The last file was given up.
+    pub gave_up_file: bool,
     /// Flushes read.
     pub flushes: u64,
     /// Bytes read.
@@ -109,6 +111,7 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
         chain: Chain { next_seq: 1, prev_crc: None },
         replay: Replay::at(rt.wall_ms()),
         torn: None,
+        gave_up_file: false,
         flushes: 0,
         bytes: 0,
     };
@@ -116,7 +119,7 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
     if base.header.file_seq > 1 {
         found.chain.next_seq = first_seq(base).await?;
     }
-    let end = walk_files(&files, &mut found).await?;
+    let (end, before_last) = walk_files(&files, &mut found).await?;
     refuse_proof(&files, &end, &found.chain).await?;
     let checkpointed = found.live.first().map(|(_, checkpointed)| *checkpointed);
     if checkpointed == Some(false) || checkpointed.is_none() && base.header.file_seq > 1 {
@@ -127,8 +130,25 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
         let file = files[end.file].path.clone();
         found.torn = Some(TornTail { file, position: end.position, len: header.disk_len() });
     }
-    found.prepared = files[found.live.len()..].to_vec();
+    found.prepared = files.split_off(found.live.len());
+    drop(files);
+    if checkpointed.is_some() && !found.live.last().is_some_and(|(_, checkpointed)| *checkpointed) {
+        give_up_last(rt, dir, &mut found, before_last).await?;
+    }
     Ok(found)
+}
+
+/// The power went while the last file's checkpoint was written, so nothing else is in it. It is given up, and those prepared behind
+/// it: going on in it would leave a file that recovery cannot begin with. The journal ends where it did `before`.
+async fn give_up_last<R: Rt>(rt: &R, dir: &Path, found: &mut Found<R>, before: (u64, Chain)) -> Result<()> {
+    let last = found.live.pop().map(|(file, _)| file);
+    // From the newest on: whatever a crash leaves is a run without a hole.
+    for file in last.into_iter().chain(found.prepared.drain(..)).collect::<Vec<_>>().into_iter().rev() {
+        found.spares.insert(retire(rt, dir, file).await?);
+    }
+    (found.position, found.chain) = before;
+    found.gave_up_file = true;
+    Ok(())
 }
 
 /// Makes a cut flush look like no flush at all, for two reasons. The next one may find no room in its place and go to another file: then
@@ -137,7 +157,10 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
 pub async fn defuse<R: Rt>(found: &Found<R>) -> Result<()> {
     let Some(torn) = &found.torn else { return Ok(()) };
     let mut files = found.live.iter().map(|(file, _)| file).chain(&found.prepared);
-    let file = files.find(|file| file.path == torn.file).expect("a flush was found in one of the files");
+    let Some(file) = files.find(|file| file.path == torn.file) else {
+        // Its file was given up.
+        return Ok(());
+    };
     let bytes = file.file.read_at(torn.position, torn.len as usize).await?;
     let (header, _) = FlushHeader::decode(&bytes)
         .map_err(|error| corrupt(&file.path, torn.position, torn.len, format!("it was read before, and now: {error}")))?;
@@ -153,11 +176,13 @@ pub async fn defuse<R: Rt>(found: &Found<R>) -> Result<()> {
     Ok(())
 }
 
-/// Accepts flush after flush, file after file.
-async fn walk_files<R: Rt>(files: &[Rc<JournalFile<R>>], found: &mut Found<R>) -> Result<End> {
+/// Accepts flush after flush, file after file. Where that ended, and where it stood before the last file that holds any.
+async fn walk_files<R: Rt>(files: &[Rc<JournalFile<R>>], found: &mut Found<R>) -> Result<(End, (u64, Chain))> {
     let mut i = 0;
+    let mut before_last = (found.position, found.chain);
     loop {
         let file = &files[i];
+        let before = (found.position, found.chain);
         let mut window = Windowed::new(file);
         found.replay.begin_file(file.header.file_seq, i == 0);
         let (position, suspect) = walk(&mut window, found).await?;
@@ -165,16 +190,17 @@ async fn walk_files<R: Rt>(files: &[Rc<JournalFile<R>>], found: &mut Found<R>) -
         if position > FIRST_FLUSH {
             found.live.push((file.clone(), found.replay.checkpointed()));
             found.position = position;
+            before_last = before;
         }
         let end = End { file: i, position, suspect };
-        let Some(next) = files.get(i + 1).filter(|_| end.suspect.is_none()) else { return Ok(end) };
+        let Some(next) = files.get(i + 1).filter(|_| end.suspect.is_none()) else { return Ok((end, before_last)) };
         let mut window = Windowed::new(next);
         match look(window.at(FIRST_FLUSH, BLOCK_BYTES).await?, &next.header, FIRST_FLUSH, &found.chain) {
             Look::Expected(..) if position > FIRST_FLUSH => i += 1,
             Look::Expected(..) | Look::Later(_) => return Err(missing(file, position, &found.chain, &next.path, FIRST_FLUSH)),
             Look::Unchained(_) => return Err(unchained(next, FIRST_FLUSH)),
             Look::Rotten(error) => return Err(rotten(next, FIRST_FLUSH, &error)),
-            Look::Stale(_) | Look::Nothing(_) => return Ok(end),
+            Look::Stale(_) | Look::Nothing(_) => return Ok((end, before_last)),
         }
     }
 }

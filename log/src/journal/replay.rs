@@ -58,8 +58,8 @@ impl Replay {
     pub fn apply(&mut self, frame: &Frame<'_>) -> Result<(), FormatError> {
         let head = frame.head;
         let mut r = Reader::new(frame.payload);
-        if self.is_base && !self.complete && !matches!(head.kind, FrameKind::CheckpointGroup | FrameKind::CheckpointEnd) {
-            return shape(format!("{:?} before the end of the oldest file's checkpoint", head.kind));
+        if !self.complete && !matches!(head.kind, FrameKind::CheckpointGroup | FrameKind::CheckpointEnd) {
+            return shape(format!("{:?} before the end of the file's checkpoint", head.kind));
         }
         match head.kind {
             FrameKind::CheckpointGroup => return self.checkpoint_group(head.group, &mut r),

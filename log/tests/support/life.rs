@@ -183,6 +183,7 @@ async fn administrate<R: Rt>(rt: R, log: Log<R>, model: Shared, plan: LifePlan) 
     loop {
         let groups = log.groups();
         let outcome = match rt.rand() % 8 {
+            0..=5 if 2 * groups.len() < plan.groups_max && plan.groups_max > 8 => create(&rt, &log, &model, plan).await,
             0 | 1 if groups.len() < plan.groups_max => create(&rt, &log, &model, plan).await,
             _ if groups.is_empty() => create(&rt, &log, &model, plan).await,
             2 if groups.len() > 2 && rt.rand().is_multiple_of(4) => drop_one(&log, &model, groups[rt.rand() as usize % groups.len()]).await,

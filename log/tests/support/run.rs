@@ -60,13 +60,15 @@ pub(crate) fn run(seed: u64) -> Result<Outcome, String> {
     };
     let block = 4096;
     let file = block * (24 + 8 * sim.below(4));
+    // So many groups that a checkpoint takes several flushes.
+    let many = sim.below(6) == 0;
     let config = LogConfig {
         cluster_id: 7,
         node_id: 1,
         home: 3,
         journal_file_bytes: file,
         journal_files_max: 3 + sim.below(4) as usize,
-        flush_bytes_max: (block * (2 + sim.below(4))) as usize,
+        flush_bytes_max: (block * if many { 1 } else { 2 + sim.below(4) }) as usize,
         unsynced_bytes_max: 64 << 10,
         tail_bytes_max: (128 << 10) << sim.below(2),
         settle_bytes: (4 << 10) << sim.below(3),
@@ -78,7 +80,11 @@ pub(crate) fn run(seed: u64) -> Result<Outcome, String> {
         maintain_every: Duration::from_millis(5),
         open_segments_max: 4,
     };
-    let plan = LifePlan { think_us: 50 << sim.below(6), burst_max: 1 + sim.below(4), groups_max: 2 + sim.below(5) as usize };
+    let plan = LifePlan {
+        think_us: 50 << sim.below(6),
+        burst_max: 1 + sim.below(4),
+        groups_max: if many { 48 } else { 2 + sim.below(5) as usize },
+    };
     if std::env::var("SEED").is_ok() {
         println!("{trouble:?} {plan:?} {config:?}");
     }
@@ -194,6 +200,9 @@ impl Runner {
     fn recovered(&self, recovered: &Recovered) {
         if recovered.torn.is_some() {
             self.saw("torn_tail_cut");
+        }
+        if recovered.gave_up_file {
+            self.saw("file_given_up");
         }
         if recovered.files > 1 {
             self.saw("recovered_over_files");

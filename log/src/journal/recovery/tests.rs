@@ -23,11 +23,16 @@ type Frame = (FrameKind, Vec<u8>);
 
 /// The first file of a journal, with a flush for each row of frames, all about group 1.
 fn file(flushes: &[Vec<Frame>]) -> Vec<u8> {
-    let mut bytes = vec![0; FILE.file_len as usize];
-    bytes[..64].copy_from_slice(&FILE.encode());
-    let (mut position, mut prev_crc) = (FIRST_FLUSH, 0);
-    for (frames, seq) in flushes.iter().zip(1..) {
-        let mut gather = Gather::new(Memory::default(), Seal { nonce: FILE.nonce, stamp: seq as u32 }, 1, position, Lsn(0));
+    file_after((0, 0), FILE, flushes).0
+}
+
+/// A file whose flushes follow one of this number and header crc; and what follows them.
+fn file_after((last, mut prev_crc): (u64, u32), header: FileHeader, flushes: &[Vec<Frame>]) -> (Vec<u8>, (u64, u32)) {
+    let mut bytes = vec![0; header.file_len as usize];
+    bytes[..64].copy_from_slice(&header.encode());
+    let mut position = FIRST_FLUSH;
+    for (frames, seq) in flushes.iter().zip(last + 1..) {
+        let mut gather = Gather::new(Memory::default(), Seal { nonce: header.nonce, stamp: seq as u32 }, 1, position, Lsn(0));
         for (kind, payload) in frames {
             let head = FrameHead { kind: *kind, variant: 0, group: GroupId(1), index: Index(0), term: Term(0) };
             gather.put(&head, payload, Lsn(0));
@@ -37,23 +42,25 @@ fn file(flushes: &[Vec<Frame>]) -> Vec<u8> {
         prev_crc = crc;
         position += flush.0.len() as u64;
     }
-    bytes
+    (bytes, (last + flushes.len() as u64, prev_crc))
 }
 
 fn config() -> LogConfig {
     LogConfig { journal_file_bytes: FILE.file_len, flush_bytes_max: 4 * BLOCK_BYTES, disk_reserve_bytes: 0, ..LogConfig::default() }
 }
 
-/// A node whose home has this journal file.
-fn node_with(bytes: Vec<u8>) -> Sim {
+/// A node whose home has these journal files.
+fn node_with(files: Vec<Vec<u8>>) -> Sim {
     let sim = Sim::new(1);
     let written = sim.block_on(NodeId(1), |rt| async move {
         rt.create_dir_all("/home/journal".as_ref()).await.expect("made");
-        let file = rt.open("/home/journal/00000001.jnl".as_ref(), Open::Create).await.expect("created");
-        let mut buf = file.buf(bytes.len());
-        buf.put(&bytes);
-        file.write_at(0, buf).await.expect("written");
-        file.sync().await.expect("synced");
+        for (bytes, seq) in files.iter().zip(1..) {
+            let file = rt.open(&journal_path("/home/journal".as_ref(), seq), Open::Create).await.expect("created");
+            let mut buf = file.buf(bytes.len());
+            buf.put(bytes);
+            file.write_at(0, buf).await.expect("written");
+            file.sync().await.expect("synced");
+        }
         rt.sync_dir("/home/journal".as_ref()).await.expect("synced");
     });
     written.expect("nothing goes wrong");
@@ -81,7 +88,7 @@ fn open_on(sim: &Sim, append: Option<usize>) -> Result<crate::Recovered, LogErro
 }
 
 fn open_with(bytes: Vec<u8>) -> Result<(), LogError> {
-    open_on(&node_with(bytes), None).map(drop)
+    open_on(&node_with(vec![bytes]), None).map(drop)
 }
 
 fn end(groups: u64) -> Frame {
@@ -154,7 +161,7 @@ fn a_flush_that_was_cut_where_no_room_was_left_stays_cut_when_the_journal_goes_o
     let mut bytes = file(&flushes);
     let torn = 15 * BLOCK_BYTES;
     bytes[torn + SECTOR_BYTES..].fill(0);
-    let sim = node_with(bytes);
+    let sim = node_with(vec![bytes]);
     let recovered = open_on(&sim, Some(2 * BLOCK_BYTES)).expect("sound");
     assert_eq!(recovered.torn.map(|t| t.position), Some(torn as u64));
     for entries in 1..4 {
@@ -164,4 +171,35 @@ fn a_flush_that_was_cut_where_no_room_was_left_stays_cut_when_the_journal_goes_o
         assert_eq!((recovered.torn, recovered.entries), (None, entries));
         assert!(recovered.end.is_some_and(|(file, _)| file.ends_with("00000002.jnl")));
     }
+}
+
+/// Two groups, and of the second file's checkpoint only the first of them: the power went while it was written.
+fn cut_short(behind: &[Vec<Frame>], prepared: bool) -> Sim {
+    let group = group(5, 5, 0, Settled { next_offset: Offset(5), ..Settled::default() });
+    let (first, last) = file_after((0, 0), FILE, &[vec![group.clone(), end(1)], vec![]]);
+    let second = FileHeader { file_seq: 2, nonce: 8, ..FILE };
+    let (second, _) = file_after(last, second, &[&[vec![group]], behind].concat());
+    let third = file_after((0, 0), FileHeader { file_seq: 3, nonce: 9, ..FILE }, &[]).0;
+    node_with(if prepared { vec![first, second, third] } else { vec![first, second] })
+}
+
+#[test]
+fn a_file_whose_checkpoint_was_cut_short_is_begun_anew() {
+    for prepared in [false, true] {
+        let sim = cut_short(&[vec![]], prepared);
+        let recovered = open_on(&sim, Some(2 * BLOCK_BYTES)).expect("nothing was acked that is in it");
+        assert_eq!((recovered.files, recovered.torn), (1, None), "it would be no file to begin with once the first has gone");
+        for entries in 1..4 {
+            sim.crash(NodeId(1));
+            sim.restart(NodeId(1));
+            assert_eq!(open_on(&sim, Some(BLOCK_BYTES)).expect("sound").entries, entries);
+        }
+    }
+}
+
+#[test]
+fn entries_before_the_end_of_a_checkpoint_are_refused() {
+    assert!(
+        matches!(open_on(&cut_short(&[vec![create()]], false), None), Err(LogError::Corrupt { file, .. }) if file.ends_with("00000002.jnl"))
+    );
 }
