@@ -121,10 +121,12 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
     }
     let (end, before_last) = walk_files(&files, &mut found).await?;
     refuse_proof(&files, &end, &found.chain).await?;
-    let checkpointed = found.live.first().map(|(_, checkpointed)| *checkpointed);
-    if checkpointed == Some(false) || checkpointed.is_none() && base.header.file_seq > 1 {
+    let without = found.live.iter().position(|(_, checkpointed)| !checkpointed);
+    let cut_short = without.is_some_and(|i| i > 0 && i + 1 == found.live.len());
+    if (without.is_some() && !cut_short) || (found.live.is_empty() && base.header.file_seq > 1) {
+        let file = &files[without.unwrap_or(0)];
         let what = "the checkpoint is damaged or missing; it was synced, since something follows it or the file before is gone";
-        return Err(corrupt(&base.path, FIRST_FLUSH, base.header.file_len - FIRST_FLUSH, what.into()));
+        return Err(corrupt(&file.path, FIRST_FLUSH, file.header.file_len - FIRST_FLUSH, what.into()));
     }
     if let Some(header) = &end.suspect {
         let file = files[end.file].path.clone();
@@ -132,7 +134,7 @@ pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Fo
     }
     found.prepared = files.split_off(found.live.len());
     drop(files);
-    if checkpointed.is_some() && !found.live.last().is_some_and(|(_, checkpointed)| *checkpointed) {
+    if cut_short {
         give_up_last(rt, dir, &mut found, before_last).await?;
     }
     Ok(found)

@@ -203,3 +203,12 @@ fn entries_before_the_end_of_a_checkpoint_are_refused() {
         matches!(open_on(&cut_short(&[vec![create()]], false), None), Err(LogError::Corrupt { file, .. }) if file.ends_with("00000002.jnl"))
     );
 }
+
+#[test]
+fn a_file_without_a_checkpoint_between_others_is_refused() {
+    let (first, last) = file_after((0, 0), FILE, &[vec![end(0)]]);
+    let (second, last) = file_after(last, FileHeader { file_seq: 2, nonce: 8, ..FILE }, &[vec![]]);
+    let (third, _) = file_after(last, FileHeader { file_seq: 3, nonce: 9, ..FILE }, &[vec![end(0)]]);
+    let opened = open_on(&node_with(vec![first, second, third]), None);
+    assert!(matches!(&opened, Err(LogError::Corrupt { file, .. }) if file.ends_with("00000002.jnl")), "{opened:?}");
+}
