@@ -1,5 +1,5 @@
 use super::*;
-use crate::topology::tests::{machine, within};
+use crate::topology::tests::machine;
 use proptest::prelude::*;
 
 fn cpus(topology: &Topology, wanted: Wanted) -> Vec<usize> {
@@ -9,7 +9,7 @@ fn cpus(topology: &Topology, wanted: Wanted) -> Vec<usize> {
 #[cfg(feature = "numa")]
 mod synthetic {
     use super::*;
-    use crate::topology::tests::synthetic;
+    use crate::topology::tests::{synthetic, within};
 
     #[test]
     fn two_nodes_take_turns_and_second_threads_come_last() {

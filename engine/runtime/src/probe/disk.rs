@@ -159,7 +159,8 @@ pub(super) fn device(root: &Root, number: &str) -> Option<Device> {
 pub(super) fn blocks(device: &Device) -> Check {
     const NAME: &str = "disk";
     let Device { name, logical, physical, rotates, cache } = device;
-    let turns = if *rotates { ", rotating" } else { "" };
+    // Virtual disks are taken for rotating ones too, unless the host says otherwise.
+    let turns = if *rotates { ", rotating or virtual" } else { "" };
     let cache = if cache.is_empty() { String::new() } else { format!(", {cache} cache") };
     let found = format!("{name}: blocks of {logical} B, {physical} B physical{turns}{cache}");
     if *logical > BLOCK_BYTES as u64 {

@@ -56,7 +56,7 @@ fn a_disk_and_its_partition_are_read_from_sys() {
         ("/sys/dev/block/9:0/size", "1\n"),
     ]);
     let found = disk::device(&root, "8:0").expect("a disk");
-    assert_eq!(disk::blocks(&found), Check::ok("disk", "8:0: blocks of 512 B, 4096 B physical, rotating, write back cache"));
+    assert_eq!(disk::blocks(&found), Check::ok("disk", "8:0: blocks of 512 B, 4096 B physical, rotating or virtual, write back cache"));
     assert_eq!(disk::device(&root, "8:0/8:1").expect("its partition").physical, 4096);
     assert_eq!(disk::device(&root, "9:0"), None);
     assert_eq!(disk::device(&root, "0:40"), None);
