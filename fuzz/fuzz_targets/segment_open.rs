@@ -9,6 +9,7 @@ use millpond_log::segment::{
     format::{BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, HEADER_BYTES, SegmentHeader, TAIL_BYTES, decode_footer, decode_tail},
     format::{check_block, encode_footer},
     inspect,
+    list::{LIST_TAIL_BYTES, decode_list, decode_list_tail},
 };
 use millpond_runtime::{GroupId, Index, Offset};
 
@@ -40,6 +41,29 @@ fn mended(data: &[u8], group: GroupId) -> Vec<u8> {
     bytes
 }
 
+/// The bytes with right checksums in a list of blocks that ends them.
+fn mended_list(data: &[u8], group: GroupId) -> Vec<u8> {
+    let mut bytes = data.to_vec();
+    let end = bytes.len() as u64;
+    let crc = |covered: &[u8]| {
+        let mut hash = crc32fast::Hasher::new();
+        hash.update(&group.0.to_le_bytes());
+        hash.update(&end.to_le_bytes());
+        hash.update(covered);
+        hash.finalize().to_le_bytes()
+    };
+    if let Some(tail) = bytes.len().checked_sub(LIST_TAIL_BYTES) {
+        let list = u64::from_le_bytes(bytes[tail + 16..tail + 24].try_into().expect("8 bytes")) as usize;
+        if list <= tail {
+            let crc = crc(&bytes[list..tail]);
+            bytes[tail + 8..tail + 12].copy_from_slice(&crc);
+        }
+        let crc = crc(&bytes[tail + 8..]);
+        bytes[tail + 4..tail + 8].copy_from_slice(&crc);
+    }
+    bytes
+}
+
 fn open(bytes: &[u8], group: GroupId) {
     let head = SegmentHeader::decode(bytes);
     if let Ok(header) = &head {
@@ -58,6 +82,12 @@ fn open(bytes: &[u8], group: GroupId) {
             assert!(encode_footer(&index, tail.footer, Offset(0), Index(0)).len() == footer.len());
         }
     }
+    let end = bytes.len() as u64;
+    if let Ok(tail) = decode_list_tail(group, end, bytes)
+        && let Ok(blocks) = decode_list(group, end, &tail, &bytes[tail.position as usize..])
+    {
+        assert!(!blocks.is_empty() && blocks.iter().all(|block| block.end() <= tail.position));
+    }
     assert!(!inspect::describe(bytes, true).is_empty());
 }
 
@@ -65,4 +95,5 @@ fuzz_target!(|data: &[u8]| {
     let group = SegmentHeader::decode(data).map_or(GroupId(data.get(16).copied().unwrap_or(0).into()), |h| h.group);
     open(data, group);
     open(&mended(data, group), group);
+    open(&mended_list(data, group), group);
 });

@@ -1,13 +1,15 @@
 //! From entries to blocks. Pure and heavy: called on the pool.
 
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Codec, Damage, ENTRY_HEADER_BYTES};
+use super::{
+    format::{BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Codec, Damage, ENTRY_HEADER_BYTES},
+    list::end_chunk,
+};
 use crate::entry::{Entry, EntryKind};
 use bytes::{BufMut, Bytes};
 use millpond_batch::{Compression, Header};
 use millpond_runtime::{
     GroupId, Index, Offset,
     codec::{Reader, Short},
-    limits::BLOCK_BYTES,
 };
 
 /// A block is closed once it holds this many raw bytes.
@@ -42,9 +44,10 @@ struct Open {
 }
 
 /// Packs `entries` (in order, at least one) into a chunk. The blocks answer for all offsets from the first entry's
-/// on up to `next_offset`, without a hole between them.
+/// on up to `next_offset`, without a hole between them. `before` are the last blocks in front of the chunk, for its
+/// [list](super::list): [`BEFORE_MAX`](super::list::BEFORE_MAX) and one more are enough.
 #[must_use]
-pub fn encode_chunk(entries: &[Entry], next_offset: Offset, options: ChunkOptions) -> Chunk {
+pub fn encode_chunk(entries: &[Entry], next_offset: Offset, options: ChunkOptions, before: &[BlockIndex]) -> Chunk {
     let mut chunk = Chunk::default();
     let mut open: Option<Open> = None;
     for entry in entries {
@@ -57,7 +60,7 @@ pub fn encode_chunk(entries: &[Entry], next_offset: Offset, options: ChunkOption
         let after = entries.last().map_or(Index(0), |e| e.index.next());
         close(last, after, next_offset, &options, &mut chunk);
     }
-    chunk.bytes.resize(chunk.bytes.len().next_multiple_of(BLOCK_BYTES), 0);
+    end_chunk(options.group, options.position, &chunk.index, before, &mut chunk.bytes);
     chunk
 }
 

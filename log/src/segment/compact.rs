@@ -25,6 +25,7 @@ use super::{
     format::{BlockIndex, HEADER_BYTES, SegmentHeader, SegmentName},
     group::{GroupSegments, Sealed},
     handles::Opened,
+    list::last_blocks,
     newest::{KEYS_MAX, Newest, READ_BYTES},
 };
 use crate::{
@@ -219,7 +220,8 @@ impl<R: Rt> Output<R> {
         let batch = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let options = ChunkOptions { group, position: self.position, level };
-        let chunk: Chunk = rt.offload("pack blocks", move || encode_chunk(&batch, next, options)).await?;
+        let before = last_blocks(&self.index);
+        let chunk: Chunk = rt.offload("pack blocks", move || encode_chunk(&batch, next, options, &before)).await?;
         self.file.write_chunk(self.position, &chunk).await?;
         self.position += chunk.bytes.len() as u64;
         self.index.extend(chunk.index);

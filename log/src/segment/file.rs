@@ -3,9 +3,9 @@
 use super::{
     chunk::{Chunk, check_entries},
     format::{
-        BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Damage, HEADER_BYTES, SegmentHeader, TAIL_BYTES, Tail, check_block, decode_footer,
-        decode_tail, encode_footer, unpack,
+        BlockIndex, Damage, HEADER_BYTES, SegmentHeader, TAIL_BYTES, Tail, check_block, decode_footer, decode_tail, encode_footer, unpack,
     },
+    list::{LIST_TAIL_BYTES, decode_list, decode_list_tail},
 };
 use crate::error::{LogError, Result};
 use bytes::Bytes;
@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 const IO_BYTES_MAX: usize = 1024 * 1024;
 /// From so many bytes on, unpacking is work for the pool; the way there and back costs more than fewer take.
 const OFFLOAD_BYTES: usize = 32 * 1024;
-/// Bytes read at a time when the index of an unsealed segment is rebuilt.
-const WALK_BYTES: usize = 256 * 1024;
 
 /// How far a file counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +110,7 @@ impl<R: Rt> SegmentFile<R> {
         Ok((tail, len))
     }
 
-    /// The index: from the footer, or rebuilt block by block up to the bound, checking each.
+    /// The index: from the footer, or from the chunks' lists up to the bound.
     pub async fn index(&self, rt: &R, bound: Bound) -> Result<Vec<BlockIndex>> {
         match bound {
             Bound::Sealed => {
@@ -120,52 +118,37 @@ impl<R: Rt> SegmentFile<R> {
                 let footer = self.read(tail.footer, (len - tail.footer) as usize).await?;
                 decode_footer(&tail, &footer).map_err(|d| corrupt(&self.path, tail.footer, len - tail.footer, d))
             }
-            Bound::Position(end) => self.walk(rt, end).await,
+            Bound::Position(end) => self.listed(rt, end).await,
         }
     }
 
-    async fn walk(&self, rt: &R, end: u64) -> Result<Vec<BlockIndex>> {
-        let mut index: Vec<BlockIndex> = Vec::new();
-        let mut position = HEADER_BYTES;
-        let (mut window, mut window_at) = (Vec::new(), 0_u64);
-        while position < end {
-            let wanted = |len: usize| (end - position).min(len as u64) as usize;
-            let ahead = |window: &Vec<u8>, at: u64| (at + window.len() as u64).saturating_sub(position) as usize;
-            if ahead(&window, window_at) < wanted(BLOCK_HEADER_BYTES) {
-                (window, window_at) = (self.read(position, wanted(WALK_BYTES)).await?, position);
-            }
-            let damaged = |d: Damage| corrupt(&self.path, position, end - position, d);
-            let head = &window[(position - window_at) as usize..];
-            // A chunk may end less than a magic's length before the 4 KiB do: zeros up to there are padding, not a block.
-            let rest = BLOCK_BYTES - (position % BLOCK_BYTES as u64) as usize;
-            let padding = head[..rest.min(head.len())].iter().all(|byte| *byte == 0);
-            let header = if padding { None } else { BlockHeader::decode(head).map_err(damaged)? };
-            let Some(header) = header else {
-                let next = (position + 1).next_multiple_of(BLOCK_BYTES as u64);
-                if position.is_multiple_of(BLOCK_BYTES as u64) {
-                    return Err(damaged(Damage("a chunk begins with zeros".into())));
-                }
-                position = next;
-                continue;
-            };
-            if header.len() as u64 > end - position {
-                return Err(damaged(Damage(format!("a block of {} bytes passes the end of what was synced", header.len()))));
-            }
-            if ahead(&window, window_at) < header.len() {
-                (window, window_at) = (self.read(position, wanted(header.len().max(WALK_BYTES))).await?, position);
-            }
-            let block = &window[(position - window_at) as usize..];
-            check_block(self.header.group, position, block).map_err(|d| corrupt(&self.path, position, header.len() as u64, d))?;
-            if let Some(last) = index.last()
-                && last.next_offset != header.first_offset
+    /// All blocks up to `end`, where a chunk ends: from list to list, backwards.
+    async fn listed(&self, rt: &R, end: u64) -> Result<Vec<BlockIndex>> {
+        let group = self.header.group;
+        let mut lists: Vec<Vec<BlockIndex>> = Vec::new();
+        let mut at = end;
+        while at > HEADER_BYTES {
+            let from = at.saturating_sub(BLOCK_BYTES as u64).max(HEADER_BYTES);
+            let last = self.read(from, (at - from) as usize).await?;
+            let tail_at = at - LIST_TAIL_BYTES as u64;
+            let tail = decode_list_tail(group, at, &last).map_err(|d| corrupt(&self.path, tail_at, LIST_TAIL_BYTES as u64, d))?;
+            let longer = if tail.position < from { self.read(tail.position, (at - tail.position) as usize).await? } else { Vec::new() };
+            let list = if longer.is_empty() { &last[(tail.position - from) as usize..] } else { &longer };
+            let damaged = |d| corrupt(&self.path, tail.position, at - tail.position, d);
+            let mut blocks = decode_list(group, at, &tail, list).map_err(damaged)?;
+            if let (Some(last), Some(next)) = (blocks.last(), lists.last().and_then(|later| later.first()))
+                && last.next_offset != next.first_offset
             {
-                return Err(damaged(Damage(format!("a block from offset {} follows one up to {}", header.first_offset, last.next_offset))));
+                let what = format!("a block from offset {} follows one up to {}", next.first_offset, last.next_offset);
+                return Err(damaged(Damage(what)));
             }
-            index.push(BlockIndex::of(position, &header));
-            position += header.len() as u64;
+            // Its first block begins a chunk: there the list before ends.
+            at = blocks.first().map_or(HEADER_BYTES, |first| first.position);
+            blocks.shrink_to_fit();
+            lists.push(blocks);
             rt.yield_if_needed().await;
         }
-        Ok(index)
+        Ok(lists.into_iter().rev().flatten().collect())
     }
 
     /// `len` bytes from anywhere; an error if the file ends before.

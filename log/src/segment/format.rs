@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   0      4     8     12           16      24           32            40
-//!   | MPS1 | crc | 1   | generation | group | base index | base offset | created ms |
+//!   | MPS1 | crc | 2   | generation | group | base index | base offset | created ms |
 //! ```
 //!
 //! A block:
@@ -17,6 +17,8 @@
 //! The crc covers the block's header behind it, the data, and two numbers that are not written: the group and the byte at
 //! which the block lies, so that a block in the wrong place is a bad block. `count` entries are in it, of the indexes
 //! `first..=last` (all of them, except where compaction dropped some), and it answers for the offsets `first..next`.
+//!
+//! Behind the last block of each chunk is a [list](super::list) of the chunk's blocks.
 //!
 //! An entry within a block's raw data:
 //!
@@ -55,7 +57,7 @@ pub const INDEX_ENTRY_BYTES: usize = 56;
 /// No block claims more raw bytes: the largest batch and a full block beside it.
 pub const RAW_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 pub(crate) const HEADER_MAGIC: [u8; 4] = *b"MPS1";
 const BLOCK_MAGIC: [u8; 4] = *b"MPBK";
 const TAIL_MAGIC: [u8; 4] = *b"MPFT";
@@ -332,6 +334,37 @@ impl BlockIndex {
             max_timestamp: header.max_timestamp,
         }
     }
+
+    /// The byte behind it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.position + u64::from(self.len)
+    }
+
+    /// Appends its [`INDEX_ENTRY_BYTES`].
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64_le(self.position);
+        out.put_u32_le(self.len);
+        out.put_u32_le(self.raw_len);
+        for n in [self.term.0, self.first_index.0, self.first_offset.0, self.next_offset.0] {
+            out.put_u64_le(n);
+        }
+        out.put_i64_le(self.max_timestamp);
+    }
+
+    /// Reads what [`BlockIndex::encode`] has written.
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Short> {
+        Ok(Self {
+            position: r.u64()?,
+            len: r.u32()?,
+            raw_len: r.u32()?,
+            term: Term(r.u64()?),
+            first_index: Index(r.u64()?),
+            first_offset: Offset(r.u64()?),
+            next_offset: Offset(r.u64()?),
+            max_timestamp: r.i64()?,
+        })
+    }
 }
 
 /// The tail of a footer.
@@ -355,16 +388,7 @@ pub struct Tail {
 #[must_use]
 pub fn encode_footer(index: &[BlockIndex], position: u64, next_offset: Offset, last_index: Index) -> Vec<u8> {
     let mut out = Vec::with_capacity(index.len() * INDEX_ENTRY_BYTES + BLOCK_BYTES);
-    for block in index {
-        out.put_u64_le(block.position);
-        out.put_u32_le(block.len);
-        out.put_u32_le(block.raw_len);
-        out.put_u64_le(block.term.0);
-        out.put_u64_le(block.first_index.0);
-        out.put_u64_le(block.first_offset.0);
-        out.put_u64_le(block.next_offset.0);
-        out.put_i64_le(block.max_timestamp);
-    }
+    index.iter().for_each(|block| block.encode(&mut out));
     let whole = (out.len() + TAIL_BYTES).next_multiple_of(BLOCK_BYTES);
     out.resize(whole - TAIL_BYTES, 0);
     let tail = out.len();
@@ -413,16 +437,7 @@ pub fn decode_footer(tail: &Tail, footer: &[u8]) -> Result<Vec<BlockIndex>, Dama
     let mut r = Reader::new(entries);
     let mut index = Vec::with_capacity(entries.len() / INDEX_ENTRY_BYTES);
     for _ in 0..tail.count {
-        index.push(BlockIndex {
-            position: r.u64()?,
-            len: r.u32()?,
-            raw_len: r.u32()?,
-            term: Term(r.u64()?),
-            first_index: Index(r.u64()?),
-            first_offset: Offset(r.u64()?),
-            next_offset: Offset(r.u64()?),
-            max_timestamp: r.i64()?,
-        });
+        index.push(BlockIndex::decode(&mut r)?);
     }
     Ok(index)
 }

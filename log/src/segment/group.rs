@@ -10,6 +10,7 @@ use super::{
     file::{Bound, SegmentFile, corrupt},
     format::{BlockIndex, Damage, HEADER_BYTES, SegmentHeader, SegmentName},
     handles::{Handles, Key, Opened},
+    list::last_blocks,
 };
 use crate::{
     config::GroupConfig,
@@ -227,14 +228,15 @@ impl<R: Rt> GroupSegments<R> {
             Some(opened) => opened.file,
             None => self.begin(base_offset, base_index, now_ms).await?,
         };
-        let position = {
+        let (position, before) = {
             let state = self.state.borrow();
             let active = state.active.as_ref().expect("loaded or begun above; only settling takes it away");
             assert_eq!(active.next_offset, base_offset, "settled entries must follow the segment");
-            active.position
+            (active.position, active.loaded.as_ref().map_or_else(Vec::new, |loaded| last_blocks(&loaded.index)))
         };
         let options = ChunkOptions { group: self.group, position, level };
-        let chunk = self.handles.rt().offload("pack blocks", move || encode_chunk(&batch, next_offset, options)).await?;
+        let pack = move || encode_chunk(&batch, next_offset, options, &before);
+        let chunk = self.handles.rt().offload("pack blocks", pack).await?;
         file.write_chunk(position, &chunk).await?;
         file.sync().await?;
         let mut state = self.state.borrow_mut();
@@ -278,7 +280,7 @@ impl<R: Rt> GroupSegments<R> {
         Ok(file)
     }
 
-    /// The growing segment, open. After a start its index is rebuilt first, which checks every block that counts.
+    /// The growing segment, open. After a start its index is gathered first, from the lists of its chunks.
     pub(super) async fn growing(&self) -> Result<Option<Opened<R>>> {
         let Some((name, position, next_offset)) = self.state.borrow().active.as_ref().map(|a| (a.name, a.position, a.next_offset)) else {
             return Ok(None);

@@ -1,11 +1,14 @@
 //! A segment, told to people. Works on plain bytes, so that a stopped node's files can be looked at with nothing running.
 
-use super::chunk::entries;
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader, HEADER_BYTES, SegmentHeader, check_block, decode_footer, decode_tail, unpack};
+use super::{
+    chunk::entries,
+    format::{BLOCK_HEADER_BYTES, BlockHeader, HEADER_BYTES, SegmentHeader, check_block, decode_footer, decode_tail, unpack},
+    list::{decode_list, decode_list_tail, list_len},
+};
 use crate::entry::EntryKind;
 use bytes::Bytes;
 use millpond_batch::Header;
-use millpond_runtime::limits::BLOCK_BYTES;
+use millpond_runtime::{GroupId, limits::BLOCK_BYTES};
 use std::fmt::Write;
 
 /// Describes the bytes of a segment file, line by line; `entries_too` lists each entry. Damage is told, not hidden, and the
@@ -37,6 +40,7 @@ pub fn describe(bytes: &[u8], entries_too: bool) -> String {
                 describe_block(&mut out, at, &h, data, entries_too);
                 at += h.len();
             }
+            Err(_) if list_len(&bytes[at..end]).is_some() => at += describe_list(&mut out, group, at, &bytes[at..end]),
             Err(d) => {
                 let next = (at + 1).next_multiple_of(BLOCK_BYTES).min(end);
                 let padding = bytes[at..next].iter().all(|byte| *byte == 0);
@@ -65,6 +69,23 @@ pub fn describe(bytes: &[u8], entries_too: bool) -> String {
         None => out.push_str("not sealed: the journal says how far it counts\n"),
     }
     out
+}
+
+/// The list that ends a chunk; how many bytes to go on.
+fn describe_list(out: &mut String, group: GroupId, at: usize, bytes: &[u8]) -> usize {
+    let list = list_len(bytes).and_then(|len| bytes.get(..len)).unwrap_or_default();
+    let end = (at + list.len()) as u64;
+    match decode_list_tail(group, end, list).and_then(|tail| decode_list(group, end, &tail, list)) {
+        Ok(blocks) => {
+            let from = blocks.first().map_or(0, |block| block.position);
+            let _ = writeln!(out, "list at byte {at}: {} blocks from byte {from} on", blocks.len());
+            list.len()
+        }
+        Err(d) => {
+            let _ = writeln!(out, "DAMAGED list at byte {at}: {d}");
+            (at + 1).next_multiple_of(BLOCK_BYTES) - at
+        }
+    }
 }
 
 fn describe_block(out: &mut String, at: usize, h: &BlockHeader, data: &[u8], entries_too: bool) {

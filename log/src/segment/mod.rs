@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   | header, one block of 4 KiB | chunk | chunk | ... | footer |
-//!   chunk: | block header, data | block header, data | ... | zeros to a whole 4 KiB |
+//!   chunk: | block header, data | block header, data | ... | list of blocks, to a whole 4 KiB |
 //! ```
 //!
 //! A chunk is what one settling run wrote, with one sync. The newest segment of a group grows, and how far it counts is
 //! said by the journal; all others are sealed: they end with a footer that holds the index. Nothing that counts is ever
 //! written again.
 //!
-//! In reading order: [`format`] the bytes · [`chunk`] from entries to blocks · [`file`] one segment · [`handles`] which files are
+//! In reading order: [`format`] the bytes · [`chunk`] from entries to blocks · [`list`] which
+//! blocks there are · [`file`] one segment · [`handles`] which files are
 //! open, over [`lru`] and [`ahead`], blocks on their way before anybody asks · [`group`] all segments of a group · [`read`]
 //! reading across them · [`compact`] keeping the newest record of each key, over [`newest`] · [`inspect`] showing them to people.
 
@@ -21,6 +22,7 @@ pub mod format;
 pub mod group;
 pub mod handles;
 pub mod inspect;
+pub mod list;
 mod lru;
 mod newest;
 mod read;

@@ -104,7 +104,7 @@ fn a_lone_record_stays_small() {
             payload: batch(n, &[(1_700_000_000_000, None, Some(&value))]),
         })
         .collect();
-    let chunk = encode_chunk(&entries, Offset(1000), ChunkOptions { group: GROUP, position: 4096, level: 0 });
+    let chunk = encode_chunk(&entries, Offset(1000), ChunkOptions { group: GROUP, position: 4096, level: 0 }, &[]);
     let index = chunk.index.len() * format::INDEX_ENTRY_BYTES;
     let each = (chunk.bytes.len() + index) as f64 / 1000.0;
     assert!(each <= 240.0, "{each} bytes a record, block heads, padding and index shared out");
@@ -222,7 +222,7 @@ fn rot_is_told_and_never_served() {
 #[test]
 fn a_block_in_the_wrong_place_is_no_block() {
     let entries = some(0, 10, 50);
-    let chunk = |position| encode_chunk(&entries, Offset(10), ChunkOptions { group: GROUP, position, level: 1 });
+    let chunk = |position| encode_chunk(&entries, Offset(10), ChunkOptions { group: GROUP, position, level: 1 }, &[]);
     assert!(format::check_block(GROUP, 4096, &chunk(4096).bytes).is_ok());
     assert!(format::check_block(GROUP, 8192, &chunk(4096).bytes).is_err());
     assert!(format::check_block(GroupId(8), 4096, &chunk(4096).bytes).is_err());
@@ -244,6 +244,7 @@ fn people_can_look_at_a_segment() {
         let text = inspect::describe(&bytes, true);
         assert!(text.starts_with("segment of group 7, generation 0, from offset 0 (entry 1)"), "{text}");
         assert_eq!(text.lines().filter(|l| l.starts_with("block at byte")).count(), index.len());
+        assert!(text.contains("list at byte"), "{text}");
         assert!(text.contains("sealed: footer at byte") && !text.contains("DAMAGED"), "{text}");
         let mut damaged = bytes.clone();
         damaged[5000] ^= 1;
@@ -262,7 +263,7 @@ proptest! {
             all.append(&mut one);
         }
         let next = Offset(sizes.len() as u64);
-        let chunk = encode_chunk(&all, next, ChunkOptions { group: GROUP, position: 4096, level });
+        let chunk = encode_chunk(&all, next, ChunkOptions { group: GROUP, position: 4096, level }, &[]);
         prop_assert_eq!(chunk.bytes.len() % 4096, 0);
         let mut back = Vec::new();
         for block in &chunk.index {
@@ -279,7 +280,11 @@ proptest! {
         prop_assert!(chunk.index.windows(2).all(|w| w[0].next_offset == w[1].first_offset));
         let footer = format::encode_footer(&chunk.index, 8192, next, Index(9));
         let tail = format::decode_tail(&footer[footer.len() - 4096..], 8192 + footer.len() as u64).expect("a tail");
-        prop_assert_eq!(format::decode_footer(&tail, &footer).expect("a footer"), chunk.index);
+        prop_assert_eq!(format::decode_footer(&tail, &footer).expect("a footer"), chunk.index.clone());
+        let end = 4096 + chunk.bytes.len() as u64;
+        let tail = list::decode_list_tail(GROUP, end, &chunk.bytes).expect("a tail");
+        let list = &chunk.bytes[(tail.position - 4096) as usize..];
+        prop_assert_eq!(list::decode_list(GROUP, end, &tail, list).expect("a list"), chunk.index);
     }
 
     #[test]
@@ -292,6 +297,7 @@ proptest! {
         let _ = inspect::describe(&junk, true);
         let _ = format::BlockHeader::decode(&junk);
         let _ = format::decode_tail(&junk, junk.len() as u64);
+        let _ = list::decode_list_tail(GROUP, junk.len() as u64, &junk);
         entries(&Bytes::from(junk.clone())).for_each(drop);
         let batch = Bytes::from(junk);
         let _ = check(&batch);

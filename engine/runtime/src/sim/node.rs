@@ -169,6 +169,12 @@ impl SimDisk {
         });
     }
 
+    /// Bytes that the node has read since the simulation began.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.with(|disk, _| disk.read_bytes)
+    }
+
     /// Whether everything that the node sees would survive a power cut.
     #[must_use]
     pub fn is_clean(&self) -> bool {

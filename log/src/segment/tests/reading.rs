@@ -99,7 +99,7 @@ fn many_groups_share_few_files() {
 #[test]
 fn blocks_that_lie_are_refused() {
     let entries = some(0, 4, 50);
-    let chunk = encode_chunk(&entries, Offset(4), ChunkOptions { group: GROUP, position: 4096, level: 0 });
+    let chunk = encode_chunk(&entries, Offset(4), ChunkOptions { group: GROUP, position: 4096, level: 0 }, &[]);
     let (header, data) = format::check_block(GROUP, 4096, &chunk.bytes).expect("sound");
     let raw = Bytes::copy_from_slice(data);
     check_entries(&header, &raw).expect("sound");
@@ -156,11 +156,51 @@ fn every_byte_is_guarded() {
             }
         }
     }
-    // Two heads of 48 bytes, two blocks and a footer of 4 KiB are told to the last byte; the rest is zeros up to whole 4 KiB. Of
-    // those, four bytes lie where the walk over the growing segment looks for another block's magic.
+    // Two heads of 48 bytes, two blocks, a footer of 4 KiB and the growing segment's list, which goes from its block to the end,
+    // are told to the last byte; the rest is zeros up to whole 4 KiB, and the list that the footer has made superfluous.
     let block = |base| {
         let options = ChunkOptions { group: GROUP, position: 4096, level: 0 };
-        encode_chunk(&some(base, 3, 40), Offset(base + 3), options).index[0].len
+        encode_chunk(&some(base, 3, 40), Offset(base + 3), options, &[]).index[0].len
     };
-    assert_eq!(told, 2 * 48 + block(0) + block(3) + 4096 + 4, "{silent} bytes were taken for padding");
+    assert_eq!(told, 2 * 48 + block(0) + block(3) + 4096 + (4096 - block(3)), "{silent} bytes were taken for padding");
+}
+
+/// What a start reads of a growing segment does not depend on how much lies in it, but for its index.
+#[test]
+fn a_growing_segment_is_opened_without_reading_it() {
+    let sim = Sim::new(4);
+    let runs = 100;
+    let (mark, blocks) = sim
+        .block_on(NODE, move |rt| async move {
+            rt.create_dir_all("/groups".as_ref()).await.expect("create");
+            rt.sync_dir("/".as_ref()).await.expect("sync");
+            let group = fresh(&rt);
+            let mut mark = None;
+            for run in 0..runs {
+                let entries = some(run * 6, 6, 100_000);
+                mark = Some(group.append(entries, Offset(run * 6 + 6), &GroupConfig::default(), 0, 10_000).await.expect("append"));
+            }
+            let blocks = group.growing().await.expect("open").expect("it grows").index;
+            (mark.expect("some runs"), blocks.to_vec())
+        })
+        .expect("the simulation ends well");
+    assert!(mark.position > 50 << 20);
+    let disk = sim.node(NODE).disk();
+    let before = disk.bytes_read();
+    let found = sim
+        .block_on(NODE, move |rt| async move {
+            let group = reopen(&rt, mark, 0).await.expect("opens");
+            group.growing().await.expect("open").expect("it grows").index.to_vec()
+        })
+        .expect("the simulation ends well");
+    assert_eq!(found, blocks);
+    let read = disk.bytes_read() - before;
+    let bound = mark.position / 500;
+    assert!(read <= bound, "{read} bytes read, {bound} are enough for the index of {} bytes", mark.position);
+    let first = sim.block_on(NODE, move |rt| async move {
+        let one = ReadLimits { bytes_max: 1, end: Offset(u64::MAX) };
+        reopen(&rt, mark, 0).await.expect("opens").read(Offset(300), one).await.expect("read")
+    });
+    assert_eq!(offsets(&first.expect("the simulation ends well")), [300]);
+    assert!(disk.bytes_read() - before - read <= bound + (1 << 20), "the first read costs its blocks and the index");
 }

@@ -59,6 +59,8 @@ pub(super) struct Disk {
     quota: Option<u64>,
     /// Multiplies every latency.
     pub(super) slowness: u64,
+    /// Bytes that reads have answered with.
+    pub(super) read_bytes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -155,6 +157,7 @@ impl Disk {
             wanted: Vec::new(),
             quota: None,
             slowness: 1,
+            read_bytes: 0,
         }
     }
 
@@ -191,6 +194,7 @@ impl Disk {
     /// What a read answers that completes now.
     pub(super) fn read(&mut self, path: &Path, ino: Ino, position: u64, len: usize, dice: &mut Dice) -> io::Result<Vec<u8>> {
         let mut out = self.file(ino)?.visible.read(position, len);
+        self.read_bytes += out.len() as u64;
         if out.is_empty() {
             return Ok(out);
         }
