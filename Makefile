@@ -16,6 +16,10 @@ setup: ## Install what a Debian machine lacks (as root or with sudo), or say wha
 build: setup ## Build the server and the command, optimised
 	$(CARGO) build --release --locked -j $(JOBS) -p millpond
 
+demo: build ## Load real data, kill the server in the middle, restart, replay, check: make demo [ARGS=]
+	$(CARGO) build --release --locked -j $(JOBS) -p millpond-bench --example demo
+	target/release/examples/demo --program target/release/millpond $(ARGS)
+
 test: setup check unit ## Everything that must hold: lints, documentation, all tests
 
 check: fmt clippy docs ## Format, lints, documentation

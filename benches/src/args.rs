@@ -273,9 +273,12 @@ pub struct CrashArgs {
 
 /// Load real data, kill the server in the middle, restart it, finish, replay, and check that nothing is lost
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The flights are looked for in the file that is named, then as flights.ndjson.zst in the directory $MILLPOND_DATA, then in \
+../shared/data; if they are in neither, a sample that is part of this program is used.")]
 pub struct DemoArgs {
     /// Flights as ndjson, plain or zstd-compressed: objects with `ts` and `key`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "data", value_name = "FILE")]
     pub flights: Option<PathBuf>,
     /// Load at most so many records
     #[arg(long, value_parser = units::positive, value_name = "N")]
@@ -283,11 +286,13 @@ pub struct DemoArgs {
     /// Partitions of the topic
     #[arg(long, default_value = "4", value_parser = units::positive, value_name = "N")]
     pub partitions: usize,
-    /// Where the server keeps its data; must be empty or missing [default: a new directory under the current one, removed
-    /// afterwards]
+    /// Where the server keeps its data; must be empty or missing [default: a new directory under the current one]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Cores of the server, as `millpond serve --cores` takes them
+    /// Leave the server's data in place afterwards
+    #[arg(long)]
+    pub keep: bool,
+    /// Cores of the server, as `millpond serve --cores` takes them [default: all]
     #[arg(long, value_name = "N|CPUS")]
     pub server_cpus: Option<String>,
     /// The `millpond` program to start [default: this one]

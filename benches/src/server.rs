@@ -15,7 +15,7 @@ use std::{
 };
 
 /// A server that recovers a lot may take this long until it serves.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// A server that is asked to stop does so within this time, or is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a scrape may take.
@@ -33,7 +33,7 @@ pub struct Placement {
 }
 
 /// CPUs out of a list such as `0,2-5`, or the first so many of `allowed`.
-fn cpus(text: &str, allowed: &[usize]) -> Result<Vec<usize>> {
+pub(crate) fn cpus(text: &str, allowed: &[usize]) -> Result<Vec<usize>> {
     let bad = || format!("`{text}` names no CPUs; try 2, `all`, or 0,2-5");
     if text == "all" {
         return Ok(allowed.to_vec());
@@ -205,7 +205,7 @@ fn first_line(stdout: impl Read + Send + 'static) -> Result<String> {
     read.context("reading what it says")?.context("it ended before it served")
 }
 
-fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")

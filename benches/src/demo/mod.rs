@@ -1,0 +1,176 @@
+//! The main job on real input: `millpond demo`.
+//!
+//! Starts a server, loads flights through the client keyed by flight, kills the server (SIGKILL) in the middle with records in flight,
+//! restarts it, lets the client finish, replays everything, from an offset, and from a date, and checks what was read against the
+//! input: every acknowledged record once, in order, with its bytes, and nothing else.
+//!
+//! In reading order: [`load`] · [`replay`] · [`check`] · [`table`] what is printed.
+
+mod check;
+mod load;
+mod replay;
+mod table;
+
+use crate::{
+    args::{Common, DemoArgs},
+    flights::{Flight, Source},
+    node::{Node, NodeSpec, Scratch, interrupted},
+};
+use anyhow::{Context, Result, bail};
+use check::Sent;
+use indicatif::{ProgressBar, ProgressStyle};
+use load::{Counts, Way};
+use millpond_client::{Client, NewTopic, Position};
+use replay::Read;
+use std::{
+    io::{IsTerminal, Write},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use table::Report;
+
+/// The topic.
+const TOPIC: &str = "flights";
+/// The header with a record's place in the input.
+const NUMBER: &str = "n";
+
+/// Runs the demonstration. Its server and its directory are gone afterwards, however it ends.
+pub(crate) fn run(args: &DemoArgs, common: &Common) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("starting the demo")?;
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = demonstrate(args, common) => report,
+            why = interrupted() => bail!("{why}"),
+        }
+    });
+    runtime.shutdown_background();
+    let report = report?;
+    let text = if common.json { serde_json::to_string(&report).context("writing results as JSON")? } else { report.text() };
+    match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error).context("writing to standard output"),
+        _ => {}
+    }
+    if report.differences > 0 {
+        bail!("the check failed: {} differences between what was acknowledged and what was read", report.differences);
+    }
+    Ok(())
+}
+
+/// Tells what is being done.
+struct Voice {
+    quiet: bool,
+}
+
+impl Voice {
+    fn say(&self, what: impl std::fmt::Display) {
+        if !self.quiet {
+            eprintln!("{what}");
+        }
+    }
+
+    fn bar(&self, what: &'static str, len: u64) -> ProgressBar {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg:22} {bar:40} {human_pos:>9} of {human_len} {per_sec:>14} {eta}");
+        let bar = ProgressBar::new(len).with_message(what);
+        if let Ok(style) = style { bar.with_style(style) } else { bar }
+    }
+}
+
+/// A load with a crash in it.
+struct Loaded {
+    client: Client,
+    ways: Vec<Way>,
+    took: Duration,
+    crash: Crash,
+}
+
+/// The crash.
+struct Crash {
+    killed: Instant,
+    ready: Instant,
+    in_flight: usize,
+    recovery: Duration,
+}
+
+async fn demonstrate(args: &DemoArgs, common: &Common) -> Result<Report> {
+    let voice = Voice { quiet: common.quiet };
+    let source = Source::find(args.flights.as_deref());
+    let flights = Arc::new(source.load(args.records.unwrap_or(usize::MAX))?);
+    voice.say(format_args!("{} flights from {source}", flights.len()));
+    let scratch = Scratch::new(args.dir.as_deref(), "demo", args.keep)?;
+    let spec = NodeSpec::new(args.program.as_deref(), scratch.path(), args.server_cpus.as_deref())?;
+    let mut node = Some(spec.start().await?);
+    voice.say(format_args!("a server on {}, data in {}", spec.listen, scratch.path().display()));
+    let loaded = load(&spec, &mut node, &flights, args.partitions, &voice).await?;
+    let report = read_back(source, &flights, &loaded, args.partitions as u32, &voice).await?;
+    if let Some(how) = node.as_mut().and_then(Node::ended) {
+        bail!("the server ended by itself: {how}");
+    }
+    drop(loaded);
+    drop(node);
+    Ok(report)
+}
+
+/// Loads all, with a kill in the middle.
+async fn load(spec: &NodeSpec, node: &mut Option<Node>, flights: &Arc<Vec<Flight>>, partitions: usize, voice: &Voice) -> Result<Loaded> {
+    let client = Client::builder().bootstrap(&spec.listen.to_string()).client_id("millpond-demo").request_timeout(Duration::from_secs(10));
+    let client = client.connect().await.context("connecting")?;
+    // The flights are of 2013: they would be out of date at once.
+    let topic = NewTopic::new(TOPIC).partitions(u32::try_from(partitions).context("too many partitions")?).set("retention.ms", "-1");
+    client.admin().create_topic(topic).await.context("creating the topic")?;
+    let counts = Arc::new(Counts::new(flights.len()));
+    let bar = voice.bar("loading", flights.len() as u64);
+    let began = Instant::now();
+    let loading = load::load(client.clone(), Arc::clone(flights), partitions, Arc::clone(&counts), bar.clone());
+    let mut loading = tokio::spawn(loading);
+    let crash = tokio::select! {
+        crash = crash(spec, node, &counts, &bar, voice) => crash?,
+        done = &mut loading => {
+            done.context("loading")??;
+            bail!("all {} records were acknowledged before the server could be killed: too few", flights.len());
+        }
+    };
+    let ways = loading.await.context("loading")??;
+    bar.finish_and_clear();
+    Ok(Loaded { client, ways, took: began.elapsed(), crash })
+}
+
+/// Kills the server once half of the records are acknowledged, and starts it again.
+async fn crash(spec: &NodeSpec, node: &mut Option<Node>, counts: &Counts, bar: &ProgressBar, voice: &Voice) -> Result<Crash> {
+    counts.reached.notified().await;
+    let in_flight = counts.in_flight();
+    let killed = Instant::now();
+    node.take().context("a server was started")?.kill()?;
+    bar.suspend(|| voice.say(format_args!("killed the server with {in_flight} records in flight; starting it again")));
+    let again = spec.start().await?;
+    let (ready, recovery) = (Instant::now(), again.took);
+    *node = Some(again);
+    Ok(Crash { killed, ready, in_flight, recovery })
+}
+
+/// Replays in three ways, and checks each.
+async fn read_back(source: Source, flights: &[Flight], loaded: &Loaded, partitions: u32, voice: &Voice) -> Result<Report> {
+    let acks: Vec<check::Ack> = loaded.ways.iter().map(|way| way.ack).collect();
+    let sent = Sent { flights, acks: &acks, partitions };
+    let mut reads: Vec<(String, Read, check::Differences)> = Vec::new();
+    // An offset that every partition has.
+    let ends = (0..partitions).map(|p| acks.iter().filter(|ack| ack.partition == p).count() as u64);
+    let offset = ends.min().unwrap_or_default() / 2;
+    let time_ms = flights[flights.len() * 3 / 4].time_ms;
+    let date = jiff::Timestamp::from_millisecond(time_ms).context("a time that is none")?;
+    let ways = [
+        ("everything".to_owned(), Position::Earliest, vec![0; partitions as usize]),
+        (format!("from offset {offset}"), Position::Offset(offset), vec![offset; partitions as usize]),
+        (format!("from {date}"), Position::Time(time_ms), sent.offsets_of(time_ms)),
+    ];
+    for (what, position, from) in ways {
+        let bar = voice.bar("replaying", flights.len() as u64);
+        let read = replay::read(&loaded.client, position, &bar).await.with_context(|| format!("replaying {what}"))?;
+        bar.finish_and_clear();
+        let differences = sent.check(&from, read.seen());
+        reads.push((what, read, differences));
+    }
+    Ok(Report::new(&source, flights, loaded, &reads))
+}
