@@ -117,15 +117,16 @@ impl Admin {
         Ok((reply.topic.unwrap_or_default(), reply.changed))
     }
 
-    /// Changes settings of a topic, or adds partitions: `partitions` is the new number, 0 leaves it.
+    /// Changes settings of a topic, or adds partitions: `partitions` is the new number, 0 leaves it. Returns the topic as it is,
+    /// and whether anything changed.
     ///
     /// # Errors
     /// If it is not there, or the change is not allowed.
-    pub async fn alter_topic(&self, name: &str, settings: Vec<Setting>, partitions: u32) -> Result<TopicInfo> {
+    pub async fn alter_topic(&self, name: &str, settings: Vec<Setting>, partitions: u32) -> Result<(TopicInfo, bool)> {
         let request = AlterTopic { name: name.into(), settings, partitions };
         let doing = format!("altering topic {name}");
         let reply: TopicReply = self.client.ask(&doing, Kind::AlterTopic, &request, Repeat::Freely).await?;
-        Ok(reply.topic.unwrap_or_default())
+        Ok((reply.topic.unwrap_or_default(), reply.changed))
     }
 
     /// Deletes a topic and all its records. With `if_exists` a topic that is not there is fine.

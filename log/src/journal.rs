@@ -9,8 +9,8 @@
 //! where the file begins, long before the file is written. Files that gathers will need are prepared ahead;
 //! when none is, appends are refused and notes about settling still find the reserve at the end.
 //!
-//! In reading order: [`format`] the bytes · [`sector`] what each 512 of them say · [`walk`] torn or rotten · [`checkpoint`] groups as bytes · [`layout`] what fits where ·
-//! [`gather`] a flush in the making · [`file`] files by name · [`writer`] group commit · [`prepare`] files ahead of need ·
+//! In reading order: [`mod@format`] the bytes · [`sector`] what each 512 of them say · [`walk`] torn or rotten · [`checkpoint`] groups as bytes · [`layout`] what fits where ·
+//! [`gather`] a flush in the making · [`mod@file`] files by name · [`writer`] group commit · [`prepare`] files ahead of need ·
 //! [`replay`] frames to groups · [`recovery`] all of it at start · [`waiters`] who waits for which sync.
 
 pub mod checkpoint;

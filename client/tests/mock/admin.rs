@@ -21,7 +21,7 @@ async fn topics_groups_and_quotas_are_looked_after() {
     let error = admin.create_topic(NewTopic::new("t")).await.expect_err("there already");
     assert_eq!((error.code(), error.effect()), (Some(Code::TopicExists), Effect::None));
     assert!(!admin.create_topic(NewTopic::new("t").if_not_exists()).await.expect("fine").1);
-    assert_eq!(admin.alter_topic("t", vec![setting("retention.ms", "5")], 4).await.expect("altered").partitions.len(), 4);
+    assert_eq!(admin.alter_topic("t", vec![setting("retention.ms", "5")], 4).await.expect("altered").0.partitions.len(), 4);
     assert_eq!(admin.list_topics(false).await.expect("listed").len(), 1);
     let (topic, endpoints) = admin.describe_topic("t").await.expect("described");
     assert_eq!((topic.partitions.len(), endpoints.len()), (4, 1));

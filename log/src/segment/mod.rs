@@ -9,8 +9,8 @@
 //! said by the journal; all others are sealed: they end with a footer that holds the index. Nothing that counts is ever
 //! written again.
 //!
-//! In reading order: [`format`] the bytes · [`chunk`] from entries to blocks · [`list`] which
-//! blocks there are · [`file`] one segment · [`handles`] which files are
+//! In reading order: [`mod@format`] the bytes · [`chunk`] from entries to blocks · [`list`] which
+//! blocks there are · [`mod@file`] one segment · [`handles`] which files are
 //! open, over [`lru`] and [`ahead`], blocks on their way before anybody asks · [`group`] all segments of a group · [`read`]
 //! reading across them · [`compact`] keeping the newest record of each key, over [`newest`] · [`inspect`] showing them to people.
 

@@ -42,6 +42,12 @@ pub fn encode(identity: Identity) -> Vec<u8> {
     out
 }
 
+/// Whether these bytes are meant to be such a file.
+#[must_use]
+pub fn is_it(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
 /// Reads the bytes of the file, or says what is wrong with them.
 pub fn decode(bytes: &[u8]) -> Result<Identity, String> {
     let read = || {

@@ -1,6 +1,6 @@
 //! How a command ends when it does not end well: what to print, and the exit code.
 
-use millpond_wire::messages::{Code, Failure};
+use millpond_client::Code;
 use serde_json::json;
 use std::{
     fmt,
@@ -68,13 +68,6 @@ impl Fail {
             _ => "",
         };
         Self::new(format!("cannot {doing}: {source}"), advice)
-    }
-
-    /// A refusal by the server.
-    pub(super) fn server(failure: &Failure) -> Self {
-        let code = failure.code();
-        let exit = if code == Code::Internal { Exit::Internal } else { Exit::Failed };
-        Self { exit, message: failure.message.clone(), advice: failure.advice.clone(), code: Some(code) }
     }
 
     pub(super) fn code(&self) -> ExitCode {

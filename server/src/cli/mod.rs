@@ -5,16 +5,39 @@
 //! keys and times out of JSON · `progress` what people watch meanwhile.
 //!
 //! Results go to standard output, as text or, with `--json`, one JSON value a line; everything else goes to stderr.
-#![expect(clippy::disallowed_methods, reason = "commands are programs of their own, and run on tokio")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the command is an application: it lives in tokio, with files and a clock of its own"
+)]
 
+mod bench;
+mod consume;
+mod doctor;
 mod fail;
+mod fields;
+mod group;
+mod input;
+mod inspect;
 mod out;
+mod pace;
+mod produce;
+mod progress;
+mod quota;
+mod remote;
+mod replay;
 mod serve;
 mod shell;
+mod show;
+mod source;
+#[cfg(test)]
+mod tests;
+mod topic;
 pub mod units;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fail::{EXIT_CODES, Fail, Result};
+use millpond_bench::{BenchArgs, DemoArgs};
 use out::Out;
 use std::process::ExitCode;
 
@@ -63,6 +86,19 @@ struct Global {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    #[command(subcommand)]
+    Topic(topic::Topic),
+    Produce(produce::Produce),
+    Consume(consume::Consume),
+    Replay(replay::Replay),
+    #[command(subcommand)]
+    Group(group::Group),
+    #[command(subcommand)]
+    Quota(quota::Quota),
+    Doctor(doctor::Doctor),
+    Inspect(inspect::Inspect),
+    Bench(BenchArgs),
+    Demo(DemoArgs),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -92,10 +128,20 @@ fn run(cli: Cli) -> Result {
     let global = cli.global;
     let mut out = Out::new(global.json, global.quiet);
     match cli.command {
+        Command::Topic(args) => wait(args.run(&global, &mut out))?,
+        Command::Group(args) => wait(args.run(&global, &mut out))?,
+        Command::Quota(args) => wait(args.run(&global, &mut out))?,
         Command::Serve(args) => {
             let settings = args.settings()?;
             wait(settings.run(&mut out))?;
         }
+        Command::Produce(args) => wait(args.run(&global, &mut out))?,
+        Command::Consume(args) => wait(args.run(&global, &mut out))?,
+        Command::Replay(args) => wait(args.run(&global, &mut out))?,
+        Command::Doctor(args) => args.run(&mut out)?,
+        Command::Inspect(args) => args.run(&mut out)?,
+        Command::Bench(args) => bench::bench(&args, &global)?,
+        Command::Demo(args) => bench::demo(&args, &global)?,
         Command::Completions(args) => args.run(&mut out)?,
         Command::Man(args) => args.run(&mut out)?,
     }

@@ -7,13 +7,24 @@ use millpond_client::{
     Client, Code, Compression, Consumer, Delivery, Effect, Error, NewTopic, OffsetReset, OffsetSpec, Position, ProducerRecord,
     messages::AlterQuota, setting,
 };
-use node::{Node, client};
+use node::Node;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client that is patient enough for a restart.
+async fn client(node: &Node) -> Client {
+    Client::builder()
+        .bootstrap(&node.address())
+        .client_id("tests")
+        .request_timeout(Duration::from_secs(10))
+        .connect()
+        .await
+        .expect("it serves")
+}
 
 async fn topic(client: &Client, name: &str, partitions: u32) {
     client.admin().create_topic(NewTopic::new(name).partitions(partitions)).await.expect("created");

@@ -40,6 +40,11 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where its data is.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.path().join("data")
+    }
+
     /// Ends it as a crash of the process would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -55,7 +60,7 @@ impl Node {
             .args(["serve", "--http", "off", "--no-pin", "--memory", "256MiB", "--json"])
             .args(["--cores", &CORES.to_string(), "--listen", &self.address()])
             .arg("--data")
-            .arg(self.data.path().join("data"))
+            .arg(self.data())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -89,15 +94,4 @@ fn free_ports(count: u16) -> u16 {
         }
     }
     panic!("there are not {count} free ports in a row");
-}
-
-/// A client that is patient enough for a restart.
-pub(crate) async fn client(node: &Node) -> millpond_client::Client {
-    millpond_client::Client::builder()
-        .bootstrap(&node.address())
-        .client_id("tests")
-        .request_timeout(Duration::from_secs(10))
-        .connect()
-        .await
-        .expect("it serves")
 }

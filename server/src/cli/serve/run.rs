@@ -10,6 +10,10 @@ use crate::{
     serve::{self, ServeConfig},
 };
 use millpond_log::LogConfig;
+use millpond_runtime::{
+    placement::{Placement, Wanted},
+    topology::Topology,
+};
 use std::{fs, io::IsTerminal};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -84,39 +88,14 @@ impl Settings {
 
     /// The CPU of each core.
     fn cpus(&self) -> Result<Vec<Option<usize>>> {
-        let allowed = allowed_cpus();
-        let chosen: Vec<usize> = match &self.cores {
-            CoreChoice::All => allowed,
-            CoreChoice::Count(count) if *count <= allowed.len() => allowed[..*count].to_vec(),
-            CoreChoice::Count(count) => {
-                return Err(Fail::usage(
-                    format!("{count} cores are asked for, {} may be used", allowed.len()),
-                    "give a smaller --cores, or `all`",
-                ));
-            }
-            CoreChoice::Cpus(cpus) => match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-                None => cpus.clone(),
-                Some(cpu) => {
-                    return Err(Fail::usage(format!("CPU {cpu} may not be used; {allowed:?} may"), "choose among those with --cores"));
-                }
-            },
+        let wanted = match &self.cores {
+            CoreChoice::All => Wanted::All,
+            CoreChoice::Count(count) => Wanted::Count(*count),
+            CoreChoice::Cpus(cpus) => Wanted::Cpus(cpus.clone()),
         };
-        Ok(chosen.into_iter().map(|cpu| self.pin.then_some(cpu)).collect())
+        let plan = Placement::plan(&Topology::read(), wanted, self.pin);
+        Ok(plan.map_err(|e| Fail::usage(e.to_string(), e.advice()))?.cpus())
     }
-}
-
-/// The CPUs that this process may run on.
-fn allowed_cpus() -> Vec<usize> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
-    let mut cpus = Vec::new();
-    for part in list.trim().split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        if let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) {
-            cpus.extend(first..=last);
-        }
-    }
-    if cpus.is_empty() { (0..std::thread::available_parallelism().map_or(1, usize::from)).collect() } else { cpus }
 }
 
 /// Memory of this machine, or of the control group that holds us if that is less, in bytes.
