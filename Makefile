@@ -20,6 +20,10 @@ demo: build ## Load real data, kill the server in the middle, restart, replay, c
 	$(CARGO) build --release --locked -j $(JOBS) -p millpond-bench --example demo
 	target/release/examples/demo --program target/release/millpond $(ARGS)
 
+crash-test: build ## Kill a server under load again and again, check after each: make crash-test N=500 [SEED=]
+	$(CARGO) build --release --locked -j $(JOBS) -p millpond-bench --example bench
+	target/release/examples/bench crash --program target/release/millpond --rounds $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 test: setup check unit ## Everything that must hold: lints, documentation, all tests
 
 check: fmt clippy docs ## Format, lints, documentation

@@ -248,24 +248,27 @@ pub struct SuiteArgs {
 /// The crash driver.
 #[derive(Args, Clone, Debug)]
 pub struct CrashArgs {
-    /// Kills
-    #[arg(long, short = 'n', default_value = "20", value_parser = units::positive, value_name = "N")]
-    pub kills: usize,
+    /// Rounds, each with at least one kill
+    #[arg(long, short = 'n', visible_alias = "kills", default_value = "20", value_parser = units::positive, value_name = "N")]
+    pub rounds: usize,
     /// Replays the choices of a run; its moments in time can differ [default: from the clock]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Partitions of the topic under load
+    /// Partitions of the topic that a consumer group reads
     #[arg(long, default_value = "6", value_parser = units::positive, value_name = "N")]
     pub partitions: usize,
-    /// Idempotent producers, each with a connection of its own
+    /// Idempotent producers, each with a connection of its own, besides those of other kinds
     #[arg(long, default_value = "4", value_parser = units::positive, value_name = "N")]
     pub producers: usize,
-    /// Cores of the server, as `millpond serve --cores` takes them
+    /// Cores of the server, as `millpond serve --cores` takes them [default: all]
     #[arg(long, value_name = "N|CPUS")]
     pub server_cpus: Option<String>,
-    /// Where the server keeps its data; left there if a check fails [default: a new directory under the current one]
+    /// Where the server keeps its data; must be empty or missing, stays if a check fails [default: a new directory under the current one]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Leave the data in place even if all is well
+    #[arg(long)]
+    pub keep: bool,
     /// The `millpond` program to start [default: this one]
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,

@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod batches;
+mod crash;
 mod demo;
 mod flights;
 pub mod limit;

@@ -17,7 +17,7 @@ use std::{
 /// A server that recovers a lot may take this long until it serves.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// A server that is asked to stop does so within this time, or is killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a scrape may take.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Lines of its log that are shown where a server fails.
@@ -152,7 +152,7 @@ impl Server {
     /// # Errors
     /// If it does not in time, or fails.
     pub fn stop(mut self) -> Result<ServerSpec> {
-        sys::ask_to_stop(&self.child).context("asking the server to stop")?;
+        sys::ask_to_stop(self.child.id()).context("asking the server to stop")?;
         let until = Instant::now() + STOP_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().context("waiting for the server")? {

@@ -4,7 +4,7 @@
 //! come back could otherwise be given the very port it is looking for, and would find itself there.
 
 use crate::{
-    server::{START_TIMEOUT, cpus, tail},
+    server::{START_TIMEOUT, STOP_TIMEOUT, cpus, tail},
     sys,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -63,7 +63,8 @@ impl NodeSpec {
         })
     }
 
-    fn log(&self) -> PathBuf {
+    /// What it says.
+    pub(crate) fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
 
@@ -123,6 +124,11 @@ impl Launch {
         self.process.kill()?;
         bail!("the server did not start: {why}; the end of its log:\n{}", tail(&self.log))
     }
+
+    /// Ends it as a crash would, wherever it is.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.process.kill()
+    }
 }
 
 /// A server that serves. Killed when this goes.
@@ -139,6 +145,17 @@ impl Node {
     /// Ends it as a crash would (SIGKILL), and waits until it is gone.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.process.kill()
+    }
+
+    /// Asks it to stop (SIGTERM), and waits until it has.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let pid = self.process.0.id().context("the server has ended before it was asked to stop")?;
+        sys::ask_to_stop(pid).context("asking the server to stop")?;
+        let ended = timeout(STOP_TIMEOUT, self.process.0.wait()).await;
+        let status =
+            ended.with_context(|| format!("the server did not stop within {STOP_TIMEOUT:?}"))?.context("waiting for the server")?;
+        ensure!(status.success(), "the server was asked to stop and ended with {status}");
+        Ok(())
     }
 
     /// Whether it ended by itself, and how.
@@ -209,6 +226,11 @@ impl Scratch {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves it where it is.
+    pub(crate) fn keep(&mut self) {
+        self.keep = true;
     }
 }
 

@@ -6,7 +6,8 @@ fn a_directory_goes_unless_it_is_kept_and_must_be_empty() {
     let path = outer.path().join("x");
     drop(Scratch::new(Some(&path), "test", false).expect("made"));
     assert!(!path.exists());
-    let kept = Scratch::new(Some(&path), "test", true).expect("made");
+    let mut kept = Scratch::new(Some(&path), "test", false).expect("made");
+    kept.keep();
     fs::write(path.join("file"), "x").expect("written");
     drop(kept);
     assert!(path.exists());

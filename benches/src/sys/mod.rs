@@ -49,10 +49,11 @@ pub fn give_way() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Asks a child of ours to stop (SIGTERM).
-pub fn ask_to_stop(child: &std::process::Child) -> io::Result<()> {
-    // SAFETY: no memory is involved. The pid is that of a child that has not been waited for, so nobody else has it.
-    let done = unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+/// Asks a child of ours to stop (SIGTERM). It must not have been waited for: until then nobody else has its pid.
+pub fn ask_to_stop(pid: u32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: no memory is involved. A positive pid means one process.
+    let done = unsafe { libc::kill(pid, libc::SIGTERM) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
