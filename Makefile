@@ -17,12 +17,13 @@ build: setup ## Build the server and the command, optimised
 	$(CARGO) build --release --locked -j $(JOBS) -p millpond
 
 demo: build ## Load real data, kill the server in the middle, restart, replay, check: make demo [ARGS=]
-	$(CARGO) build --release --locked -j $(JOBS) -p millpond-bench --example demo
-	target/release/examples/demo --program target/release/millpond $(ARGS)
+	target/release/millpond demo $(ARGS)
+
+bench: build ## The table of the README: the server and the limit of the disk in turns: make bench [ARGS=]
+	target/release/millpond bench suite --report target/bench.html --results target/bench.json $(ARGS)
 
 crash-test: build ## Kill a server under load again and again, check after each: make crash-test N=500 [SEED=]
-	$(CARGO) build --release --locked -j $(JOBS) -p millpond-bench --example bench
-	target/release/examples/bench crash --program target/release/millpond --rounds $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	target/release/millpond bench crash --rounds $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test: setup check unit ## Everything that must hold: lints, documentation, all tests
 
