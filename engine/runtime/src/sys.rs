@@ -81,6 +81,14 @@ pub fn run_on(cpus: &[usize]) -> io::Result<()> {
     }
 }
 
+/// Has the calling thread give way to every other (`SCHED_IDLE`): it takes the time that nobody else wants, and a thread that
+/// becomes ready takes its CPU at once. Cannot be taken back without privileges.
+pub fn give_way() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and the call only reads the parameter.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Memory that the calling thread touches first comes from NUMA node `node`, or from another once that one is full.
 pub fn prefer_node(node: usize) -> io::Result<()> {
     // The kernel reads words of its own size: 64 bits, on all that we run on.

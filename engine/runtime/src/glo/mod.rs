@@ -107,7 +107,7 @@ impl GloRt {
         let (pool, path) = (self.shared.pool.clone(), PathBuf::from(path));
         async move {
             let named = path.clone();
-            pool.run(doing, move || call(&path)).await?.map_err(|source| IoError::Disk { doing, path: named, source })
+            pool.call(doing, move || call(&path)).await?.map_err(|source| IoError::Disk { doing, path: named, source })
         }
     }
 }
@@ -170,7 +170,7 @@ impl Rt for GloRt {
         job: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T>> + 'static {
         let pool = self.shared.pool.clone();
-        async move { pool.run(name, job).await }
+        async move { pool.compute(name, job).await }
     }
 
     fn halt(&self, why: &str) -> ! {
