@@ -3,6 +3,7 @@
 //! Checksums are put right first where they lie, since chance does not find them: what is behind them is what is tried.
 #![no_main]
 
+use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use millpond_log::segment::{
     file::unpack_checked,
@@ -73,7 +74,7 @@ fn open(bytes: &[u8], group: GroupId) {
     if let Ok((header, data)) = check_block(group, HEADER_BYTES, &bytes[at..]) {
         assert_eq!(header.len(), BLOCK_HEADER_BYTES + data.len());
         let index = BlockIndex::of(HEADER_BYTES, &header);
-        let _ = unpack_checked(group, &index, &bytes[at..at + header.len()]);
+        let _ = unpack_checked(group, &index, &Bytes::copy_from_slice(&bytes[at..at + header.len()]));
     }
     if let Ok(tail) = decode_tail(bytes, bytes.len() as u64) {
         let footer = &bytes[tail.footer as usize..];

@@ -49,7 +49,8 @@ struct Slot {
     /// `None` while it is under way; without blocks if it failed: its reader will meet the same error.
     run: RefCell<Option<Run>>,
     done: Notify,
-    _charge: Charge,
+    /// For the whole run, until the last of it is taken: what is left may share its memory.
+    charge: RefCell<Option<Charge>>,
 }
 
 /// Raw bytes that count against the bound as long as this lives.
@@ -103,8 +104,8 @@ impl Ahead {
         let wanted = run_len(&opened.index, first, bytes).min(run.len());
         let rest = run.split_off(wanted);
         if let Some(position) = rest.first().map(|(block, _)| block.position) {
-            let charge = self.charge(rest.iter().map(|(_, raw)| raw.len()).sum());
-            let back = Slot { next: slot.next, begun: slot.begun, run: RefCell::new(Some(rest)), done: Notify::new(), _charge: charge };
+            let charge = RefCell::new(slot.charge.take());
+            let back = Slot { next: slot.next, begun: slot.begun, run: RefCell::new(Some(rest)), done: Notify::new(), charge };
             self.slots.borrow_mut().insert((opened.key, position), Rc::new(back));
         }
         (!run.is_empty()).then_some(run)
@@ -145,10 +146,11 @@ impl Ahead {
         let raw: usize = blocks.iter().map(|block| block.raw_len as usize).sum();
         let now = rt.mono();
         self.make_room(raw, now)?;
-        let slot = Rc::new(Slot { next, begun: now, run: RefCell::new(None), done: Notify::new(), _charge: self.charge(raw) });
+        let charge = RefCell::new(Some(self.charge(raw)));
+        let slot = Rc::new(Slot { next, begun: now, run: RefCell::new(None), done: Notify::new(), charge });
         self.slots.borrow_mut().insert((opened.key, blocks[0].position), Rc::clone(&slot));
         let (door, file) = (rt.clone(), Rc::clone(&opened.file));
-        rt.spawn("read ahead", Share::Serve, async move {
+        rt.spawn("read ahead", Share::Background, async move {
             let unpacked = file.read_blocks(&door, &blocks).await.unwrap_or_default();
             *slot.run.borrow_mut() = Some(blocks.into_iter().zip(unpacked).collect());
             slot.done.notify_one();

@@ -1,4 +1,4 @@
-//! From entries to blocks. Pure and heavy: called on the pool.
+//! From entries to blocks. Pure, and heavy where it compresses: that is done on the pool.
 
 use super::{
     format::{BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Codec, Damage, ENTRY_HEADER_BYTES},
@@ -48,24 +48,79 @@ struct Open {
 /// [list](super::list): [`BEFORE_MAX`](super::list::BEFORE_MAX) and one more are enough.
 #[must_use]
 pub fn encode_chunk(entries: &[Entry], next_offset: Offset, options: ChunkOptions, before: &[BlockIndex]) -> Chunk {
-    let mut chunk = Chunk::default();
-    let mut open: Option<Open> = None;
+    let mut packer = Packer::new(options);
     for entry in entries {
-        if let Some(full) = open.take_if(|o| o.raw.len() >= BLOCK_RAW_BYTES || o.header.term != entry.term) {
-            close(full, entry.index, entry.base_offset, &options, &mut chunk);
+        packer.push(entry);
+    }
+    packer.finish(next_offset, before)
+}
+
+/// Makes a chunk entry by entry. What one entry takes is bounded by a block of [`BLOCK_RAW_BYTES`] and the entry itself.
+pub struct Packer {
+    options: ChunkOptions,
+    chunk: Chunk,
+    open: Option<Open>,
+    /// After the last entry.
+    next_index: Index,
+    /// Memory of the block that was closed last, for the next.
+    spare: Vec<u8>,
+}
+
+impl Packer {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(options: ChunkOptions) -> Self {
+        Self { options, chunk: Chunk::default(), open: None, next_index: Index(0), spare: Vec::new() }
+    }
+
+    /// Takes the next entry; whether that has ended a block.
+    pub fn push(&mut self, entry: &Entry) -> bool {
+        let full = self.open.take_if(|o| o.raw.len() >= BLOCK_RAW_BYTES || o.header.term != entry.term);
+        let ended = full.is_some();
+        if let Some(full) = full {
+            self.close(full, entry.index, entry.base_offset);
         }
-        open.get_or_insert_with(|| Open::at(entry)).push(entry);
+        let spare = &mut self.spare;
+        self.open.get_or_insert_with(|| Open::at(entry, std::mem::take(spare))).push(entry);
+        self.next_index = entry.index.next();
+        ended
     }
-    if let Some(last) = open {
-        let after = entries.last().map_or(Index(0), |e| e.index.next());
-        close(last, after, next_offset, &options, &mut chunk);
+
+    /// Ends the chunk, as [`encode_chunk`] does.
+    #[must_use]
+    pub fn finish(mut self, next_offset: Offset, before: &[BlockIndex]) -> Chunk {
+        if let Some(last) = self.open.take() {
+            self.close(last, self.next_index, next_offset);
+        }
+        end_chunk(self.options.group, self.options.position, &self.chunk.index, before, &mut self.chunk.bytes);
+        self.chunk
     }
-    end_chunk(options.group, options.position, &chunk.index, before, &mut chunk.bytes);
-    chunk
+
+    /// Ends a block: it answers up to where the next one begins.
+    fn close(&mut self, open: Open, next_index: Index, next_offset: Offset) {
+        let Open { mut raw, mut header, packed } = open;
+        header.raw_len = raw.len() as u32;
+        header.next_offset = next_offset;
+        header.last_index = header.last_index.max(Index(next_index.0 - 1));
+        // What clients have compressed does not compress again; and packing must save a twentieth to be worth the reading.
+        let worth = self.options.level > 0 && packed * 2 < raw.len();
+        let zip = || zstd::bulk::compress(&raw, self.options.level).ok();
+        let zipped = worth.then(zip).flatten().filter(|z| z.len() + z.len() / 20 < raw.len());
+        let data = zipped.as_ref().unwrap_or(&raw);
+        header.codec = if zipped.is_some() { Codec::Zstd } else { Codec::Raw };
+        header.stored_len = data.len() as u32;
+        let bytes = &mut self.chunk.bytes;
+        let position = self.options.position + bytes.len() as u64;
+        bytes.reserve(BLOCK_HEADER_BYTES + data.len());
+        header.encode(self.options.group, position, data, bytes);
+        self.chunk.index.push(BlockIndex::of(position, &header));
+        raw.clear();
+        self.spare = raw;
+    }
 }
 
 impl Open {
-    fn at(entry: &Entry) -> Self {
+    fn at(entry: &Entry, mut raw: Vec<u8>) -> Self {
         let header = BlockHeader {
             codec: Codec::Raw,
             raw_len: 0,
@@ -78,7 +133,8 @@ impl Open {
             next_offset: entry.base_offset,
             max_timestamp: i64::MIN,
         };
-        Self { raw: Vec::with_capacity(BLOCK_RAW_BYTES + entry.payload.len()), header, packed: 0 }
+        raw.reserve(BLOCK_RAW_BYTES + entry.payload.len());
+        Self { raw, header, packed: 0 }
     }
 
     fn push(&mut self, entry: &Entry) {
@@ -96,24 +152,6 @@ impl Open {
             }
         }
     }
-}
-
-/// Ends a block: it answers up to where the next one begins.
-fn close(open: Open, next_index: Index, next_offset: Offset, options: &ChunkOptions, chunk: &mut Chunk) {
-    let Open { raw, mut header, packed } = open;
-    header.raw_len = raw.len() as u32;
-    header.next_offset = next_offset;
-    header.last_index = header.last_index.max(Index(next_index.0 - 1));
-    // What clients have compressed does not compress again; and packing must save a twentieth to be worth the reading.
-    let worth = options.level > 0 && packed * 2 < raw.len();
-    let zipped = worth.then(|| zstd::bulk::compress(&raw, options.level).ok()).flatten().filter(|z| z.len() + z.len() / 20 < raw.len());
-    let data = zipped.as_ref().unwrap_or(&raw);
-    header.codec = if zipped.is_some() { Codec::Zstd } else { Codec::Raw };
-    header.stored_len = data.len() as u32;
-    let position = options.position + chunk.bytes.len() as u64;
-    chunk.bytes.reserve(BLOCK_HEADER_BYTES + data.len());
-    header.encode(options.group, position, data, &mut chunk.bytes);
-    chunk.index.push(BlockIndex::of(position, &header));
 }
 
 /// Walks over the entries in a block's raw bytes.

@@ -3,17 +3,30 @@
 use super::{
     chunk::{Chunk, check_entries},
     format::{
-        BlockIndex, Damage, HEADER_BYTES, SegmentHeader, TAIL_BYTES, Tail, check_block, decode_footer, decode_tail, encode_footer, unpack,
+        BlockIndex, Codec, Damage, HEADER_BYTES, SegmentHeader, TAIL_BYTES, Tail, check_block, decode_footer, decode_tail, encode_footer,
+        unpack,
     },
     list::{LIST_TAIL_BYTES, decode_list, decode_list_tail},
 };
 use crate::error::{LogError, Result};
 use bytes::Bytes;
 use millpond_runtime::{File, GroupId, Index, IoBuf, Offset, Open, Rt, limits::BLOCK_BYTES};
-use std::path::{Path, PathBuf};
+use std::{
+    future::{Future, poll_fn},
+    ops::Range,
+    path::{Path, PathBuf},
+    rc::Rc,
+    task::Poll,
+};
+use tokio::sync::Semaphore;
 
 /// Bytes that one disk operation moves at most.
 const IO_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that one read asks for at most.
+const READ_BYTES_MAX: usize = 512 * 1024;
+/// Reads that a home has under way at once: 2 MiB, which keep a fast disk busy and do not hold up the journal's writes for longer
+/// than they take.
+const READS_MAX: usize = 4;
 /// From so many bytes on, unpacking is work for the pool; the way there and back costs more than fewer take.
 const OFFLOAD_BYTES: usize = 32 * 1024;
 
@@ -29,10 +42,17 @@ pub enum Bound {
 /// An open segment.
 pub struct SegmentFile<R: Rt> {
     file: R::File,
+    /// Reads that may be under way.
+    lane: Rc<Semaphore>,
     /// Its path.
     pub path: PathBuf,
     /// Its head.
     pub header: SegmentHeader,
+}
+
+/// Turns for the reads of a home.
+pub(super) fn new_lane() -> Rc<Semaphore> {
+    Rc::new(Semaphore::new(READS_MAX))
 }
 
 /// A damaged range of a file, as an error.
@@ -51,7 +71,7 @@ impl<R: Rt> SegmentFile<R> {
     /// Makes a segment with nothing but its head. Not synced.
     pub async fn create(rt: &R, path: PathBuf, header: SegmentHeader) -> Result<Self> {
         let file = rt.open(&path, Open::Create).await?;
-        let this = Self { file, path, header };
+        let this = Self { file, lane: new_lane(), path, header };
         this.write(0, &header.encode()).await?;
         Ok(this)
     }
@@ -64,7 +84,13 @@ impl<R: Rt> SegmentFile<R> {
         if header.group != group {
             return Err(corrupt(&path, 0, HEADER_BYTES, Damage(format!("a segment of group {}, expected {group}", header.group))));
         }
-        Ok(Self { file, path, header })
+        Ok(Self { file, lane: new_lane(), path, header })
+    }
+
+    /// Has its reads take turns with those of other files on this lane.
+    pub(super) fn on_lane(mut self, lane: &Rc<Semaphore>) -> Self {
+        self.lane = Rc::clone(lane);
+        self
     }
 
     async fn write(&self, position: u64, bytes: &[u8]) -> Result<()> {
@@ -151,50 +177,104 @@ impl<R: Rt> SegmentFile<R> {
         Ok(lists.into_iter().rev().flatten().collect())
     }
 
-    /// `len` bytes from anywhere; an error if the file ends before.
+    /// `len` bytes from anywhere, in the pieces that the disk gave, the first without what lies before `position`; all reads are
+    /// under way at once. An error if the file ends before.
+    async fn pieces(&self, position: u64, len: usize) -> Result<Vec<Piece<R>>> {
+        let (from, span) = aligned(position, len);
+        let one = async |at: usize| {
+            let _turn = self.lane.acquire().await.expect("nobody closes a lane");
+            self.file.read_at(from + at as u64, READ_BYTES_MAX.min(span - at)).await
+        };
+        let parts = join((0..span).step_by(READ_BYTES_MAX).map(one).collect()).await;
+        let (mut skip, mut left) = ((position - from) as usize, len);
+        let mut pieces = Vec::with_capacity(parts.len());
+        for part in parts {
+            let part = part?;
+            let take = part.len().saturating_sub(skip).min(left);
+            left -= take;
+            let whole = part.len() == READ_BYTES_MAX || left == 0;
+            pieces.push((part, skip..skip + take));
+            if !whole {
+                let at = position + (len - left) as u64;
+                return Err(corrupt(&self.path, at, left as u64, Damage("the file ends here".into())));
+            }
+            skip = 0;
+        }
+        Ok(pieces)
+    }
+
+    /// The same in one piece.
     async fn read(&self, position: u64, len: usize) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(len);
-        while out.len() < len {
-            let at = position + out.len() as u64;
-            let (from, span) = aligned(at, (len - out.len()).min(IO_BYTES_MAX));
-            let read = self.file.read_at(from, span).await?;
-            let skip = (at - from) as usize;
-            let got = read.get(skip..).unwrap_or_default();
-            if got.is_empty() {
-                return Err(corrupt(&self.path, at, (len - out.len()) as u64, Damage("the file ends here".into())));
-            }
-            let take = got.len().min(len - out.len());
-            out.extend_from_slice(&got[..take]);
+        for (part, range) in self.pieces(position, len).await? {
+            out.extend_from_slice(&part[range]);
         }
         Ok(out)
     }
 
-    /// The raw entries of blocks that lie one behind the other, checked and unpacked.
+    /// The raw entries of blocks that lie one behind the other, checked and unpacked. What is stored as it is shares its memory
+    /// with its neighbours.
     pub async fn read_blocks(&self, rt: &R, blocks: &[BlockIndex]) -> Result<Vec<Bytes>> {
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
         let from = first.position;
-        let stored = self.read(from, (last.position + u64::from(last.len) - from) as usize).await?;
-        let (group, index) = (self.header.group, blocks.to_vec());
-        let unpack_all = move || {
-            let unpack_one = |block: &BlockIndex| {
-                let at = (block.position - from) as usize;
-                unpack_checked(group, block, &stored[at..at + block.len as usize]).map_err(|d| (block.position, block.len, d))
-            };
-            index.iter().map(unpack_one).collect::<Result<Vec<_>, _>>()
+        let len = (last.end() - from) as usize;
+        let mut stored = Vec::with_capacity(len);
+        for (part, range) in self.pieces(from, len).await? {
+            stored.extend_from_slice(&part[range]);
+            drop(part);
+            rt.yield_if_needed().await;
+        }
+        let (stored, group) = (Bytes::from(stored), self.header.group);
+        let unpack_one = move |block: &BlockIndex| {
+            let at = (block.position - from) as usize;
+            unpack_checked(group, block, &stored.slice(at..at + block.len as usize)).map_err(|d| (block.position, block.len, d))
         };
-        let raw: usize = blocks.iter().map(|block| block.raw_len as usize).sum();
-        let unpacked = if raw < OFFLOAD_BYTES { unpack_all() } else { rt.offload("unpack blocks", unpack_all).await? };
+        let packed: usize = blocks.iter().filter(|block| !block.is_raw()).map(|block| block.raw_len as usize).sum();
+        let unpacked = if packed < OFFLOAD_BYTES {
+            let mut unpacked = Vec::with_capacity(blocks.len());
+            for block in blocks {
+                unpacked.push(unpack_one(block));
+                rt.yield_if_needed().await;
+            }
+            unpacked.into_iter().collect()
+        } else {
+            let index = blocks.to_vec();
+            rt.offload("unpack blocks", move || index.iter().map(unpack_one).collect::<Result<Vec<_>, _>>()).await?
+        };
         unpacked.map_err(|(position, len, d)| corrupt(&self.path, position, u64::from(len), d))
     }
 }
 
+/// What one read gave, and which of it is wanted.
+type Piece<R> = (<<R as Rt>::File as File>::Read, Range<usize>);
+
+/// What all of these come to, in order.
+async fn join<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = all.into_iter().map(|one| (Box::pin(one), None)).collect();
+    poll_fn(|cx| {
+        let mut ready = true;
+        for (one, output) in all.iter_mut().filter(|(_, output)| output.is_none()) {
+            match one.as_mut().poll(cx) {
+                Poll::Ready(done) => *output = Some(done),
+                Poll::Pending => ready = false,
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    all.into_iter().filter_map(|(_, output)| output).collect()
+}
+
 /// The raw entries of the block that the index has at its place: nothing is taken that does not agree in every respect.
-pub fn unpack_checked(group: GroupId, block: &BlockIndex, whole: &[u8]) -> Result<Bytes, Damage> {
+pub fn unpack_checked(group: GroupId, block: &BlockIndex, whole: &Bytes) -> Result<Bytes, Damage> {
     let (header, data) = check_block(group, block.position, whole)?;
     if BlockIndex::of(block.position, &header) != *block {
         return Err(Damage("the block is not what the index says".into()));
     }
-    let raw = Bytes::from(unpack(&header, data)?);
+    let raw = match header.codec {
+        Codec::Raw if data.len() == header.raw_len as usize => whole.slice_ref(data),
+        _ => Bytes::from(unpack(&header, data)?),
+    };
     check_entries(&header, &raw)?;
     Ok(raw)
 }

@@ -341,6 +341,12 @@ impl BlockIndex {
         self.position + u64::from(self.len)
     }
 
+    /// Whether its data lie as they are: packed ones are always shorter.
+    #[must_use]
+    pub fn is_raw(&self) -> bool {
+        self.len as usize == BLOCK_HEADER_BYTES + self.raw_len as usize
+    }
+
     /// Appends its [`INDEX_ENTRY_BYTES`].
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64_le(self.position);

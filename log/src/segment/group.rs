@@ -6,7 +6,7 @@
 //! A segment that the journal's newest *synced* note calls the growing one is never compacted nor deleted, nor is a newer one.
 
 use super::{
-    chunk::{ChunkOptions, encode_chunk},
+    chunk::{Chunk, ChunkOptions, Packer, encode_chunk},
     file::{Bound, SegmentFile, corrupt},
     format::{BlockIndex, Damage, HEADER_BYTES, SegmentHeader, SegmentName},
     handles::{Handles, Key, Opened},
@@ -235,8 +235,7 @@ impl<R: Rt> GroupSegments<R> {
             (active.position, active.loaded.as_ref().map_or_else(Vec::new, |loaded| last_blocks(&loaded.index)))
         };
         let options = ChunkOptions { group: self.group, position, level };
-        let pack = move || encode_chunk(&batch, next_offset, options, &before);
-        let chunk = self.handles.rt().offload("pack blocks", pack).await?;
+        let chunk = self.pack(batch, next_offset, options, before).await?;
         file.write_chunk(position, &chunk).await?;
         file.sync().await?;
         let mut state = self.state.borrow_mut();
@@ -246,6 +245,22 @@ impl<R: Rt> GroupSegments<R> {
         let loaded = active.loaded.as_mut().expect("loaded or begun above");
         Rc::make_mut(&mut loaded.index).extend(chunk.index);
         Ok(Mark { name: active.name, position: active.position, next_offset })
+    }
+
+    /// Compresses on the pool, which gives way to the cores. What is not compressed is packed here, block by block: memory has
+    /// run short, producers wait for it, and the pool might get no time while others have work.
+    async fn pack(&self, batch: Vec<Entry>, next_offset: Offset, options: ChunkOptions, before: Vec<BlockIndex>) -> Result<Chunk> {
+        let rt = self.handles.rt();
+        if options.level > 0 {
+            return Ok(rt.offload("pack blocks", move || encode_chunk(&batch, next_offset, options, &before)).await?);
+        }
+        let mut packer = Packer::new(options);
+        for entry in batch {
+            if packer.push(&entry) {
+                rt.yield_if_needed().await;
+            }
+        }
+        Ok(packer.finish(next_offset, &before))
     }
 
     /// How far the growing segment counts and when it was begun, once it is loaded.
@@ -265,7 +280,7 @@ impl<R: Rt> GroupSegments<R> {
         }
         let name = SegmentName { base_offset, generation: 0 };
         let header = SegmentHeader { group: self.group, generation: 0, base_index, base_offset, created_ms: now_ms };
-        let file = Rc::new(SegmentFile::create(rt, self.path(name), header).await?);
+        let file = Rc::new(SegmentFile::create(rt, self.path(name), header).await?.on_lane(self.handles.lane()));
         rt.sync_dir(&self.dir).await?;
         self.handles.hold((self.group, name), Rc::clone(&file), None);
         let mut state = self.state.borrow_mut();

@@ -5,7 +5,7 @@
 
 use super::{
     ahead::{Ahead, Run},
-    file::{Bound, SegmentFile},
+    file::{Bound, SegmentFile, new_lane},
     format::{BlockIndex, SegmentName},
     lru::Lru,
 };
@@ -17,6 +17,7 @@ use std::{
     path::PathBuf,
     rc::Rc,
 };
+use tokio::sync::Semaphore;
 
 /// A segment, open, with its blocks in order.
 pub struct Opened<R: Rt> {
@@ -49,6 +50,8 @@ pub struct Handles<R: Rt> {
     forgotten: Cell<u64>,
     cache: RefCell<Cache>,
     ahead: Ahead,
+    /// Shared by the reads of all files.
+    lane: Rc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -70,6 +73,7 @@ impl<R: Rt> Handles<R> {
             forgotten: Cell::new(0),
             cache: RefCell::default(),
             ahead: Ahead::new(half),
+            lane: new_lane(),
         }
     }
 
@@ -84,7 +88,7 @@ impl<R: Rt> Handles<R> {
             return Ok(Rc::clone(&held.file));
         }
         let forgotten = self.forgotten.get();
-        let file = Rc::new(SegmentFile::open(&self.rt, path(), how, key.0).await?);
+        let file = Rc::new(SegmentFile::open(&self.rt, path(), how, key.0).await?.on_lane(&self.lane));
         // A file that was deleted while it was being opened must not answer for a later one of its name.
         if self.forgotten.get() == forgotten {
             self.hold(key, Rc::clone(&file), None);
@@ -123,14 +127,17 @@ impl<R: Rt> Handles<R> {
         self.cache.borrow_mut().blocks.get(&(key, position)).cloned()
     }
 
-    /// Keeps an unpacked block for the next reader.
-    pub fn keep(&self, key: Key, position: u64, block: &Bytes) {
+    /// Keeps the raw entries of a block for the next reader.
+    pub fn keep(&self, key: Key, index: &BlockIndex, block: &Bytes) {
         if block.len() > self.cache_bytes_max / 4 {
             return;
         }
+        let position = index.position;
+        // One that was not packed would keep the memory of all that was read with it.
+        let block = if index.is_raw() { Bytes::copy_from_slice(block) } else { block.clone() };
         let cache = &mut *self.cache.borrow_mut();
         cache.bytes += block.len();
-        cache.bytes -= cache.blocks.insert((key, position), block.clone()).map_or(0, |before| before.len());
+        cache.bytes -= cache.blocks.insert((key, position), block).map_or(0, |before| before.len());
         while cache.bytes > self.cache_bytes_max
             && let Some(gone) = cache.blocks.pop_oldest()
         {
@@ -147,6 +154,11 @@ impl<R: Rt> Handles<R> {
     /// ahead if it looks like a replay.
     pub(super) fn went_on(&self, opened: &Opened<R>, first: usize, next: usize, bytes: usize) {
         self.ahead.went_on(&self.rt, opened, first, next, bytes);
+    }
+
+    /// Turns for reads, for a file that was made and not opened.
+    pub(super) fn lane(&self) -> &Rc<Semaphore> {
+        &self.lane
     }
 
     /// Forgets a segment that goes.

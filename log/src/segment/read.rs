@@ -96,7 +96,7 @@ impl<R: Rt> GroupSegments<R> {
         };
         // Only the last one is likely to be asked for again: by the reader who stops inside it.
         if let Some((block, raw)) = run.last() {
-            handles.keep(opened.key, block.position, raw);
+            handles.keep(opened.key, block, raw);
         }
         handles.went_on(opened, first, first + run.len(), bytes);
         Ok(run)
@@ -143,7 +143,7 @@ impl<R: Rt> GroupSegments<R> {
             return Ok(raw);
         }
         let raw = opened.block(self.handles().rt(), block).await?;
-        self.handles().keep(opened.key, block.position, &raw);
+        self.handles().keep(opened.key, block, &raw);
         Ok(raw)
     }
 }
