@@ -89,6 +89,26 @@ pub fn give_way() -> io::Result<()> {
     if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has the allocator keep what is freed for the next who asks, instead of giving it back to the system and fetching it anew,
+/// page by page: buffers of a server come and go all the time, and its budgets bound them already. False if the allocator takes
+/// no such advice.
+pub fn keep_freed_memory() -> bool {
+    #[cfg(target_env = "gnu")]
+    {
+        /// Blocks from this size on, the largest that it takes, are still mapped one by one, in bytes.
+        const MAPPED_FROM: libc::c_int = 32 << 20;
+        /// An arena grows by so much at a time, in bytes.
+        const GROW_BY: libc::c_int = 4 << 20;
+        let advice = [(libc::M_MMAP_THRESHOLD, MAPPED_FROM), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX), (libc::M_TOP_PAD, GROW_BY)];
+        // SAFETY: takes two numbers, and locks the allocator itself.
+        advice.iter().filter(|(what, bytes)| unsafe { libc::mallopt(*what, *bytes) } == 1).count() == advice.len()
+    }
+    #[cfg(not(target_env = "gnu"))]
+    {
+        false
+    }
+}
+
 /// Memory that the calling thread touches first comes from NUMA node `node`, or from another once that one is full.
 pub fn prefer_node(node: usize) -> io::Result<()> {
     // The kernel reads words of its own size: 64 bits, on all that we run on.

@@ -179,6 +179,9 @@ fn prepare(config: &CoresConfig) -> Result<u64, StartError> {
     if memlock < MEMLOCK_BYTES_MIN {
         return Err(StartError::Memlock(memlock));
     }
+    if !sys::keep_freed_memory() {
+        tracing::debug!("the allocator gives freed memory back to the system: it will be fetched anew, page by page");
+    }
     match sys::raise_open_files() {
         Ok(files) => tracing::debug!(files, "the limit of open files"),
         Err(why) => tracing::warn!(%why, "the limit of open files cannot be raised"),
