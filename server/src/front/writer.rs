@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Small answers are gathered up to so many bytes.
 const GATHER_BYTES: usize = 64 * 1024;
 /// Bytes sent in one call at most: a client that takes this much within the deadline is not stalled.
-const CHUNK_BYTES: usize = 1024 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 /// An idle connection keeps no larger buffer than this, in bytes.
 const KEPT_BYTES: usize = 4 * 1024;
 
@@ -162,6 +162,8 @@ async fn send<R: Rt>(front: &Front<R>, conn: &Conn<R>, socket: &mut impl ConnWri
         for chunk in chunks(std::mem::take(&mut out.pieces)) {
             conn.sending.set(rt.mono().max(1));
             socket.send(&chunk).await?;
+            // A peer that reads fast takes all at once, and others have had no turn meanwhile.
+            rt.yield_now().await;
         }
     }
     conn.sending.set(0);
