@@ -81,12 +81,11 @@ pub fn run_on(cpus: &[usize]) -> io::Result<()> {
     }
 }
 
-/// Has the calling thread give way to every other (`SCHED_IDLE`): it takes the time that nobody else wants, and a thread that
-/// becomes ready takes its CPU at once. Cannot be taken back without privileges.
-pub fn give_way() -> io::Result<()> {
+/// Makes the calling thread batch work (`SCHED_BATCH`): when it becomes ready it waits for its turn, and interrupts nobody.
+pub fn be_batch() -> io::Result<()> {
     let param = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread, and the call only reads the parameter.
-    if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const param) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Has the allocator keep what is freed for the next who asks, instead of giving it back to the system and fetching it anew,
@@ -97,8 +96,9 @@ pub fn keep_freed_memory() -> bool {
     {
         /// Blocks from this size on, the largest that it takes, are still mapped one by one, in bytes.
         const MAPPED_FROM: libc::c_int = 32 << 20;
-        /// An arena grows by so much at a time, in bytes.
-        const GROW_BY: libc::c_int = 4 << 20;
+        /// An arena grows by so much address space at a time, in bytes: a heap of a thread. With less, glibc gives heaps back
+        /// that have become empty.
+        const GROW_BY: libc::c_int = 64 << 20;
         let advice = [(libc::M_MMAP_THRESHOLD, MAPPED_FROM), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX), (libc::M_TOP_PAD, GROW_BY)];
         // SAFETY: takes two numbers, and locks the allocator itself.
         advice.iter().filter(|(what, bytes)| unsafe { libc::mallopt(*what, *bytes) } == 1).count() == advice.len()

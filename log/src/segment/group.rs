@@ -247,8 +247,8 @@ impl<R: Rt> GroupSegments<R> {
         Ok(Mark { name: active.name, position: active.position, next_offset })
     }
 
-    /// Compresses on the pool, which gives way to the cores. What is not compressed is packed here, block by block: memory has
-    /// run short, producers wait for it, and the pool might get no time while others have work.
+    /// Compresses on the pool. What is not compressed is packed here, block by block: memory has run short, producers wait for it,
+    /// and the pool may have others to work for.
     async fn pack(&self, batch: Vec<Entry>, next_offset: Offset, options: ChunkOptions, before: Vec<BlockIndex>) -> Result<Chunk> {
         let rt = self.handles.rt();
         if options.level > 0 {
