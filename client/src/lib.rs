@@ -11,6 +11,11 @@
     reason = "the client lives in the application's tokio runtime, with its clock and its sockets"
 )]
 
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub mod admin;
 mod backoff;
 pub mod client;
