@@ -8,9 +8,11 @@ use super::{
     out::Out,
     progress::Progress,
     remote::{Outgoing, Producer, Producing, Remote},
+    units::show_time,
 };
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use millpond_client::messages::TopicInfo;
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -77,19 +79,22 @@ impl Produce {
         let mut producer =
             remote.producer(&Producing { compression: self.compression, linger: self.linger, batch_bytes: self.batch_size.0 }).await?;
         let mut progress = Progress::new(out, input.bytes_total);
-        let mut bad = 0;
-        let sent = self.send_all(&mut input, &mut producer, &mut progress, &mut bad).await;
+        let mut seen = Seen::default();
+        let sent = self.send_all(&mut input, &mut producer, &mut progress, &mut seen).await;
         // What was handed over is waited for in any case, so that the summary tells the truth.
         let acked = producer.finish().await;
         progress.finish();
-        let told = self.summary(out, &progress, bad);
+        let told = self.summary(out, &progress, seen.bad);
+        if let Some(warning) = seen.oldest_ms.and_then(|ms| too_old(&topic, ms)) {
+            out.note(warning);
+        }
         match (sent, acked) {
             (Ok(()), Ok(())) => told,
             (Err(fail), _) | (_, Err(fail)) => Err(fail),
         }
     }
 
-    async fn send_all(&self, input: &mut Input, producer: &mut Producer, progress: &mut Progress, bad: &mut u64) -> Result {
+    async fn send_all(&self, input: &mut Input, producer: &mut Producer, progress: &mut Progress, seen: &mut Seen) -> Result {
         let fields = Fields { key: self.key_field.clone(), time: self.time_field.clone() };
         let mut number = 0u64;
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
@@ -108,7 +113,7 @@ impl Produce {
                     false => match fields.find(line) {
                         Ok(found) => found,
                         Err(_) if self.skip_bad => {
-                            *bad += 1;
+                            seen.bad += 1;
                             continue;
                         }
                         Err(why) => {
@@ -117,6 +122,7 @@ impl Produce {
                         }
                     },
                 };
+                seen.oldest_ms = seen.oldest_ms.into_iter().chain(found.time_ms).min();
                 let record = Outgoing {
                     topic: &self.topic,
                     partition: self.partition,
@@ -148,6 +154,29 @@ impl Produce {
         out.note(format!("{}{skipped}", progress.summary()));
         Ok(())
     }
+}
+
+/// What was met on the way.
+#[derive(Default)]
+struct Seen {
+    /// Lines that were left out.
+    bad: u64,
+    oldest_ms: Option<i64>,
+}
+
+/// A warning, if the topic deletes records of this time soon.
+fn too_old(topic: &TopicInfo, oldest_ms: i64) -> Option<String> {
+    let setting = |name| topic.settings.iter().find(|s| s.name == name).map(|s| s.value.as_str());
+    let kept_ms = setting("retention.ms")?.parse().ok().filter(|ms| *ms >= 0)?;
+    let age_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(oldest_ms);
+    let deletes = setting("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+    (deletes && age_ms > kept_ms).then(|| {
+        format!(
+            "note: {} is older than retention.ms={kept_ms} of this topic: such records are deleted soon\n  try: millpond topic alter {} --set retention.ms=-1",
+            show_time(oldest_ms),
+            topic.name
+        )
+    })
 }
 
 fn named(path: Option<&Path>) -> String {

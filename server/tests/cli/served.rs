@@ -112,8 +112,9 @@ fn json_lines_bring_keys_and_times() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), zstd::encode_all(lines.as_bytes(), 1).expect("compressed")).expect("written");
     let path = file.path().display().to_string();
-    let told = at.json(&["produce", "flights", &path, "--key-field", "id", "--time-field", "at"]);
-    assert_eq!(told[0]["records"], 3);
+    let told = at.run(&["produce", "flights", &path, "--key-field", "id", "--time-field", "at", "--json"]).ok();
+    assert_eq!(told.json()[0]["records"], 3);
+    assert!(told.err.contains("2013-01-01") && told.err.contains("retention.ms=-1"), "{}", told.err);
     let read = at.json(&["replay", "flights", "--merge", "--from", "2013-01-02"]);
     assert_eq!(fields(&read, "key"), ["b", "a"]);
     assert_eq!(read[0]["time"], "2013-01-02T10:00:00.000Z");
