@@ -2,7 +2,7 @@
 //! runs and where its memory comes from, whether the clock is kept.
 #![expect(unsafe_code, reason = "these system calls have no safe face in our dependencies")]
 
-use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path, ptr};
 
 /// Most CPUs that an affinity mask is read for.
 const CPUS_MAX: usize = 8192;
@@ -160,3 +160,29 @@ pub fn clock_state() -> io::Result<ClockState> {
 
 #[cfg(test)]
 mod tests;
+
+/// A thread that can be had out of the system call that it sleeps in.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleeper(libc::pid_t);
+
+impl Sleeper {
+    /// The calling thread. From now on SIGURG interrupts system calls of this process, and does nothing else.
+    pub fn here() -> io::Result<Self> {
+        extern "C" fn nothing(_: libc::c_int) {}
+        // SAFETY: all zeros are a valid sigaction: no flags, so that calls are not begun anew, and no signals blocked.
+        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        // SAFETY: the handler touches nothing, so it may run at any moment; the old action is not asked for.
+        if unsafe { libc::sigaction(libc::SIGURG, &raw const action, ptr::null_mut()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call cannot fail.
+        Ok(Self(unsafe { libc::gettid() }))
+    }
+
+    /// Interrupts it: what it sleeps in fails with EINTR.
+    pub fn interrupt(self) {
+        // SAFETY: a signal to a thread of this process, whose handler does nothing; a thread that has ended is an error, no harm.
+        let _ = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.0, libc::SIGURG) };
+    }
+}

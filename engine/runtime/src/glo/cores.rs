@@ -130,6 +130,9 @@ impl<T: Send + 'static> Cores<T> {
                 drop(made);
                 // An error means that another core could not be made.
                 wait.recv().ok()?;
+                if let Err(why) = pulse.starting() {
+                    tracing::warn!(core = core.0, %why, "a core that falls asleep while it starts cannot be woken");
+                }
                 Some(executor.run(async move {
                     let rt = door(core, pool, seed, started);
                     let counts = rt.clone();

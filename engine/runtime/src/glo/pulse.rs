@@ -5,7 +5,10 @@
 //! "nothing ran" just as it does when there is nothing to run. The executor then parks, with tasks in its queues. Nothing of
 //! its own wakes it: the timers of those tasks have fired, so that even a task that sleeps in a loop (which is what the heartbeat
 //! was once) lies in a queue and is waited for by nobody. What helps is a wake-up from outside.
+//!
+//! An executor that falls asleep so in its very first round has no task yet that could be woken: its thread is interrupted.
 
+use crate::sys::Sleeper;
 use std::{
     future::poll_fn,
     io,
@@ -29,9 +32,11 @@ const REPEAT: u32 = 16;
 
 #[derive(Default)]
 enum Heart {
-    /// The core has not started.
+    /// The core's thread has not come to run its executor.
     #[default]
     Early,
+    /// It has, and the executor has run no task yet.
+    Starting(Sleeper),
     Beating(Waker),
     /// The core has ended.
     Ended,
@@ -70,6 +75,12 @@ impl Pulse {
         Ok(pulses)
     }
 
+    /// To be called on the core's thread right before it runs its executor.
+    pub(super) fn starting(&self) -> io::Result<()> {
+        *self.0.lock() = Heart::Starting(Sleeper::here()?);
+        Ok(())
+    }
+
     /// Is woken with every beat, and does nothing but notice; never ends. To be spawned on the core, of which `ran` tells how
     /// many tasks it has run.
     pub(super) fn heart(&self, ran: impl Fn() -> u64 + 'static) -> impl Future<Output = ()> + 'static {
@@ -78,7 +89,7 @@ impl Pulse {
             shared.ran.store(ran(), Ordering::Relaxed);
             shared.noticed.store(true, Ordering::Relaxed);
             let mut heart = shared.lock();
-            if matches!(*heart, Heart::Early) {
+            if !matches!(*heart, Heart::Beating(_)) {
                 *heart = Heart::Beating(cx.waker().clone());
             }
             Poll::Pending
@@ -106,6 +117,12 @@ fn beat(all: &[Arc<Shared>]) {
             // Held while waking, so that the core cannot end meanwhile.
             match &*shared.lock() {
                 Heart::Early => {}
+                Heart::Starting(thread) => {
+                    core.unnoticed += 1;
+                    if core.unnoticed.is_multiple_of(REPEAT) {
+                        thread.interrupt();
+                    }
+                }
                 Heart::Ended => {
                     ended += 1;
                     core.idle = IDLE_AFTER;
@@ -127,5 +144,27 @@ fn beat(all: &[Arc<Shared>]) {
         if ended == all.len() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// What an executor does that falls asleep in its first round: it waits in its ring, and nobody knows of a task to wake.
+    #[test]
+    fn a_core_that_falls_asleep_before_its_first_task_is_interrupted() {
+        let mut pulses = Pulse::start(1).expect("a thread");
+        let pulse = pulses.remove(0);
+        let (say, said) = mpsc::channel();
+        thread::spawn(move || {
+            let ring = io_uring::IoUring::new(8).expect("a ring");
+            pulse.starting().expect("a handler");
+            let waited = ring.submit_and_wait(1).map_err(|e| e.kind());
+            say.send(waited).expect("the test waits");
+        });
+        let waited = said.recv_timeout(Duration::from_secs(30)).expect("it was interrupted");
+        assert_eq!(waited, Err(io::ErrorKind::Interrupted));
     }
 }
