@@ -119,7 +119,7 @@ impl Launch {
             Ok(Ok(Some(line))) => format!("it said: {line}"),
             Ok(Ok(None)) => "it ended".to_owned(),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it does not serve after {START_TIMEOUT:?}"),
+            Err(_) => format!("it does not serve after {START_TIMEOUT:?}; its threads: {}", self.process.threads()),
         };
         self.process.kill()?;
         bail!("the server did not start: {why}; the end of its log:\n{}", tail(&self.log))
@@ -172,6 +172,19 @@ impl Node {
 struct Process(Child);
 
 impl Process {
+    /// Each thread, what it is doing (R runs, S waits, D waits for a disk) and where in the kernel: for a server that hangs.
+    fn threads(&self) -> String {
+        let Some(pid) = self.0.id() else { return "gone".into() };
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let line = |task: fs::DirEntry| {
+            let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
+            let stat = read("stat");
+            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
+            format!("{} {state} {}", read("comm"), read("wchan"))
+        };
+        tasks.map(line).collect::<Vec<_>>().join(", ")
+    }
+
     fn kill(&mut self) -> Result<()> {
         if self.0.try_wait().context("looking at the server")?.is_none() {
             self.0.start_kill().context("killing the server")?;
