@@ -11,7 +11,7 @@ use super::{
     format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, FormatError, Frames},
     replay::Replay,
     sector::{SECTOR_BYTES, disarm, place},
-    walk::{Chain, Fault, Look, find_proof, look, read_body},
+    walk::{Chain, Fault, Look, Proof, find_proof, look, read_body},
 };
 use crate::{
     config::LogConfig,
@@ -258,6 +258,10 @@ async fn refuse_proof<R: Rt>(files: &[Rc<JournalFile<R>>], end: &End, chain: &Ch
                 break;
             }
             if let Some(proof) = find_proof(bytes, &file.header, position, chain) {
+                let proof = match proof {
+                    Proof::Later(header) => header,
+                    Proof::Rotten(at, error) => return Err(rotten(file, at, &error)),
+                };
                 return Err(match &end.suspect {
                     Some(header) => corrupt(
                         &ended.path,

@@ -11,6 +11,7 @@
 //! | header good, sectors that were not written | yes | **corrupt** |
 //! | no valid header, and it was not written | no | the end of the journal |
 //! | no valid header | yes | **corrupt** |
+//! | any of these | a header that was written, and is not what was written | **corrupt** |
 //! | a valid header with a later number | (itself) | **corrupt**: flushes between are missing |
 //!
 //! "Later" is a valid header in its own place, of this life of the file, with a higher flush number: in the rest of the
@@ -116,11 +117,22 @@ pub fn read_body(header: &FlushHeader, flush: &[u8], body: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
+/// What says that the place where a walk ended was synced once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A flush with a later number.
+    Later(FlushHeader),
+    /// The head of a flush, at this byte of the file, that was written to its end and cannot be read any more. It is no part of
+    /// what an earlier crash had cut: that has lost its stamps, see [`super::sector::disarm`].
+    Rotten(u64, FormatError),
+}
+
 /// The first proof in `bytes` (whole blocks from `position` on) that flushes from `chain.next_seq` on were synced.
 #[must_use]
-pub fn find_proof(bytes: &[u8], file: &FileHeader, position: u64, chain: &Chain) -> Option<FlushHeader> {
-    bytes.chunks(BLOCK_BYTES).zip(0u64..).find_map(|(block, i)| match look(block, file, position + i * BLOCK_BYTES as u64, chain) {
-        Look::Later(header) => Some(header),
+pub fn find_proof(bytes: &[u8], file: &FileHeader, position: u64, chain: &Chain) -> Option<Proof> {
+    bytes.chunks(BLOCK_BYTES).zip((position..).step_by(BLOCK_BYTES)).find_map(|(block, at)| match look(block, file, at, chain) {
+        Look::Later(header) => Some(Proof::Later(header)),
+        Look::Rotten(error) => Some(Proof::Rotten(at, error)),
         _ => None,
     })
 }

@@ -212,3 +212,16 @@ fn a_file_without_a_checkpoint_between_others_is_refused() {
     let opened = open_on(&node_with(vec![first, second, third]), None);
     assert!(matches!(&opened, Err(LogError::Corrupt { file, .. }) if file.ends_with("00000002.jnl")), "{opened:?}");
 }
+
+/// Found by the fuzz target: the journal opened, since the missing flush was taken for its end; and when that had been written over,
+/// it did not open any more, since the head behind it was seen.
+#[test]
+fn a_rotten_head_behind_the_end_is_seen_at_once() {
+    let mut bytes = file(&[vec![end(0)], vec![create()], vec![(FrameKind::GroupDrop, Vec::new())]]);
+    let block = |n: usize| FIRST_FLUSH as usize + n * BLOCK_BYTES;
+    // The second flush was never written, says the disk now; and the head of the third has lost a bit.
+    bytes[block(1)..block(2)].fill(0);
+    bytes[block(2) + 8] ^= 1;
+    let opened = open_with(bytes);
+    assert!(matches!(&opened, Err(LogError::Corrupt { position, .. }) if *position == block(2) as u64), "{opened:?}");
+}
