@@ -34,12 +34,14 @@ fmt: setup
 
 clippy: setup
 	$(CARGO) clippy --workspace --all-targets --locked -j $(JOBS) -- -D warnings
+	$(CARGO) clippy -p millpond-runtime --features glommio --all-targets --locked -j $(JOBS) -- -D warnings
 
 docs: setup
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked -j $(JOBS)
 
 unit: setup
 	$(CARGO) test --workspace --locked -j $(JOBS)
+	$(CARGO) test -p millpond-runtime --features glommio --lib --locked -j $(JOBS) glo::
 
 sim: setup ## Crash schedules of the log in the simulator: make sim SEEDS=20000
 	SEEDS=$(or $(SEEDS),2000) $(CARGO) test --locked -p millpond-log --test crash -- --nocapture

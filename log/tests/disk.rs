@@ -1,14 +1,11 @@
-//! The same log on a real disk: glommio, O_DIRECT, io_uring.
+//! The same log on a real disk: io_uring, O_DIRECT.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use bytes::BytesMut;
 use millpond_batch::{Builder, Compression};
 use millpond_log::{Appended, GroupConfig, Log, LogConfig, LogStats, ReadLimits};
-use millpond_runtime::{
-    GroupId, Offset, Rt, Share,
-    glo::{Cores, CoresConfig, GloRt},
-};
+use millpond_runtime::{Cores, CoresConfig, GroupId, Offset, Rt, Share, ring::RingRt};
 use std::{
     cell::Cell,
     path::{Path, PathBuf},
@@ -39,7 +36,7 @@ fn config() -> LogConfig {
 }
 
 /// Appends from `conns` tasks, each waiting for its sync before the next; the statistics and how long it took.
-async fn fill(rt: GloRt, dir: PathBuf, conns: u64, each: u64, len: usize) -> (LogStats, f64) {
+async fn fill(rt: RingRt, dir: PathBuf, conns: u64, each: u64, len: usize) -> (LogStats, f64) {
     let (log, recovered) = Log::open(rt.clone(), dir, config()).await.unwrap();
     assert!(recovered.fresh);
     for group in 1..=GROUPS {
@@ -72,7 +69,7 @@ async fn fill(rt: GloRt, dir: PathBuf, conns: u64, each: u64, len: usize) -> (Lo
 }
 
 /// Opens again and reads everything; records and bytes.
-async fn read_back(rt: GloRt, dir: PathBuf) -> (u64, u64) {
+async fn read_back(rt: RingRt, dir: PathBuf) -> (u64, u64) {
     let (log, recovered) = Log::open(rt, dir, config()).await.unwrap();
     assert!(recovered.torn.is_none(), "{recovered:?}");
     let (mut records, mut bytes) = (0, 0);
@@ -95,7 +92,7 @@ async fn read_back(rt: GloRt, dir: PathBuf) -> (u64, u64) {
     (records, bytes)
 }
 
-fn on_one_core<T: Send + 'static, F: Future<Output = T> + 'static>(dir: &Path, run: impl Fn(GloRt) -> F + Clone + Send + 'static) -> T {
+fn on_one_core<T: Send + 'static, F: Future<Output = T> + 'static>(dir: &Path, run: impl Fn(RingRt) -> F + Clone + Send + 'static) -> T {
     let config = CoresConfig { cpus: vec![None], pool_threads: 1, seed: 1, data_dirs: vec![dir.to_path_buf()] };
     Cores::start(&config, run).unwrap().join().remove(0).unwrap()
 }

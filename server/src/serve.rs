@@ -18,8 +18,13 @@ use crate::{
         shared::StartFailed,
     },
 };
+/// What the cores run on.
+#[cfg(feature = "glommio")]
+use millpond_runtime::glo::GloRt as Door;
+#[cfg(not(feature = "glommio"))]
+use millpond_runtime::ring::RingRt as Door;
 use millpond_runtime::{
-    glo::{Cores, CoresConfig, GloRt},
+    Backend, Cores, CoresConfig,
     mailbox::{Receiver, mailbox},
 };
 use std::{
@@ -160,10 +165,10 @@ fn lock(data: &Path) -> Result<File, StartFailed> {
 }
 
 /// Each core's end of the mesh, until it takes it.
-type Mailboxes = Arc<Mutex<Vec<Option<Receiver<Call<GloRt>>>>>>;
+type Mailboxes = Arc<Mutex<Vec<Option<Receiver<Call<Door>>>>>>;
 
 fn start(config: &ServeConfig, shared: &Arc<Shared>) -> Result<Cores<Outcome>, StartFailed> {
-    let (senders, receivers): (Vec<_>, Vec<_>) = config.cpus.iter().map(|_| mailbox::<Call<GloRt>>(mesh::DEPTH)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = config.cpus.iter().map(|_| mailbox::<Call<Door>>(mesh::DEPTH)).unzip();
     let calls: Mailboxes = Arc::new(Mutex::new(receivers.into_iter().map(Some).collect()));
     let node = Arc::new(config.node.clone());
     let shared = Arc::clone(shared);
@@ -173,7 +178,7 @@ fn start(config: &ServeConfig, shared: &Arc<Shared>) -> Result<Cores<Outcome>, S
         seed: seed(),
         data_dirs: vec![config.node.data.clone()],
     };
-    let main = move |rt: GloRt| {
+    let main = move |rt: Door| {
         use millpond_runtime::Rt;
         let mine = calls.lock().unwrap_or_else(PoisonError::into_inner).get_mut(usize::from(rt.core().0)).and_then(Option::take);
         let (config, shared, mesh) = (Arc::clone(&node), Arc::clone(&shared), senders.clone());
@@ -181,7 +186,7 @@ fn start(config: &ServeConfig, shared: &Arc<Shared>) -> Result<Cores<Outcome>, S
             let Some(calls) = mine else {
                 return Err(StartFailed::new("cannot start a core", "its mailbox is taken", "report this as a bug"));
             };
-            boot::run(rt, Start { config, shared, calls, mesh, busy: GloRt::busy }).await
+            boot::run(rt, Start { config, shared, calls, mesh, busy: Door::busy }).await
         }
     };
     Cores::start(&cores, main)
@@ -189,7 +194,7 @@ fn start(config: &ServeConfig, shared: &Arc<Shared>) -> Result<Cores<Outcome>, S
 }
 
 /// What came of all cores: the first failure that is not another's echo.
-fn outcome(cores: Vec<Result<Outcome, millpond_runtime::glo::StartError>>) -> Outcome {
+fn outcome(cores: Vec<Result<Outcome, millpond_runtime::StartError>>) -> Outcome {
     let mut failures: Vec<StartFailed> = cores
         .into_iter()
         .filter_map(|core| match core {

@@ -22,11 +22,13 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
 
 /// What touches the world, and the rooms that may.
 const WORLD: &[(&str, &[&str])] = &[
+    ("async-task", &["millpond-runtime"]),
     ("crossbeam", &["millpond-runtime"]),
     ("glommio", &["millpond-runtime"]),
     ("hwlocality", &["millpond-runtime"]),
     ("io-uring", &["millpond-bench", "millpond-runtime"]),
     ("libc", &["millpond-bench", "millpond-runtime"]),
+    ("socket2", &["millpond-runtime"]),
     ("memmap2", &["millpond-log"]),
     ("rand", &["millpond-bench", "millpond-client", "millpond-runtime"]),
     // Elsewhere its `sync` alone is used, which needs no runtime: clippy.toml refuses the rest.
@@ -49,7 +51,6 @@ const WORLD: &[(&str, &[&str])] = &[
     ("rayon", &[]),
     ("rustix", &[]),
     ("smol", &[]),
-    ("socket2", &[]),
     ("tokio-uring", &[]),
 ];
 

@@ -5,10 +5,7 @@ use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
 use millpond_batch::{Compression, Header, check};
 use millpond_log::{Appended, GroupConfig, Log, LogConfig, Lsn, ReadLimits};
-use millpond_runtime::{
-    GroupId, Offset, Rt,
-    glo::{Cores, CoresConfig, GloRt},
-};
+use millpond_runtime::{Cores, CoresConfig, GroupId, Offset, Rt, ring::RingRt};
 use std::{path::Path, time::Duration};
 
 const GROUP: GroupId = GroupId(1);
@@ -17,7 +14,7 @@ const LOAD_BYTES: usize = 64 << 20;
 /// One read.
 const READ_BYTES: usize = 1 << 20;
 
-fn on_one_core<T: Send + 'static, F: Future<Output = T> + 'static>(dir: &Path, run: impl Fn(GloRt) -> F + Clone + Send + 'static) -> T {
+fn on_one_core<T: Send + 'static, F: Future<Output = T> + 'static>(dir: &Path, run: impl Fn(RingRt) -> F + Clone + Send + 'static) -> T {
     let config = CoresConfig { cpus: vec![None], pool_threads: 1, seed: 1, data_dirs: vec![dir.to_path_buf()] };
     Cores::start(&config, run).unwrap().join().remove(0).unwrap()
 }
@@ -26,7 +23,7 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-async fn open(rt: &GloRt, dir: &Path, tail_bytes_max: usize) -> Log<GloRt> {
+async fn open(rt: &RingRt, dir: &Path, tail_bytes_max: usize) -> Log<RingRt> {
     let config = LogConfig { disk_reserve_bytes: 1 << 20, tail_bytes_max, ..LogConfig::default() };
     let (log, recovered) = Log::open(rt.clone(), dir.join("core-00"), config).await.unwrap();
     if recovered.fresh {
@@ -36,7 +33,7 @@ async fn open(rt: &GloRt, dir: &Path, tail_bytes_max: usize) -> Log<GloRt> {
     log
 }
 
-async fn append(log: &Log<GloRt>, ready: &BytesMut, header: &Header) -> Lsn {
+async fn append(log: &Log<RingRt>, ready: &BytesMut, header: &Header) -> Lsn {
     log.wait_room().await;
     match log.append(GROUP, ready.clone(), header, 0).unwrap() {
         Appended::New { lsn, .. } => lsn,
@@ -45,7 +42,7 @@ async fn append(log: &Log<GloRt>, ready: &BytesMut, header: &Header) -> Lsn {
 }
 
 /// `times` times: so many appends, then their sync. How long it took.
-async fn commits(rt: GloRt, dir: &Path, times: u64, count: usize, ready: BytesMut) -> Duration {
+async fn commits(rt: RingRt, dir: &Path, times: u64, count: usize, ready: BytesMut) -> Duration {
     let log = open(&rt, dir, 256 << 20).await;
     let header = check(&ready).unwrap();
     let began = rt.mono();
@@ -62,7 +59,7 @@ async fn commits(rt: GloRt, dir: &Path, times: u64, count: usize, ready: BytesMu
 }
 
 /// Fills a log and lets all of it be settled.
-async fn fill(rt: GloRt, dir: &Path, ready: BytesMut) {
+async fn fill(rt: RingRt, dir: &Path, ready: BytesMut) {
     let log = open(&rt, dir, 16 << 20).await;
     let header = check(&ready).unwrap();
     let mut last = None;
@@ -75,7 +72,7 @@ async fn fill(rt: GloRt, dir: &Path, ready: BytesMut) {
 
 /// `times` reads of 1 MiB, over and over. How long they took, and how many were answered from memory. With `warm` they are of what
 /// was just appended, else of the older half of the log, which a log that was just opened has in segments only.
-async fn reads(rt: GloRt, dir: &Path, times: u64, warm: bool) -> (Duration, u64) {
+async fn reads(rt: RingRt, dir: &Path, times: u64, warm: bool) -> (Duration, u64) {
     let log = open(&rt, dir, 256 << 20).await;
     let old = Offset(log.state(GROUP).unwrap().high_watermark.0 / 2);
     let (start, end) = if warm {

@@ -1,6 +1,6 @@
 //! The parts of the hot path by themselves: `cargo bench -p millpond-bench`, or one with `-- crc`.
 //!
-//! What touches the disk runs on a real core (glommio, O_DIRECT) in the target directory, so its figures are those of the disk
+//! What touches the disk runs on a real core (io_uring, O_DIRECT) in the target directory, so its figures are those of the disk
 //! under it; compare them with `millpond bench limit`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop anywhere, with the line that says where")]

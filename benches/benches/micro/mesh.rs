@@ -2,9 +2,9 @@
 
 use criterion::{Criterion, Throughput};
 use millpond_runtime::{
-    Rt,
-    glo::{Cores, CoresConfig, GloRt},
+    Cores, CoresConfig, Rt,
     mailbox::{Receiver, Sender, mailbox},
+    ring::RingRt,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -18,7 +18,7 @@ const CAPACITY: usize = 1024;
 type Ends = Arc<Mutex<Vec<Option<(Sender<u64>, Receiver<u64>)>>>>;
 
 /// Core 0 keeps `window` messages under way, `times` in all; core 1 sends each back. How long it took.
-async fn side(rt: GloRt, ends: Ends, times: u64, window: u64) -> Duration {
+async fn side(rt: RingRt, ends: Ends, times: u64, window: u64) -> Duration {
     let (to, mut from) = ends.lock().unwrap()[usize::from(rt.core().0)].take().unwrap();
     if rt.core().0 == 1 {
         let mut all = Vec::new();

@@ -57,6 +57,18 @@ impl Pool {
     pub async fn call<T: Send + 'static>(&self, name: &'static str, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         self.calls.run(name, job).await
     }
+
+    /// Has the thread for calls run `job`, which nobody waits for; it runs here if there is no room.
+    pub fn call_later(&self, job: impl FnOnce() + Send + 'static) {
+        match Arc::clone(&self.calls.room).try_acquire_owned() {
+            Ok(room) => self.calls.put(Box::new(move || {
+                drop(room);
+                // A panic has been printed, and has nobody else to be told to.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+            })),
+            Err(_) => job(),
+        }
+    }
 }
 
 /// Threads that take from one queue.
@@ -83,6 +95,11 @@ impl Lane {
         Ok(Self { jobs, room: Arc::new(Semaphore::new(queue)) })
     }
 
+    /// Gives a job, for which there is room, to the threads.
+    fn put(&self, job: Job) {
+        self.jobs.send(job).expect("the threads of the pool live as long as the pool");
+    }
+
     async fn run<T: Send + 'static>(&self, name: &'static str, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let room = Arc::clone(&self.room).acquire_owned().await.expect("the pool never closes its semaphore");
         let (answer, outcome) = oneshot::channel();
@@ -91,7 +108,7 @@ impl Lane {
             // Nobody to answer is fine: the caller was dropped.
             let _ = answer.send(catch_unwind(AssertUnwindSafe(job)));
         });
-        self.jobs.send(boxed).expect("the threads of the pool live as long as the pool");
+        self.put(boxed);
         match outcome.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(panic)) => Err(IoError::JobPanicked { job: name, message: panic_message(&*panic) }),

@@ -2,7 +2,17 @@
 //! runs and where its memory comes from, whether the clock is kept.
 #![expect(unsafe_code, reason = "these system calls have no safe face in our dependencies")]
 
-use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path, ptr};
+use std::{
+    ffi::CString,
+    io,
+    mem::MaybeUninit,
+    os::{
+        fd::{FromRawFd, IntoRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    ptr,
+};
 
 /// Most CPUs that an affinity mask is read for.
 const CPUS_MAX: usize = 8192;
@@ -134,6 +144,23 @@ pub fn space(path: &Path) -> io::Result<crate::Space> {
     // SAFETY: statvfs succeeded and filled it.
     let stat = unsafe { stat.assume_init() };
     Ok(crate::Space { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
+}
+
+/// A counter that a thread can wait for and others can add to.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: takes two numbers; what it returns is a new descriptor, or -1.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Closes a file, with the error that dropping would hide.
+pub fn close(file: OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor was the file's alone, which has given it up.
+    if unsafe { libc::close(file.into_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// What the kernel says of how the wall clock is kept.

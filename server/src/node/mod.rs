@@ -1,6 +1,6 @@
 //! What a core does for whoever asks: the partitions that live on it, and a copy of what all cores know.
 //!
-//! Generic over the door ([`millpond_runtime::Rt`]), so that the same code serves on glommio and in the simulator. A core
+//! Generic over the door ([`millpond_runtime::Rt`]), so that the same code serves in production and in the simulator. A core
 //! owns the journal homes `core-NN` with `NN % cores == its number`, and with them the partitions that live there; whoever
 //! needs something of another core calls over the mesh ([`Core::at`]). Core 0 alone changes the catalog; all others apply
 //! what it has synced.

@@ -1,11 +1,11 @@
-//! The production backend: one glommio executor per core, io_uring, O_DIRECT.
+//! The backend on glommio: one of its executors per core, io_uring, O_DIRECT. In a build with the feature `glommio`.
 //!
 //! glommio 0.9 has faults that are guarded here and nowhere else:
 //! - an executor that loses its CPU at the wrong moment goes to sleep with tasks in its queues, timers and all: a thread
 //!   wakes each of them again and again ([`pulse`]);
 //! - tasks in queues whose latency matters can lose wake-ups from foreign threads: both queues are of the other kind;
 //! - the first file that an executor opens on a device is probed for polled I/O, and an empty one breaks all later
-//!   reads: each executor first opens a non-empty file in each data directory (see [`Cores::start`]);
+//!   reads: each executor first opens a non-empty file in each data directory (see [`crate::cores`]);
 //! - a panic in a task would take the executor down and leave the others running: every task is caught, and halts the node.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door: here the world is touched")]
 
@@ -15,13 +15,12 @@ mod net;
 mod pulse;
 mod raw;
 
-pub use cores::{Cores, CoresConfig, StartError};
-pub(crate) use cores::{MEMLOCK_BYTES_MIN, io_memory_bytes};
 pub use file::{GloBuf, GloFile};
 pub use net::{GloConn, GloListener, GloRead, GloWrite};
 
 use crate::{
     CoreId, IoError, Nanos, Open, Result, Rt, Share, Space,
+    cores::EXIT_HALTED,
     pool::{Pool, panic_message},
     sys,
 };
@@ -38,9 +37,6 @@ use std::{
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-/// Exit code of a halted node: EX_SOFTWARE of sysexits.h.
-pub const EXIT_HALTED: i32 = 70;
 
 /// The door of one core.
 #[derive(Clone)]
@@ -82,12 +78,6 @@ fn system_error(error: GlommioError<()>) -> io::Error {
 }
 
 impl GloRt {
-    /// Time that this core's tasks have run since its start, in ns.
-    #[must_use]
-    pub fn busy(&self) -> Nanos {
-        u64::try_from(self.counted().busy.as_nanos()).unwrap_or(u64::MAX)
-    }
-
     /// Nobody else may ask glommio for its statistics: that sets them back.
     fn counted(&self) -> Counted {
         let since = glommio::executor().executor_stats();

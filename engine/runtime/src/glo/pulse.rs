@@ -1,4 +1,4 @@
-//! The pulse: a thread that wakes every executor again and again, since glommio 0.9 can put one to sleep that has work to do.
+//! The pulse: a thread beside each executor that wakes it again and again, since glommio 0.9 can put one to sleep that has work to do.
 //!
 //! Before each round `LocalExecutor::run` arms the preemption timer, then runs task queues until one asks to be preempted. If
 //! the thread loses its CPU between the two for as long as that timer, the round ends before the first task, and says
@@ -23,7 +23,7 @@ use std::{
 
 /// Time between two beats: how long an executor can oversleep.
 const BEAT: Duration = Duration::from_millis(10);
-/// The same once all cores have been idle for [`IDLE_AFTER`] beats. A beat costs a core up to 0.2 ms of CPU, most of it in
+/// The same once the core has been idle for [`IDLE_AFTER`] beats. A beat costs a core up to 0.2 ms of CPU, most of it in
 /// the system calls around its sleep: 2 % of a CPU at ten milliseconds, for nothing.
 const IDLE_BEAT: Duration = Duration::from_millis(50);
 const IDLE_AFTER: u32 = 20;
@@ -58,7 +58,7 @@ impl Shared {
 }
 
 /// The pulse of one core. When it is dropped, in the core's own thread, the core is woken no more.
-pub(super) struct Pulse(Arc<Shared>);
+pub struct Pulse(Arc<Shared>);
 
 impl Drop for Pulse {
     fn drop(&mut self) {
@@ -67,12 +67,12 @@ impl Drop for Pulse {
 }
 
 impl Pulse {
-    /// Starts the thread, which ends when the pulses of all cores are dropped.
-    pub(super) fn start(cores: usize) -> io::Result<Vec<Self>> {
-        let all: Vec<Arc<Shared>> = (0..cores).map(|_| Arc::default()).collect();
-        let pulses = all.iter().map(|shared| Self(Arc::clone(shared))).collect();
-        thread::Builder::new().name("pulse".into()).spawn(move || beat(&all))?;
-        Ok(pulses)
+    /// Starts the thread, which ends when the pulse is dropped.
+    pub(super) fn start() -> io::Result<Self> {
+        let shared: Arc<Shared> = Arc::default();
+        let pulse = Self(Arc::clone(&shared));
+        thread::Builder::new().name("pulse".into()).spawn(move || beat(&shared))?;
+        Ok(pulse)
     }
 
     /// To be called on the core's thread right before it runs its executor.
@@ -97,7 +97,7 @@ impl Pulse {
     }
 }
 
-/// What the thread knows of a core.
+/// What the thread knows of the core.
 #[derive(Clone, Default)]
 struct Known {
     /// Beats since the last that the core noticed.
@@ -108,41 +108,32 @@ struct Known {
     idle: u32,
 }
 
-fn beat(all: &[Arc<Shared>]) {
-    let mut known = vec![Known::default(); all.len()];
+fn beat(shared: &Shared) {
+    let mut core = Known::default();
     loop {
-        thread::sleep(if known.iter().all(|core| core.idle >= IDLE_AFTER) { IDLE_BEAT } else { BEAT });
-        let mut ended = 0;
-        for (shared, core) in all.iter().zip(&mut known) {
-            // Held while waking, so that the core cannot end meanwhile.
-            match &*shared.lock() {
-                Heart::Early => {}
-                Heart::Starting(thread) => {
-                    core.unnoticed += 1;
-                    if core.unnoticed.is_multiple_of(REPEAT) {
-                        thread.interrupt();
-                    }
-                }
-                Heart::Ended => {
-                    ended += 1;
-                    core.idle = IDLE_AFTER;
-                }
-                Heart::Beating(waker) => {
-                    if shared.noticed.swap(false, Ordering::Relaxed) {
-                        let ran = shared.ran.load(Ordering::Relaxed);
-                        core.idle = if ran - core.ran <= 1 { core.idle.saturating_add(1) } else { 0 };
-                        (core.ran, core.unnoticed) = (ran, 0);
-                    } else {
-                        core.unnoticed += 1;
-                    }
-                    if core.unnoticed.is_multiple_of(REPEAT) {
-                        waker.wake_by_ref();
-                    }
+        thread::sleep(if core.idle >= IDLE_AFTER { IDLE_BEAT } else { BEAT });
+        // Held while waking, so that the core cannot end meanwhile.
+        match &*shared.lock() {
+            Heart::Early => {}
+            Heart::Starting(thread) => {
+                core.unnoticed += 1;
+                if core.unnoticed.is_multiple_of(REPEAT) {
+                    thread.interrupt();
                 }
             }
-        }
-        if ended == all.len() {
-            return;
+            Heart::Ended => return,
+            Heart::Beating(waker) => {
+                if shared.noticed.swap(false, Ordering::Relaxed) {
+                    let ran = shared.ran.load(Ordering::Relaxed);
+                    core.idle = if ran - core.ran <= 1 { core.idle.saturating_add(1) } else { 0 };
+                    (core.ran, core.unnoticed) = (ran, 0);
+                } else {
+                    core.unnoticed += 1;
+                }
+                if core.unnoticed.is_multiple_of(REPEAT) {
+                    waker.wake_by_ref();
+                }
+            }
         }
     }
 }
@@ -155,8 +146,7 @@ mod tests {
     /// What an executor does that falls asleep in its first round: it waits in its ring, and nobody knows of a task to wake.
     #[test]
     fn a_core_that_falls_asleep_before_its_first_task_is_interrupted() {
-        let mut pulses = Pulse::start(1).expect("a thread");
-        let pulse = pulses.remove(0);
+        let pulse = Pulse::start().expect("a thread");
         let (say, said) = mpsc::channel();
         thread::spawn(move || {
             let ring = io_uring::IoUring::new(8).expect("a ring");

@@ -3,12 +3,10 @@
 use super::{Check, Root};
 use std::io;
 
-/// The oldest kernel that glommio runs on.
-const NEEDED: (u32, u32) = (5, 8);
-/// Since then io_uring's helper threads belong to the process, and its rings do not count against locked memory.
-const OWN_WORKERS: (u32, u32) = (5, 12);
-/// The oldest kernel with long-term support that has all that we use.
-const GOOD: (u32, u32) = (5, 15);
+/// The oldest kernel that can watch a socket for its whole life.
+const NEEDED: (u32, u32) = (5, 13);
+/// Since then completions are worked on when we ask for them, instead of interrupting us.
+const GOOD: (u32, u32) = (6, 1);
 
 pub(super) fn checks(root: &Root) -> Vec<Check> {
     let status = root.read("/proc/self/status").unwrap_or_default();
@@ -20,22 +18,16 @@ pub(super) fn checks(root: &Root) -> Vec<Check> {
 pub(super) fn version(release: Option<&str>) -> Check {
     const NAME: &str = "kernel";
     let Some(release) = release else {
-        return Check::warn(NAME, "its version cannot be read", "mount /proc, and make sure that it is Linux 5.8 or newer");
+        return Check::warn(NAME, "its version cannot be read", "mount /proc, and make sure that it is Linux 5.13 or newer");
     };
     let found = format!("Linux {release}");
     let Some(version) = parse(release) else {
-        return Check::warn(NAME, found, "make sure that it is Linux 5.8 or newer");
+        return Check::warn(NAME, found, "make sure that it is Linux 5.13 or newer");
     };
     if version < NEEDED {
-        Check::fail(NAME, found, "install Linux 5.8 or newer, best 5.15 or newer: older ones lack calls of io_uring that we need")
-    } else if version < OWN_WORKERS {
-        Check::warn(
-            NAME,
-            found,
-            "install Linux 5.15 or newer: before 5.12 the rings count against locked memory, and io_uring's workers escape the limits of the process",
-        )
+        Check::fail(NAME, found, "install Linux 5.13 or newer, best 6.1 or newer: older ones lack calls of io_uring that we need")
     } else if version < GOOD {
-        Check::hint(NAME, found, "Linux 5.15 or newer is maintained for longer")
+        Check::hint(NAME, found, "Linux 6.1 or newer interrupts the cores less")
     } else {
         Check::ok(NAME, found)
     }

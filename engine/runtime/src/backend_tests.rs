@@ -1,0 +1,210 @@
+//! What every production backend must do: the same tests for each, by [`tests_of`].
+#![expect(clippy::disallowed_methods, reason = "real threads, in real time")]
+
+use crate::{Backend, Conn, ConnRead, ConnWrite, Cores, CoresConfig, File, IoBuf, IoError, Listener, Open, Share, mailbox::mailbox};
+use bytes::{Bytes, BytesMut};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Runs `main` on `cores` unpinned cores over a scratch directory.
+fn run<B, T, F, Fut>(cores: usize, main: F) -> Vec<T>
+where
+    B: Backend,
+    T: Send + 'static,
+    F: Fn(B, PathBuf) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = T> + 'static,
+{
+    let dir = tempfile::Builder::new().prefix("millpond-cores-").tempdir().expect("a scratch directory");
+    let path = dir.path().to_path_buf();
+    let config = CoresConfig { cpus: vec![None; cores], pool_threads: 2, seed: 1, data_dirs: vec![path.clone()] };
+    let running = Cores::start(&config, move |rt: B| main(rt, path.clone())).expect("cores start");
+    running.join().into_iter().map(|outcome| outcome.expect("a core ended well")).collect()
+}
+
+pub(crate) fn a_file_keeps_what_was_written_and_refuses_odd_positions<B: Backend>() {
+    run(1, |rt: B, dir| async move {
+        let path = dir.join("file");
+        let file = rt.open(&path, Open::Create).await.expect("create");
+        let mut buf = file.buf(5000);
+        buf.put(b"hello");
+        buf.pad_to_block();
+        assert_eq!(buf.len(), 4096);
+        file.write_at(4096, buf).await.expect("write");
+        file.sync().await.expect("sync");
+        assert_eq!(file.len().await.expect("len"), 8192);
+        let read = file.read_at(0, 16384).await.expect("read");
+        assert_eq!(read.len(), 8192, "a read ends with the file");
+        assert!(read[..4096].iter().all(|b| *b == 0) && read[4096..].starts_with(b"hello\0"));
+        let mut odd = file.buf(100);
+        odd.put(&[1; 100]);
+        assert!(matches!(file.write_at(0, odd).await, Err(IoError::Unaligned { .. })));
+        assert!(matches!(file.read_at(100, 4096).await.map(|_| ()), Err(IoError::Unaligned { .. })));
+        file.close().await.expect("close");
+        rt.rename(&path, &dir.join("renamed")).await.expect("rename");
+        rt.sync_dir(&dir).await.expect("sync the directory");
+        assert_eq!(rt.list(&dir).await.expect("list"), [".probe", "renamed"]);
+        let missing = rt.open(&path, Open::Read).await.map(|_| ()).expect_err("it was renamed");
+        assert!(missing.is_not_found(), "{missing}");
+        assert!(rt.space(&dir).await.expect("space").free > 0);
+    });
+}
+
+pub(crate) fn a_panic_in_a_job_is_an_error_and_the_pool_goes_on<B: Backend>() {
+    run(1, |rt: B, _| async move {
+        let panicked = rt.offload("panics", || panic!("on purpose")).await.expect_err("it panicked");
+        assert!(matches!(&panicked, IoError::JobPanicked { message, .. } if message == "on purpose"), "{panicked}");
+        for n in 0..500 {
+            assert_eq!(rt.offload("adds", move || n + 1).await.expect("a job"), n + 1);
+        }
+    });
+}
+
+pub(crate) fn both_directions_of_a_connection_carry_megabytes_at_once<B: Backend>() {
+    const BYTES: usize = 32 * 1024 * 1024;
+    run(1, |rt: B, _| async move {
+        let listener = rt.listen("127.0.0.1:0".parse().expect("an address")).await.expect("listen");
+        let at = listener.local();
+        let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
+        for side in 0..2 {
+            let conn = if side == 0 { rt.dial(at).await.expect("dial") } else { listener.accept().await.expect("accept") };
+            let (mut reader, mut writer) = conn.split();
+            let done = done.clone();
+            rt.spawn("writer", Share::Serve, async move {
+                let piece = Bytes::from((0..1_000_003_u32).map(|n| n as u8).collect::<Vec<_>>());
+                let mut left = BYTES;
+                while left > 0 {
+                    let n = left.min(piece.len());
+                    writer.send(&[piece.slice(..n / 3), Bytes::new(), piece.slice(n / 3..n)]).await.expect("send");
+                    left -= n;
+                }
+            });
+            rt.spawn("reader", Share::Serve, async move {
+                let (mut got, mut buf) = (0_usize, BytesMut::with_capacity(65536));
+                while got < BYTES {
+                    assert!(reader.recv(&mut buf).await.expect("receive") > 0, "the stream ended after {got} bytes");
+                    for b in &buf {
+                        assert_eq!(*b, (got % 1_000_003) as u8, "byte {got}");
+                        got += 1;
+                    }
+                    buf.clear();
+                }
+                done.send(()).expect("the test waits");
+            });
+        }
+        finished.recv().await;
+        finished.recv().await;
+    });
+}
+
+/// Threads that keep all CPUs busy until dropped.
+struct Spinners(Arc<AtomicBool>, Vec<thread::JoinHandle<()>>);
+
+impl Spinners {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let spin = || {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        };
+        let count = 1 + 2 * thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let all = (0..count).map(|_| spin()).collect();
+        Self(stop, all)
+    }
+}
+
+impl Drop for Spinners {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.drain(..).for_each(|s| s.join().expect("a spinner ended well"));
+    }
+}
+
+/// An executor that loses its CPU at the wrong moment parks with tasks in its queues; it must come back by itself. A hang
+/// is the failure.
+pub(crate) fn a_core_with_nothing_but_timers_goes_on_under_contention<B: Backend>() {
+    let _spinners = Spinners::start();
+    run(1, |rt: B, _| async move {
+        // Computing for up to more than a preemption, so that it often loses its CPU; and sleeping, so that it often parks.
+        for n in 0..2_000_u64 {
+            let began = std::time::Instant::now();
+            while began.elapsed() < std::time::Duration::from_micros(n * 7919 % 1_500) {
+                std::hint::spin_loop();
+            }
+            rt.yield_now().await;
+            if n % 5 == 0 {
+                rt.sleep(std::time::Duration::from_micros(50)).await;
+            }
+        }
+    });
+}
+
+/// glommio loses wake-ups of tasks in latency queues when the CPUs are contended; ours must not hang. The wait is
+/// bounded by the work, and the test runner's patience shows a hang.
+pub(crate) fn foreign_wake_ups_arrive_under_contention<B: Backend>() {
+    let rounds: u64 = std::env::var("SOAK_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let _spinners = Spinners::start();
+    let (ask, asked) = mailbox::<(u64, tokio::sync::oneshot::Sender<u64>)>(4);
+    let asked = Arc::new(std::sync::Mutex::new(Some(asked)));
+    let foreign = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a tokio runtime");
+        runtime.block_on(async move {
+            for n in 0..rounds {
+                let (answer, answered) = tokio::sync::oneshot::channel();
+                assert!(ask.send((n, answer)).await.is_ok(), "the core lives");
+                assert_eq!(answered.await.expect("an answer"), n * 2);
+            }
+        });
+    });
+    run(1, move |_: B, _| {
+        let asked = Arc::clone(&asked);
+        async move {
+            let mut asked = asked.lock().expect("not poisoned").take().expect("one core");
+            while let Some((n, answer)) = asked.recv().await {
+                answer.send(n * 2).expect("the asker waits");
+            }
+        }
+    });
+    foreign.join().expect("the foreign thread ended well");
+}
+
+pub(crate) fn busy_time_counts_from_the_start_however_often_it_is_asked_for<B: Backend>() {
+    run(1, |rt: B, _| async move {
+        let (begun, mut last) = (rt.mono(), 0);
+        while rt.mono() - begun < 200_000_000 {
+            let round = rt.mono();
+            while rt.mono() - round < 2_000_000 {
+                std::hint::spin_loop();
+            }
+            rt.yield_now().await;
+            // The loop of glommio adds up when it comes around, which sleeping makes it do.
+            rt.sleep(Duration::from_micros(100)).await;
+            assert!(rt.busy() >= last, "{} after {last}", rt.busy());
+            last = rt.busy();
+        }
+        assert!(last > 50_000_000, "{last} ns of 200 ms spent computing");
+    });
+}
+
+/// Makes each of the tests above one of `$backend`.
+macro_rules! tests_of {
+    ($backend:ty) => { crate::backend_tests::tests_of!($backend: a_file_keeps_what_was_written_and_refuses_odd_positions a_panic_in_a_job_is_an_error_and_the_pool_goes_on both_directions_of_a_connection_carry_megabytes_at_once a_core_with_nothing_but_timers_goes_on_under_contention foreign_wake_ups_arrive_under_contention busy_time_counts_from_the_start_however_often_it_is_asked_for); };
+    ($backend:ty: $($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            crate::backend_tests::$name::<$backend>();
+        })*
+    };
+}
+pub(crate) use tests_of;

@@ -1,0 +1,1 @@
+crate::backend_tests::tests_of!(super::RingRt);
