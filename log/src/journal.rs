@@ -10,10 +10,11 @@
 //! when none is, appends are refused and notes about settling still find the reserve at the end.
 //!
 //! In reading order: [`mod@format`] the bytes · [`sector`] what each 512 of them say · [`walk`] torn or rotten · [`checkpoint`] groups as bytes · [`layout`] what fits where ·
-//! [`gather`] a flush in the making · [`mod@file`] files by name · [`writer`] group commit · [`prepare`] files ahead of need ·
+//! [`gather`] a flush in the making · [`company`] whether it waits for more · [`mod@file`] files by name · [`writer`] group commit · [`prepare`] files ahead of need ·
 //! [`replay`] frames to groups · [`recovery`] all of it at start · [`waiters`] who waits for which sync.
 
 pub mod checkpoint;
+pub(crate) mod company;
 pub mod file;
 pub mod format;
 pub(crate) mod gather;
@@ -32,6 +33,7 @@ use crate::{
     lsn::Lsn,
     stats::LogStats,
 };
+use company::Company;
 use file::JournalFile;
 use format::{FIRST_FLUSH, FRAME_HEAD_BYTES, FrameHead, flush_disk_len};
 use gather::{Gather, Then, Touched};
@@ -69,6 +71,8 @@ pub(crate) struct Journal<R: Rt> {
     pub(crate) files: Notify,
     /// A flush ended and nothing followed it.
     pub(crate) quiet: Notify,
+    /// Everybody has come whom a flush may wait for.
+    pub(crate) together: Notify,
 }
 
 /// What changes.
@@ -99,6 +103,7 @@ pub(crate) struct State<R: Rt> {
     /// Capacity of the next gather's memory, from the size of the last one.
     pub(crate) capacity_hint: usize,
     pub(crate) waiters: Waiters,
+    pub(crate) company: Company,
     /// A mark for the last flush is wanted.
     pub(crate) mark_wanted: bool,
     /// The last flush written was a mark, or nothing needs one.
@@ -272,6 +277,9 @@ impl<R: Rt> Journal<R> {
             open.entries += 1;
             let noted = (slot.0 == number).then_some(slot.1);
             *slot = (number, open.touch(touched, noted));
+        }
+        if state.company.came() {
+            self.together.notify_waiters();
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     home::Home,
     journal::{
         Journal, Live, State,
+        company::Company,
         file::{make_spare, spare_path},
         format::{FIRST_FLUSH, FRAME_HEAD_BYTES, FileHeader, flush_disk_len},
         prepare,
@@ -80,6 +81,7 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         work: Notify::new(),
         files: Notify::new(),
         quiet: Notify::new(),
+        together: Notify::new(),
     };
     let home = Rc::new(Home::new(rt, dir, journal, Groups::new(groups), Rc::new(store)));
     begin_writing(&home, fresh).await?;
@@ -152,6 +154,7 @@ fn state<R: Rt>(found: Found<R>, stamps: Stamps) -> State<R> {
         checkpoint_bytes: 0,
         capacity_hint: 0,
         waiters: Waiters::default(),
+        company: Company::default(),
         mark_wanted: true,
         marked: false,
         closing: false,

@@ -22,6 +22,7 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
     loop {
         if home.journal.state.borrow().open.as_ref().is_some_and(|g| g.body_len() < COMPANY_BYTES) {
             home.rt.yield_now().await;
+            wait_for_company(&home).await;
         }
         let next = take_next(&mut home.journal.state.borrow_mut(), home.config());
         match next {
@@ -31,6 +32,24 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
         }
     }
     home.journal.stop("closed");
+}
+
+/// See [`super::company`].
+async fn wait_for_company<R: Rt>(home: &Home<R>) {
+    let journal = &home.journal;
+    let entries = || journal.state.borrow().open.as_ref().map_or(0, |open| open.entries);
+    let before = entries();
+    let wait = {
+        let mut state = journal.state.borrow_mut();
+        let gathers = state.sealed.is_empty() && before > 0 && !state.closing;
+        let bytes = state.open.as_ref().map_or(0, Gather::body_len);
+        if gathers { state.company.wait(bytes) } else { None }
+    };
+    if let Some(wait) = wait {
+        futures_lite::future::or(home.rt.sleep(wait), journal.together.notified()).await;
+        let now = entries();
+        journal.state.borrow_mut().company.waited(before, now.max(before));
+    }
 }
 
 /// Writes what is pending, and the mark that is wanted: before any task runs.
@@ -97,7 +116,11 @@ async fn flush<R: Rt>(home: &Rc<Home<R>>, gather: Gather<Buf<R>>, file: Rc<Journ
         state.flush_seq += 1;
         state.prev_crc = crc;
         state.marked = is_mark;
-        state.stats.record_sync((home.rt.mono() - began) / 1000);
+        let took_us = (home.rt.mono() - began) / 1000;
+        state.stats.record_sync(took_us);
+        if done.entries > 0 {
+            state.company.synced(done.entries, took_us);
+        }
         state.stats.marks += u64::from(is_mark);
         state.stats.bytes_journaled += disk_len;
     }

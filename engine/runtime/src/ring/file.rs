@@ -148,7 +148,9 @@ impl File for RingFile {
 
     async fn close(mut self) -> Result<()> {
         match self.file.take().and_then(Rc::into_inner) {
-            Some(file) => self.pool.call("close", move || crate::sys::close(file.into())).await?.map_err(|e| disk_error("close", &self.path, e)),
+            Some(file) => {
+                self.pool.call("close", move || crate::sys::close(file.into())).await?.map_err(|e| disk_error("close", &self.path, e))
+            }
             // An operation that was given up still needs it: it closes when that has ended.
             None => Ok(()),
         }
