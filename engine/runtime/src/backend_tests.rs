@@ -181,25 +181,151 @@ pub(crate) fn foreign_wake_ups_arrive_under_contention<B: Backend>() {
 
 pub(crate) fn busy_time_counts_from_the_start_however_often_it_is_asked_for<B: Backend>() {
     run(1, |rt: B, _| async move {
-        let (begun, mut last) = (rt.mono(), 0);
-        while rt.mono() - begun < 200_000_000 {
+        let (mut spun, mut last) = (0, 0);
+        for _ in 0..50 {
             let round = rt.mono();
             while rt.mono() - round < 2_000_000 {
                 std::hint::spin_loop();
             }
+            spun += rt.mono() - round;
             rt.yield_now().await;
-            // The loop of glommio adds up when it comes around, which sleeping makes it do.
+            // The loop adds up when it comes around, which sleeping makes it do.
             rt.sleep(Duration::from_micros(100)).await;
             assert!(rt.busy() >= last, "{} after {last}", rt.busy());
             last = rt.busy();
         }
-        assert!(last > 50_000_000, "{last} ns of 200 ms spent computing");
+        assert!(last > spun / 2, "{last} ns of {spun} ns spent computing");
+    });
+}
+
+/// More operations than any ring has room for.
+pub(crate) fn thousands_of_reads_at_once_all_come_back<B: Backend>() {
+    const BLOCKS: u64 = 64;
+    run(1, |rt: B, dir| async move {
+        let path = dir.join("file");
+        let file = rt.open(&path, Open::Create).await.expect("create");
+        for n in 0..BLOCKS {
+            let mut buf = file.buf(4096);
+            buf.put(&[n as u8; 4096]);
+            file.write_at(n * 4096, buf).await.expect("write");
+        }
+        let file = std::rc::Rc::new(file);
+        let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
+        for n in 0..6_000_u64 {
+            let (file, done) = (std::rc::Rc::clone(&file), done.clone());
+            rt.spawn("read", if n % 2 == 0 { Share::Serve } else { Share::Background }, async move {
+                let read = file.read_at(n % BLOCKS * 4096, 4096).await.expect("read");
+                assert!(read.len() == 4096 && read.iter().all(|b| u64::from(*b) == n % BLOCKS), "block {}", n % BLOCKS);
+                done.send(()).expect("the test waits");
+            });
+        }
+        drop(done);
+        let mut count = 0;
+        while finished.recv().await.is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 6_000);
+    });
+}
+
+/// What a future that is dropped has given to the kernel must stay until the kernel is done with it.
+pub(crate) fn writes_that_are_given_up_leave_everything_else_alone<B: Backend>() {
+    run(1, |rt: B, dir| async move {
+        let file = rt.open(&dir.join("file"), Open::Create).await.expect("create");
+        for round in 0..500_u64 {
+            let mut given_up = file.buf(65536);
+            given_up.put(&[0xAA; 65536]);
+            {
+                let mut write = std::pin::pin!(file.write_at(round % 8 * 65536, given_up));
+                let _ = futures_lite::future::poll_once(&mut write).await;
+            }
+            // Memory of the same size, which must not be what the kernel still reads from.
+            let mut buf = file.buf(65536);
+            buf.put(&[round as u8; 65536]);
+            file.write_at(1 << 20, buf).await.expect("write");
+            let read = file.read_at(1 << 20, 65536).await.expect("read");
+            assert!(read.iter().all(|b| *b == round as u8), "round {round}");
+        }
+        file.sync().await.expect("sync");
+        let old = file.read_at(0, 8 * 65536).await.expect("read");
+        assert!(old.iter().all(|b| *b == 0xAA || *b == 0), "only what was given up is there");
+        file.close().await.expect("close");
+    });
+}
+
+/// A peer hears of it, also while the other half still waits.
+pub(crate) fn dropped_connections_end_at_their_peers<B: Backend>() {
+    run(1, |rt: B, _| async move {
+        let listener = rt.listen("127.0.0.1:0".parse().expect("an address")).await.expect("listen");
+        for round in 0..500 {
+            let (mut ours, writer) = rt.dial(listener.local()).await.expect("dial").split();
+            let theirs = listener.accept().await.expect("accept");
+            let mut buf = BytesMut::with_capacity(64);
+            if round % 2 == 0 {
+                drop(theirs);
+            } else {
+                let (mut reader, mut other) = theirs.split();
+                let (ended, has_ended) = tokio::sync::oneshot::channel();
+                rt.spawn("waits", Share::Serve, async move {
+                    let mut buf = BytesMut::with_capacity(64);
+                    let _ = ended.send(reader.recv(&mut buf).await.is_ok_and(|n| n == 0));
+                });
+                rt.yield_now().await;
+                other.shutdown();
+                assert!(has_ended.await.expect("it ends"), "the waiting half hears of the shutdown");
+            }
+            assert_eq!(ours.recv(&mut buf).await.expect("receive"), 0, "round {round}");
+            drop(writer);
+        }
+    });
+}
+
+/// Tasks that can wait get a part of a core that always has something to serve, and not the larger one.
+pub(crate) fn background_gets_its_part_of_a_busy_core<B: Backend>() {
+    run(1, |rt: B, _| async move {
+        let began = rt.mono();
+        let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
+        for share in [Share::Serve, Share::Serve, Share::Background] {
+            let (task, done) = (rt.clone(), done.clone());
+            rt.spawn("busy", share, async move {
+                // Rounds, since the time of one depends on who else wants the CPU.
+                let mut rounds = 0;
+                while task.mono() - began < 500_000_000 {
+                    let round = task.mono();
+                    while task.mono() - round < 50_000 {
+                        std::hint::spin_loop();
+                    }
+                    rounds += 1;
+                    task.yield_now().await;
+                }
+                done.send((share, rounds)).expect("the test waits");
+            });
+        }
+        drop(done);
+        let (mut serve, mut background) = (0, 0);
+        while let Some((share, rounds)) = finished.recv().await {
+            *(if share == Share::Serve { &mut serve } else { &mut background }) += rounds;
+        }
+        assert!(background > 0 && background < serve / 2, "{background} rounds in the background, {serve} serving");
     });
 }
 
 /// Makes each of the tests above one of `$backend`.
 macro_rules! tests_of {
-    ($backend:ty) => { crate::backend_tests::tests_of!($backend: a_file_keeps_what_was_written_and_refuses_odd_positions a_panic_in_a_job_is_an_error_and_the_pool_goes_on both_directions_of_a_connection_carry_megabytes_at_once a_core_with_nothing_but_timers_goes_on_under_contention foreign_wake_ups_arrive_under_contention busy_time_counts_from_the_start_however_often_it_is_asked_for); };
+    ($backend:ty) => {
+        crate::backend_tests::tests_of! { $backend:
+            a_file_keeps_what_was_written_and_refuses_odd_positions
+            a_panic_in_a_job_is_an_error_and_the_pool_goes_on
+            both_directions_of_a_connection_carry_megabytes_at_once
+            a_core_with_nothing_but_timers_goes_on_under_contention
+            foreign_wake_ups_arrive_under_contention
+            busy_time_counts_from_the_start_however_often_it_is_asked_for
+            thousands_of_reads_at_once_all_come_back
+            writes_that_are_given_up_leave_everything_else_alone
+            dropped_connections_end_at_their_peers
+            background_gets_its_part_of_a_busy_core
+        }
+    };
     ($backend:ty: $($name:ident)*) => {
         $(#[test]
         fn $name() {
