@@ -2,6 +2,7 @@
 
 use crate::{
     catalog::OFFSETS,
+    coordinator::{Coordinator, EPOCHS_AFTER_MAX},
     keyed::BadRecord,
     node::{Core, groups::Seat, shared::StartFailed},
 };
@@ -51,9 +52,9 @@ pub(super) async fn positions<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFail
         core.route(OFFSETS).ok_or_else(|| StartFailed::new("cannot load positions", "their topic is missing", "report this as a bug"))?;
     for (number, place) in route.places.iter().enumerate() {
         let Some(partition) = &place.here else { continue };
-        let seat = Seat::default();
-        keyed(core, &partition.log, partition.group, |key, value| seat.coordinator.borrow_mut().apply(key, value)).await?;
-        core.coordinators.borrow_mut().insert(number as u32, Rc::new(seat));
+        let mut coordinator = Coordinator::with_epochs_after(core.rt.rand() & EPOCHS_AFTER_MAX);
+        keyed(core, &partition.log, partition.group, |key, value| coordinator.apply(key, value)).await?;
+        core.coordinators.borrow_mut().insert(number as u32, Rc::new(Seat::new(coordinator)));
     }
     core.watch_groups();
     Ok(())

@@ -209,3 +209,6 @@ async fn close<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFailed> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

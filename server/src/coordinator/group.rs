@@ -28,6 +28,9 @@ pub const HEARTBEAT_WAITING_MS: u64 = 100;
 pub(super) struct Member {
     /// The epoch of the newest reply that changed `assigned`.
     pub(super) epoch: i64,
+    /// The epoch that it was given when it joined. By an older one it speaks of an earlier membership: what it had then, others may
+    /// have had since.
+    pub(super) joined: i64,
     /// The newest epoch that it has shown to know.
     seen: i64,
     pub(super) topics: BTreeSet<Arc<str>>,
@@ -143,6 +146,7 @@ impl Group {
         let id: Arc<str> = beat.member.into();
         let member = Member {
             epoch: 0,
+            joined: 0,
             seen: 0,
             topics: beat.topics.clone(),
             target: BTreeSet::new(),
@@ -166,7 +170,7 @@ impl Group {
             // A join that was answered before: the answer was lost, or this is a late copy. It proves nothing.
             return Ok(());
         }
-        if beat.epoch > member.epoch || beat.epoch < member.seen {
+        if beat.epoch > member.epoch || beat.epoch < member.seen.max(member.joined) {
             return Err(Refused::FencedMember {
                 group: beat.group.into(),
                 member: beat.member.into(),
@@ -203,6 +207,9 @@ impl Group {
             self.holder.insert(part.clone(), Arc::clone(id));
         }
         member.assigned = assigned;
+        if member.epoch == 0 {
+            member.joined = *next_epoch;
+        }
         member.epoch = *next_epoch;
         *next_epoch += 1;
     }
@@ -213,6 +220,7 @@ impl Group {
         let mut targets = BTreeSet::new();
         for (id, m) in &self.members {
             assert!(m.seen <= m.epoch, "{id} knows an epoch that nobody gave it");
+            assert!((1..=m.epoch).contains(&m.joined), "{id} was given an epoch when it joined, and none before");
             assert!(m.assigned.is_subset(&m.may_own), "what {id} was given, it may own");
             assert!(m.assigned.is_subset(&m.target) || self.state() == "reconciling", "{id} must give something up");
             held += m.may_own.len();

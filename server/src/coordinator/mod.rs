@@ -4,10 +4,13 @@
 //! positions live in one partition of `__consumer_offsets` ([`partition_of`]) and runs on the core that owns it. The node
 //! * passes it heartbeats ([`Coordinator::heartbeat`]) and answers with what it returns;
 //! * calls [`Coordinator::expire`] about every 500 ms and [`Coordinator::set_topics`] after every change of the catalog;
-//! * for commits and deletions: appends the records it returns as one batch, waits for the sync, gives each to
-//!   [`Coordinator::apply`], and only then answers;
+//! * for commits and deletions: appends the records it returns as one batch, and before anything else happens here; waits for the sync,
+//!   gives each to [`Coordinator::apply`], and only then answers;
+//! * before it answers [`Coordinator::fetch_offsets`]: waits until all that was appended before is applied;
 //! * after a start: replays its partition through `apply`. Members are not written down: they are unknown after a
-//!   restart, learn so from their next heartbeat, and join again. A positions' topic is known by its id.
+//!   restart, learn so from their next heartbeat, and join again. Their epochs begin elsewhere at every start
+//!   ([`Coordinator::with_epochs_after`]), so that nobody is taken for the member that it was before. A positions' topic is
+//!   known by its id.
 //!
 //! `group` says how a partition is kept from having two readers, `assignor` who should have it. Everything is bounded by
 //! the constants below; past them requests are refused and nothing is dropped.
@@ -59,6 +62,9 @@ pub const SESSION_MS_DEFAULT: u32 = 45_000;
 pub const SESSION_MS_MIN: u32 = 1_000;
 /// Longest session timeout, in ms.
 pub const SESSION_MS_MAX: u32 = 1_800_000;
+
+/// Where epochs begin at most: it leaves room for all that will ever be given, and programs that read numbers as floats read them right.
+pub const EPOCHS_AFTER_MAX: u64 = (1 << 48) - 1;
 
 /// The epoch by which a member leaves.
 const LEAVE: i64 = -1;
@@ -128,14 +134,23 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// No topics, no groups.
+    /// No topics, no groups, and epochs from 1 on.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// The same, with epochs after `given`. A coordinator that takes over from another one is given a number far from where that one
+    /// was, from chance: a member may ask by an epoch of the other one when it has joined here already.
+    #[must_use]
+    pub fn with_epochs_after(given: u64) -> Self {
+        let epochs_given = i64::try_from(given.min(EPOCHS_AFTER_MAX)).expect("the constant fits");
+        Self { epochs_given, ..Self::default() }
+    }
+
     /// Tells which topics there are now (internal ones left out). Returns tombstones for positions in topics that are
-    /// gone; writing them may wait, since such positions are hidden already. They may be split over several batches.
+    /// gone; writing them may wait, since such positions are hidden already. They may be split over several batches, each of which goes
+    /// through [`Coordinator::still_stale`] right before it is appended.
     ///
     /// The first call goes through all positions, so it comes after the replay; later ones look only at what has changed.
     pub fn set_topics(&mut self, topics: BTreeMap<Arc<str>, TopicView>) -> Vec<Record> {
@@ -160,6 +175,17 @@ impl Coordinator {
             tombstones.extend(stale.map(|(part, _)| records::write(&key(group, part), None)));
         }
         tombstones
+    }
+
+    /// Of tombstones that [`Coordinator::set_topics`] has returned, those whose positions are still of topics that are gone.
+    #[must_use]
+    pub fn still_stale(&self, tombstones: &[Record]) -> Vec<Record> {
+        let is_stale = |record: &&Record| {
+            let Ok((Key { group, topic, partition }, _)) = records::read(&record.key, None) else { return false };
+            let part = Part { topic: self.interned(&topic), partition };
+            self.positions.get(&group).and_then(|positions| positions.get(&part)).is_some_and(|value| !self.is_current(&part, value))
+        };
+        tombstones.iter().filter(is_stale).cloned().collect()
     }
 
     /// Takes a member's sign of life. `host` is where it connects from, for people.
@@ -290,15 +316,16 @@ impl Coordinator {
         })
     }
 
-    /// Deletes a group without members: returns the tombstones of its positions, which may be split over several batches.
-    pub fn delete(&self, request: &DeleteGroup) -> Result<Vec<Record>, Refused> {
+    /// Deletes a group without members: returns tombstones for up to `max` of its positions. To be called again once they are applied, until
+    /// the group is not known any more; somebody may join in between.
+    pub fn delete(&self, request: &DeleteGroup, max: usize) -> Result<Vec<Record>, Refused> {
         if let Some(group) = self.groups.get(&request.group) {
             return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
         }
         let Some(positions) = self.positions.get(&request.group) else {
             return Err(Refused::UnknownGroup { group: request.group.clone() });
         };
-        Ok(positions.keys().map(|part| records::write(&key(&request.group, part), None)).collect())
+        Ok(positions.keys().take(max).map(|part| records::write(&key(&request.group, part), None)).collect())
     }
 
     /// Panics if an invariant is broken; run after every step in tests and simulation.
@@ -370,7 +397,7 @@ impl Coordinator {
         }
         let member =
             group.and_then(|g| g.members.get(&*request.member_id)).ok_or_else(|| group::unknown(&request.group, &request.member_id))?;
-        if request.member_epoch < 1 || request.member_epoch > member.epoch {
+        if request.member_epoch < member.joined || request.member_epoch > member.epoch {
             return Err(Refused::FencedMember {
                 group: request.group.clone(),
                 member: request.member_id.clone(),

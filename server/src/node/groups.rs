@@ -1,9 +1,14 @@
 //! Consumer groups: each lives with its partition of `__consumer_offsets`, on the core that owns that.
+//!
+//! Two things keep a position from going back behind somebody's back:
+//! * between looking at a group and appending what follows from that, nothing is awaited: who may commit when it is looked at may still
+//!   when it is written;
+//! * who asks for positions waits for those that are written and not synced yet: they will be what the group goes on from.
 
-use super::{core::Core, failure_of, look::Bounds, meta::append_records};
+use super::{await_room, core::Core, failure_of, look::Bounds, meta::append_records_now, partition::Partition, produce::ROOM_WAIT};
 use crate::{
     catalog::OFFSETS,
-    coordinator::{Coordinator, partition_of},
+    coordinator::{Coordinator, Refused, partition_of},
     keyed::Record,
 };
 use millpond_log::Lsn;
@@ -26,6 +31,14 @@ pub struct Seat {
     pub coordinator: RefCell<Coordinator>,
     /// Appended records in order of their places. They are applied in this order whoever hears of the sync first.
     unapplied: RefCell<VecDeque<(Lsn, Vec<Record>)>>,
+}
+
+impl Seat {
+    /// A seat for groups as they were read back.
+    #[must_use]
+    pub fn new(coordinator: Coordinator) -> Self {
+        Self { coordinator: RefCell::new(coordinator), unapplied: RefCell::default() }
+    }
 }
 
 type Held = Rc<Seat>;
@@ -76,8 +89,11 @@ impl<R: Rt> Core<R> {
     pub async fn commit_offsets(self: &Rc<Self>, request: CommitOffsets) -> Result<CommitOffsetsReply, Failure> {
         let group = request.group.clone();
         self.with_group(&group, move |core, held, partition| async move {
+            let here = core.offsets(partition)?;
+            await_room(&core.rt, &here.log, ROOM_WAIT).await;
             let commit = held.coordinator.borrow().commit(&request).map_err(|e| e.failure())?;
-            core.keep(partition, &commit.records).await?;
+            core.put(&here, &held, commit.records)?;
+            core.settle(&here, &held).await?;
             Ok(commit.reply)
         })
         .await
@@ -86,7 +102,12 @@ impl<R: Rt> Core<R> {
     /// A group's positions.
     pub async fn fetch_offsets(self: &Rc<Self>, request: FetchOffsets) -> Result<FetchOffsetsReply, Failure> {
         let group = request.group.clone();
-        self.with_group(&group, move |_, held, _| async move { Ok(held.coordinator.borrow().fetch_offsets(&request)) }).await
+        self.with_group(&group, move |core, held, partition| async move {
+            let here = core.offsets(partition)?;
+            core.settle(&here, &held).await?;
+            Ok(held.coordinator.borrow().fetch_offsets(&request))
+        })
+        .await
     }
 
     /// One group, with where its partitions begin and end.
@@ -111,11 +132,20 @@ impl<R: Rt> Core<R> {
     pub async fn delete_group(self: &Rc<Self>, request: DeleteGroup) -> Result<Done, Failure> {
         let group = request.group.clone();
         self.with_group(&group, move |core, held, partition| async move {
-            let tombstones = held.coordinator.borrow().delete(&request).map_err(|e| e.failure())?;
-            for some in tombstones.chunks(RECORDS_PER_BATCH) {
-                core.keep(partition, some).await?;
+            let here = core.offsets(partition)?;
+            let mut begun = false;
+            loop {
+                await_room(&core.rt, &here.log, ROOM_WAIT).await;
+                core.settle(&here, &held).await?;
+                let tombstones = held.coordinator.borrow().delete(&request, RECORDS_PER_BATCH);
+                let tombstones = match tombstones {
+                    Ok(tombstones) => tombstones,
+                    Err(Refused::UnknownGroup { .. }) if begun => return Ok(Done {}),
+                    Err(refused) => return Err(refused.failure()),
+                };
+                core.put(&here, &held, tombstones)?;
+                begun = true;
             }
-            Ok(Done {})
         })
         .await
     }
@@ -136,19 +166,27 @@ impl<R: Rt> Core<R> {
         Ok(all)
     }
 
-    /// Appends records of positions, waits for the sync, and applies them.
-    async fn keep(self: &Rc<Self>, partition: u32, records: &[Record]) -> Result<(), Failure> {
+    /// A partition of `__consumer_offsets` that lives here.
+    fn offsets(&self, partition: u32) -> Result<Rc<Partition<R>>, Failure> {
+        let route = self.route(OFFSETS).ok_or_else(no_offsets)?;
+        route.places.get(partition as usize).and_then(|p| p.here.clone()).ok_or_else(no_offsets)
+    }
+
+    /// Appends records of positions as one batch, without waiting for anything; [`Core::settle`] makes them true.
+    fn put(&self, here: &Partition<R>, held: &Seat, records: Vec<Record>) -> Result<(), Failure> {
         if records.is_empty() {
             return Ok(());
         }
-        let route = self.route(OFFSETS).ok_or_else(no_offsets)?;
-        let here = route.places.get(partition as usize).and_then(|p| p.here.as_ref()).ok_or_else(no_offsets)?;
-        let (log, group) = (&here.log, here.group);
-        let lsn = append_records(&self.rt, log, group, records).await?;
-        let held = self.coordinators.borrow().get(&partition).cloned().ok_or_else(no_offsets)?;
-        held.unapplied.borrow_mut().push_back((lsn, records.to_vec()));
-        log.synced(lsn).await.map_err(|e| failure_of(&e))?;
-        self.apply_until(&held, lsn);
+        let lsn = append_records_now(&self.rt, &here.log, here.group, &records)?;
+        held.unapplied.borrow_mut().push_back((lsn, records));
+        Ok(())
+    }
+
+    /// Waits until all that has been appended so far is synced, and applies it.
+    async fn settle(&self, here: &Partition<R>, held: &Seat) -> Result<(), Failure> {
+        let Some(lsn) = held.unapplied.borrow().back().map(|(lsn, _)| *lsn) else { return Ok(()) };
+        here.log.synced(lsn).await.map_err(|e| failure_of(&e))?;
+        self.apply_until(held, lsn);
         Ok(())
     }
 
@@ -166,12 +204,22 @@ impl<R: Rt> Core<R> {
 
     /// Writes tombstones that nobody waits for.
     pub(super) async fn forget_positions(self: &Rc<Self>, partition: u32, records: Vec<Record>) {
-        for some in records.chunks(RECORDS_PER_BATCH) {
-            if let Err(failure) = self.keep(partition, some).await {
-                tracing::warn!(partition, failure = failure.message, "positions of deleted topics stay for now");
-                return;
-            }
+        if let Err(failure) = self.try_forget_positions(partition, &records).await {
+            tracing::warn!(partition, failure = failure.message, "positions of deleted topics stay for now");
         }
+    }
+
+    async fn try_forget_positions(&self, partition: u32, records: &[Record]) -> Result<(), Failure> {
+        let here = self.offsets(partition)?;
+        let held = self.coordinators.borrow().get(&partition).cloned().ok_or_else(no_offsets)?;
+        for some in records.chunks(RECORDS_PER_BATCH) {
+            await_room(&self.rt, &here.log, ROOM_WAIT).await;
+            self.settle(&here, &held).await?;
+            // The topic may have come anew under its name, and a position in that: a tombstone would bury it.
+            let stale = held.coordinator.borrow().still_stale(some);
+            self.put(&here, &held, stale)?;
+        }
+        self.settle(&here, &held).await
     }
 
     /// Removes silent members, for as long as the node runs.
@@ -192,3 +240,6 @@ impl<R: Rt> Core<R> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,11 @@ fn internal(what: impl std::fmt::Display) -> Failure {
 /// Appends `records` to a group of the system as one batch, and gives the place to wait for.
 pub(super) async fn append_records<R: Rt>(rt: &R, log: &Log<R>, group: GroupId, records: &[Record]) -> Result<Lsn, Failure> {
     await_room(rt, log, ROOM_WAIT).await;
+    append_records_now(rt, log, group, records)
+}
+
+/// The same without waiting: refused where there is no room.
+pub(super) fn append_records_now<R: Rt>(rt: &R, log: &Log<R>, group: GroupId, records: &[Record]) -> Result<Lsn, Failure> {
     let now_ms = rt.wall_ms();
     let mut builder = Builder::new(Compression::None, 1024);
     for record in records {

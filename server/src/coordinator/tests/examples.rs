@@ -187,8 +187,47 @@ fn positions_are_kept_by_members_for_what_they_own() {
     assert_eq!(late.reply.failures[0].failure.as_ref().map(|f| f.code), Some(Code::FencedMember as i32));
     assert_eq!(code(c.commit(&commit("a", a2 + 50, vec![]))), Code::FencedMember);
     assert_eq!(code(c.commit(&commit("", 0, vec![position(0, 1)]))), Code::GroupNotEmpty);
-    assert_eq!(code(c.delete(&DeleteGroup { group: "g".into() })), Code::GroupNotEmpty);
+    assert_eq!(code(c.delete(&DeleteGroup { group: "g".into() }, 9)), Code::GroupNotEmpty);
     let _ = b1;
+}
+
+/// The position that a member had read up to when it was forgotten may still be on its way when it has joined again and was told where
+/// the group is. If it were kept then, the member would go on from further back, and commit that: the position would go back.
+#[test]
+fn a_former_membership_commits_nothing() {
+    let mut c = with(&[("t", 1)]);
+    let (a1, _) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    assert_eq!(c.expire(10_000).len(), 1);
+    let (a2, _) = said(&mut c, 10_001, &beat("a", 0, &["t"], &[]));
+    assert_eq!(code(c.commit(&commit("a", a1, vec![position(0, 5)]))), Code::FencedMember);
+    let (a3, _) = said(&mut c, 10_002, &beat("a", a2, &["t", "u"], &[("t", 0)]));
+    assert_eq!(a3, a2, "nothing was taken from it or given to it");
+    assert_eq!(c.commit(&commit("a", a2, vec![position(0, 6)])).expect("it is a member by this epoch").records.len(), 1);
+    // It has grown since, and a commit that was under way meanwhile is of the same membership.
+    c.set_topics(topics(&[("t", 1), ("u", 1)]));
+    let (a4, _) = said(&mut c, 10_003, &beat("a", a2, &["t", "u"], &[("t", 0)]));
+    assert!(a4 > a2);
+    assert_eq!(c.commit(&commit("a", a2, vec![position(0, 7)])).expect("it is a member by this epoch").records.len(), 1);
+}
+
+#[test]
+fn a_membership_ends_with_the_coordinator_that_gave_it() {
+    let lives = [(1, 1_000), (1_000, 1), (7, 7 + (1 << 32))];
+    for (before, after) in lives {
+        let start = |epochs| {
+            let mut c = Coordinator::with_epochs_after(epochs);
+            c.set_topics(topics(&[("t", 1)]));
+            let (epoch, got) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+            assert_eq!(got, [t(0)]);
+            (c, epoch)
+        };
+        let (_, old) = start(before);
+        let (mut c, new) = start(after);
+        assert_ne!(old, new);
+        assert_eq!(code(c.commit(&commit("a", old, vec![position(0, 5)]))), Code::FencedMember);
+        assert_eq!(code(c.heartbeat(1, "host", &beat("a", old, &["t"], &[]))), Code::FencedMember);
+        assert_eq!(c.commit(&commit("a", new, vec![position(0, 5)])).expect("it is a member").records.len(), 1);
+    }
 }
 
 #[test]
@@ -207,6 +246,16 @@ fn positions_survive_a_restart_and_not_their_topic() {
     let gone = again.set_topics(anew);
     assert_eq!(gone.len(), 2);
     assert!(again.fetch_offsets(&all).positions.is_empty());
+    // A position in the new one before the old ones are buried.
+    let kept = again.commit(&commit("", 0, vec![position(1, 1)])).expect("nobody consumes");
+    apply(&mut again, &kept.records);
+    let stale = again.still_stale(&gone);
+    assert_eq!(stale, gone[..1]);
+    apply(&mut again, &stale);
+    assert!(again.still_stale(&gone).is_empty());
+    assert_eq!(again.fetch_offsets(&all).positions, [position(1, 1)]);
+    let anew: BTreeMap<_, _> = [(Arc::from("t"), TopicView { topic_id: 100, partitions: 2 })].into();
+    let gone = again.set_topics(anew);
     apply(&mut again, &gone);
     assert_eq!(code(again.describe(&DescribeGroup { group: "g".into() })), Code::UnknownGroup);
 
@@ -216,10 +265,13 @@ fn positions_survive_a_restart_and_not_their_topic() {
     assert_eq!(late.set_topics(topics(&[("u", 1)])).len(), 2);
     assert!(late.set_topics(topics(&[("u", 1), ("v", 1)])).is_empty());
 
-    let gone = c.delete(&DeleteGroup { group: "g".into() }).expect("nobody consumes");
+    let gone = c.delete(&DeleteGroup { group: "g".into() }, 1).expect("nobody consumes");
+    assert_eq!(gone.len(), 1);
+    apply(&mut c, &gone);
+    let gone = c.delete(&DeleteGroup { group: "g".into() }, 9).expect("nobody consumes");
     apply(&mut c, &gone);
     assert!(c.list().groups.is_empty());
-    assert_eq!(code(c.delete(&DeleteGroup { group: "g".into() })), Code::UnknownGroup);
+    assert_eq!(code(c.delete(&DeleteGroup { group: "g".into() }, 9)), Code::UnknownGroup);
 }
 
 #[test]

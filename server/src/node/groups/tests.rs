@@ -1,0 +1,136 @@
+//! Positions of groups on a whole core: what is kept, whoever asks when.
+
+use super::*;
+use crate::{
+    boot::tests::{NODE, core},
+    node::meta::Change,
+};
+use millpond_runtime::sim::{Sim, SimRt, for_seeds};
+use millpond_wire::messages::{CreateTopic, DeleteTopic, Position};
+
+type Node = Rc<Core<SimRt>>;
+
+async fn create(core: &Node) {
+    let create = CreateTopic { name: "t".into(), partitions: 1, ..CreateTopic::default() };
+    core.change(Change::Create(create)).await.expect("created");
+}
+
+async fn delete(core: &Node) {
+    core.change(Change::Delete(DeleteTopic { name: "t".into(), if_exists: false })).await.expect("deleted");
+}
+
+fn at(offset: u64) -> Vec<Position> {
+    vec![Position { topic: "t".into(), partition: 0, offset, metadata: String::new() }]
+}
+
+fn commit(offset: u64) -> CommitOffsets {
+    CommitOffsets { group: "g".into(), member_id: String::new(), member_epoch: 0, positions: at(offset) }
+}
+
+async fn committed(core: &Node) -> Option<u64> {
+    let reply = core.fetch_offsets(FetchOffsets { group: "g".into(), partitions: Vec::new() }).await.expect("told");
+    reply.positions.first().map(|p| p.offset)
+}
+
+fn run<F: Future<Output = ()> + 'static>(seed: u64, test: impl FnOnce(Node) -> F + 'static) {
+    let sim = Sim::new(seed);
+    let done = sim.block_on(NODE, |rt| async move { test(core(rt).await.expect("a first start")).await });
+    done.expect("it runs to its end");
+}
+
+/// A commit that is written and not synced yet will be kept: whoever asks meanwhile, to go on from there, must not be told of the one
+/// before.
+#[test]
+fn whoever_asks_is_told_of_commits_under_way() {
+    for_seeds(20, |seed| {
+        run(seed, |core| async move {
+            create(&core).await;
+            core.commit_offsets(commit(15)).await.expect("kept");
+            let (here, log) = (Rc::clone(&core), core.logs.values().next().expect("one home").clone());
+            let before = log.state(core.offsets(0).expect("here").group).expect("there").end_offset;
+            core.rt.spawn("committer", Share::Serve, async move {
+                here.commit_offsets(commit(401)).await.expect("kept");
+            });
+            let group = core.offsets(0).expect("here").group;
+            while log.state(group).expect("there").end_offset == before {
+                core.rt.yield_now().await;
+            }
+            assert!(log.state(group).expect("there").high_watermark == before, "it is not synced");
+            assert_eq!(committed(&core).await, Some(401));
+        });
+    });
+}
+
+/// Members are not written down. One that had read further than it had committed joins again after a restart and goes on from what was
+/// committed; what it had sent before and repeats is not to be taken for a commit of the new membership.
+#[test]
+fn memberships_end_with_the_node() {
+    for_seeds(20, |seed| {
+        let sim = Sim::new(seed);
+        let beat = |epoch| GroupHeartbeat {
+            group: "g".into(),
+            member_id: "m".into(),
+            member_epoch: epoch,
+            topics: vec!["t".into()],
+            ..GroupHeartbeat::default()
+        };
+        let member = |epoch, offset| CommitOffsets { member_id: "m".into(), member_epoch: epoch, ..commit(offset) };
+        let before = sim.block_on(NODE, move |rt| async move {
+            let core = core(rt).await.expect("a first start");
+            create(&core).await;
+            let epoch = core.heartbeat("host".into(), beat(0)).await.expect("joined").member_epoch;
+            core.commit_offsets(member(epoch, 15)).await.expect("kept");
+            epoch
+        });
+        let before = before.expect("it runs to its end");
+        sim.crash(NODE);
+        sim.restart(NODE);
+        let after = sim.block_on(NODE, move |rt| async move {
+            let core = core(rt).await.expect("a second start");
+            let unknown = core.heartbeat("host".into(), beat(before)).await.expect_err("forgotten");
+            assert_eq!(unknown.code(), Code::UnknownMember);
+            let epoch = core.heartbeat("host".into(), beat(0)).await.expect("joined again").member_epoch;
+            assert_eq!(committed(&core).await, Some(15));
+            let late = core.commit_offsets(member(before, 401)).await.expect_err("of the membership before");
+            assert_eq!(late.code(), Code::FencedMember);
+            core.commit_offsets(member(epoch, 16)).await.expect("kept");
+            assert_eq!(committed(&core).await, Some(16));
+        });
+        after.expect("it runs to its end");
+    });
+}
+
+/// Tombstones for the positions of a topic that is gone are written in the background: they must not bury what was committed in the next
+/// one of its name.
+#[test]
+fn a_position_outlives_the_topic_before_its_own() {
+    for_seeds(20, |seed| {
+        run(seed, |core| async move {
+            create(&core).await;
+            core.commit_offsets(commit(15)).await.expect("kept");
+            delete(&core).await;
+            create(&core).await;
+            core.commit_offsets(commit(7)).await.expect("kept");
+            assert_eq!(committed(&core).await, Some(7));
+            core.rt.sleep(3 * EXPIRE_EVERY).await;
+            assert_eq!(committed(&core).await, Some(7), "kept for good");
+        });
+    });
+}
+
+#[test]
+fn a_large_group_is_deleted_whole() {
+    run(1, |core| async move {
+        let create = CreateTopic { name: "t".into(), partitions: 1_200, ..CreateTopic::default() };
+        core.change(Change::Create(create)).await.expect("created");
+        let all: Vec<Position> = (0..1_200).map(|partition| Position { partition, ..at(1).remove(0) }).collect();
+        for some in all.chunks(1_000) {
+            core.commit_offsets(CommitOffsets { positions: some.to_vec(), ..commit(0) }).await.expect("kept");
+        }
+        let group = || DeleteGroup { group: "g".into() };
+        core.delete_group(group()).await.expect("deleted");
+        assert_eq!(committed(&core).await, None);
+        let gone = core.delete_group(group()).await.expect_err("gone");
+        assert_eq!(gone.code(), Code::UnknownGroup);
+    });
+}
