@@ -58,7 +58,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             && at <= Instant::now()
         {
             commit_at = Some(Instant::now() + every);
-            let owned: Vec<Arc<Handle>> = shared.lock().owned.values().cloned().collect();
+            let (_, owned) = shared.holdings();
             shared.commit_processed(&owned).await;
         }
         tokio::select! {
@@ -78,7 +78,9 @@ impl Shared {
     /// Commits what was processed; the reader is told if that fails.
     async fn commit_processed(&self, handles: &[Arc<Handle>]) {
         // Heartbeats must go on: a commit that takes too long is repeated with the next one.
-        match timeout(self.settings.session_timeout / 3, self.commit(handles, Handle::processed)).await {
+        // Only this task ends a membership.
+        let committing = self.commit(self.membership(), handles, Handle::processed);
+        match timeout(self.settings.session_timeout / 3, committing).await {
             Ok(Ok(())) => {}
             // The next heartbeat tells so, too, and everything is read again from what was committed before.
             Ok(Err(error)) if is_forgotten(&error) => {}
@@ -126,6 +128,8 @@ impl Shared {
 
     /// Begins to read partitions where the group has left off.
     async fn take(&self, new: &[TopicPartition]) -> Result<()> {
+        // A commit of an earlier membership may still be on its way: the group has left off where it leads to, or it comes to nothing.
+        let _none = self.committing.lock().await;
         let mut topics: BTreeMap<&Arc<str>, Vec<u32>> = BTreeMap::new();
         new.iter().for_each(|(topic, partition)| topics.entry(topic).or_default().push(*partition));
         let committed = self.committed(&topics).await?;
@@ -182,10 +186,12 @@ impl Shared {
             state.epoch = 0;
             std::mem::take(&mut state.owned)
         };
+        lost.values().for_each(|h| self.fetcher.remove(h));
+        // From here on nothing of them is handed out.
+        self.memberships.fetch_add(1, Ordering::AcqRel);
         if lost.is_empty() {
             return;
         }
-        lost.values().for_each(|h| self.fetcher.remove(h));
         let parts: Vec<TopicPartition> = lost.into_keys().collect();
         self.tell_listener(Rebalance::Lost(&parts));
     }

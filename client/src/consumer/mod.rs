@@ -3,6 +3,10 @@
 //! The reader's calls hand out what was fetched ahead; in a group, one task per consumer, the [`member`], sends heartbeats, takes
 //! and gives up partitions, and commits.
 //!
+//! A *membership* begins when the group takes a consumer in, and ends when it takes it for dead. What was read in one is committed in
+//! that one or never: in the next one it goes on from where the group is by then, and a position from before would be one that it
+//! goes back behind later.
+//!
 //! A record counts as processed when the next one is asked for. What is committed without being told to, in intervals and when
 //! a partition is given up, is what was processed: after a crash a record may come again, and none is passed over.
 //!
@@ -20,13 +24,16 @@ use crate::{
 };
 pub use builder::ConsumerBuilder;
 use builder::Settings;
-use millpond_wire::messages::{GroupHeartbeat, GroupHeartbeatReply, Kind, Position as Kept, TopicPartitions};
+use millpond_wire::messages::{Code, Failure, GroupHeartbeat, GroupHeartbeatReply, Kind, Position as Kept, TopicPartitions};
 use serde::de::DeserializeOwned;
 use std::{
     collections::BTreeMap,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -52,7 +59,9 @@ struct State {
     owned: BTreeMap<TopicPartition, Arc<Handle>>,
     /// Subscribed to as a member of the group.
     topics: Vec<String>,
-    /// From the last heartbeat; 0 before the first.
+    /// Whether it is, or is to become, a member.
+    subscribed: bool,
+    /// From the last heartbeat; 0 while it is no member.
     epoch: i64,
 }
 
@@ -64,7 +73,10 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the member: subscriptions have changed.
     wake: Notify,
-    /// One commit at a time, so that an older one does not overtake a newer one.
+    /// Memberships that have ended. Grows when nothing more of one can be handed out.
+    memberships: AtomicU64,
+    /// One commit at a time, so that an older one does not overtake a newer one; and none while positions are asked for, so that they are
+    /// those of the last commit.
     committing: tokio::sync::Mutex<()>,
 }
 
@@ -86,6 +98,8 @@ pub struct Consumer {
     reader: Reader,
     shared: Arc<Shared>,
     member: Option<JoinHandle<()>>,
+    /// The membership that the last records handed out belong to, or a later one.
+    read_in: u64,
 }
 
 impl std::fmt::Debug for Consumer {
@@ -115,6 +129,7 @@ impl Stream for Consumer {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Whoever asks for more is done with what there was.
         self.reader.process();
+        self.read_in = self.shared.membership();
         self.reader.poll_record(cx)
     }
 }
@@ -128,24 +143,33 @@ impl Consumer {
             client,
             settings,
             fetcher: Arc::clone(&fetcher),
-            state: Mutex::new(State { owned: BTreeMap::new(), topics: Vec::new(), epoch: 0 }),
+            state: Mutex::new(State { owned: BTreeMap::new(), topics: Vec::new(), subscribed: false, epoch: 0 }),
             wake: Notify::new(),
+            memberships: AtomicU64::new(0),
             committing: tokio::sync::Mutex::new(()),
         };
-        Self { reader: Reader::new(fetcher), shared: Arc::new(shared), member: None }
+        Self { reader: Reader::new(fetcher), shared: Arc::new(shared), member: None, read_in: 0 }
     }
 
     /// The next record. Waits for one. An error does not end the stream: reading goes on where it can. `None` only after
     /// [`Consumer::close`] has begun.
     pub async fn next(&mut self) -> Option<Result<ConsumerRecord>> {
         self.reader.process();
-        poll_fn(|cx| self.reader.poll_record(cx)).await
+        poll_fn(|cx| {
+            self.read_in = self.shared.membership();
+            self.reader.poll_record(cx)
+        })
+        .await
     }
 
     /// The next whole batch, not decoded. Records of a batch that [`Consumer::next`] has begun do not come again.
     pub async fn next_batch(&mut self) -> Option<Result<RecordBatch>> {
         self.reader.process();
-        poll_fn(|cx| self.reader.poll_batch(cx)).await
+        poll_fn(|cx| {
+            self.read_in = self.shared.membership();
+            self.reader.poll_batch(cx)
+        })
+        .await
     }
 
     /// The value of the next record as JSON, with the record.
@@ -189,6 +213,7 @@ impl Consumer {
             return Err(Error::Invalid("a consumer with partitions of its own choice cannot subscribe as well".into()));
         }
         state.topics = topics.into_iter().map(Into::into).collect();
+        state.subscribed = true;
         drop(state);
         self.shared.wake.notify_one();
         if self.member.is_none() {
@@ -278,18 +303,19 @@ impl Consumer {
     /// # Errors
     /// If there is no group, or the group has given a partition to somebody else: its records will come again there.
     pub async fn commit(&self) -> Result<()> {
-        let owned: Vec<Arc<Handle>> = self.shared.lock().owned.values().cloned().collect();
-        self.shared.commit(&owned, Handle::delivered).await
+        let (membership, owned) = self.shared.holdings();
+        self.shared.commit(membership, &owned, Handle::delivered).await
     }
 
-    /// Commits these positions: (topic, partition, the next offset to read).
+    /// Commits these positions: (topic, partition, the next offset to read). They are taken to come from what was handed out last.
     ///
     /// # Errors
-    /// As [`Consumer::commit`].
+    /// As [`Consumer::commit`]; and if the group has taken this consumer for dead since records were handed out last, even if it is
+    /// a member again: then they come again.
     pub async fn commit_positions(&self, positions: impl IntoIterator<Item = (String, u32, u64)>) -> Result<()> {
         let kept = |(topic, partition, offset)| Kept { topic, partition, offset, metadata: String::new() };
         let _one = self.shared.committing.lock().await;
-        self.shared.send_commit(&positions.into_iter().map(kept).collect::<Vec<_>>()).await
+        self.shared.send_commit(self.read_in, &positions.into_iter().map(kept).collect::<Vec<_>>()).await
     }
 
     /// Commits what was handed out, if it commits by itself, and leaves the group, so that others take over at once.
@@ -332,6 +358,17 @@ impl Shared {
         self.settings.group.is_some() && self.settings.auto_commit.is_some()
     }
 
+    /// The membership now. What is handed out from here on is not of an earlier one.
+    fn membership(&self) -> u64 {
+        self.memberships.load(Ordering::Acquire)
+    }
+
+    /// What it reads, and in which membership.
+    fn holdings(&self) -> (u64, Vec<Arc<Handle>>) {
+        let state = self.lock();
+        (self.membership(), state.owned.values().cloned().collect())
+    }
+
     async fn read_from(&self, topic: &str, partitions: &[(u32, Position)]) -> Result<()> {
         let meta = self.client.topic(topic).await?;
         let offsets = resolve(&self.client, topic, partitions).await?;
@@ -350,8 +387,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Commits positions that were not committed before.
-    async fn commit(&self, handles: &[Arc<Handle>], position: fn(&Handle) -> u64) -> Result<()> {
+    /// Commits positions that were not committed before, of partitions that were given to it in this membership.
+    async fn commit(&self, membership: u64, handles: &[Arc<Handle>], position: fn(&Handle) -> u64) -> Result<()> {
         let _one = self.committing.lock().await;
         let is_new = |h: &&Arc<Handle>| {
             let before = h.committed.load(Ordering::Acquire);
@@ -364,20 +401,31 @@ impl Shared {
             offset: *offset,
             metadata: String::new(),
         };
-        self.send_commit(&new.iter().map(kept).collect::<Vec<_>>()).await?;
+        self.send_commit(membership, &new.iter().map(kept).collect::<Vec<_>>()).await?;
         new.iter().for_each(|(h, offset)| h.committed.store(*offset, Ordering::Release));
         Ok(())
     }
 
-    async fn send_commit(&self, positions: &[Kept]) -> Result<()> {
+    /// Sends positions that were read in this membership. The caller holds `committing`.
+    async fn send_commit(&self, membership: u64, positions: &[Kept]) -> Result<()> {
         let Some(group) = &self.settings.group else {
             return Err(Error::Invalid("a consumer without a group has nowhere to commit to".into()));
         };
         if positions.is_empty() {
             return Ok(());
         }
-        let epoch = self.lock().epoch;
-        let member = if epoch > 0 { self.member_id.as_str() } else { "" };
+        let (subscribed, epoch) = {
+            let state = self.lock();
+            (state.subscribed, state.epoch)
+        };
+        // Never as somebody from outside: with nobody else in the group that would be taken, and come to light behind its back.
+        if subscribed && (epoch == 0 || membership != self.membership()) {
+            let message = format!("this consumer is not, or no longer, the member of group {group} that read these records");
+            let failure =
+                Failure::new(Code::UnknownMember, message, "go on reading: they come again, from the last position that was kept");
+            return Err(Error::refused(format!("committing positions of group {group}"), failure));
+        }
+        let member = if subscribed { self.member_id.as_str() } else { "" };
         admin::commit(&self.client, group, member, epoch, positions).await
     }
 

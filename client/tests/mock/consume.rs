@@ -4,7 +4,10 @@ use crate::{
     client,
     server::{Fault, Mock},
 };
-use millpond_client::{Client, Code, Consumer, Error, OffsetReset, Position, ProducerRecord, messages::Kind};
+use millpond_client::{
+    Client, Code, Consumer, Effect, Error, OffsetReset, Position, ProducerRecord,
+    messages::{Failure, Kind},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -196,6 +199,85 @@ async fn a_member_that_was_forgotten_joins_again() {
         seen.insert(next(&mut consumer).await);
     }
     assert_eq!(seen, (10..20).collect());
+}
+
+/// A consumer that has read 10 records of 100, committed 5 of them, and waits for its heartbeats to go wrong.
+async fn ten_read_and_five_committed(mock: &Mock, client: &Client) -> Consumer {
+    mock.topic("t", 1);
+    produce(client, 1, 0, 100).await;
+    let consumer = client.consumer().group("g").topics(["t"]).offset_reset(OffsetReset::Earliest).auto_commit(None);
+    let mut consumer = consumer.build().await.expect("built");
+    for n in 0..10 {
+        assert_eq!(next(&mut consumer).await, n);
+    }
+    consumer.commit_positions([("t".into(), 0, 5)]).await.expect("committed");
+    consumer
+}
+
+/// Nobody is in the group, so that a commit from outside would be taken: and the next member would go on behind what it hands out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_no_member_any_more_commits_nothing() {
+    let mock = Mock::start(1).await;
+    let client = client(&mock).await;
+    let consumer = ten_read_and_five_committed(&mock, &client).await;
+    mock.hook(|_, kind, _, _| {
+        (kind == Kind::GroupHeartbeat).then(|| Fault::Refuse(Failure::new(Code::UnknownMember, "who are you", "join")))
+    });
+    mock.forget_members();
+    eventually("it has lost what it read", || consumer.assignment().is_empty()).await;
+    let error = consumer.commit_positions([("t".into(), 0, 10)]).await.expect_err("no member");
+    assert_eq!((error.code(), error.effect()), (Some(Code::UnknownMember), Effect::None));
+    assert_eq!(mock.committed("g", "t", 0), Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_in_one_membership_is_not_committed_in_the_next() {
+    let mock = Mock::start(1).await;
+    let client = client(&mock).await;
+    let mut consumer = ten_read_and_five_committed(&mock, &client).await;
+    let joins = mock.count(Kind::FetchOffsets);
+    mock.forget_members();
+    eventually("it is a member again", || mock.count(Kind::FetchOffsets) > joins && !consumer.assignment().is_empty()).await;
+    let error = consumer.commit_positions([("t".into(), 0, 10)]).await.expect_err("of the membership before");
+    assert_eq!(error.code(), Some(Code::UnknownMember));
+    assert_eq!(mock.committed("g", "t", 0), Some(5));
+    assert_eq!(next(&mut consumer).await, 5);
+    consumer.commit_positions([("t".into(), 0, 6)]).await.expect("committed");
+    assert_eq!(mock.committed("g", "t", 0), Some(6));
+}
+
+/// A commit is repeated, since its connection was lost, while the member loses what it reads and gets it back: if the commit is kept in the
+/// end, then that is where the member goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_goes_on_from_its_last_commit() {
+    let mock = Mock::start(1).await;
+    let client = client(&mock).await;
+    let mut consumer = ten_read_and_five_committed(&mock, &client).await;
+    let (mut commits, mut beats, mut asked) = (0, 0, false);
+    mock.hook(move |_, kind, _, _| match kind {
+        // The server still knows it: only the member has given up.
+        Kind::GroupHeartbeat => {
+            beats += 1;
+            (beats == 1).then(|| Fault::Refuse(Failure::new(Code::UnknownMember, "who are you", "join")))
+        }
+        Kind::FetchOffsets => {
+            asked = true;
+            None
+        }
+        // Until it asks where to go on; or for so long that it would have.
+        Kind::CommitOffsets => {
+            commits += 1;
+            (!asked && commits < 40).then_some(Fault::DropBefore)
+        }
+        _ => None,
+    });
+    let committed = consumer.commit_positions([("t".into(), 0, 10)]).await;
+    let joined = mock.count(Kind::FetchOffsets);
+    eventually("it has asked where to go on", || mock.count(Kind::FetchOffsets) >= joined.max(2)).await;
+    eventually("it reads again", || !consumer.assignment().is_empty()).await;
+    let at = mock.committed("g", "t", 0).expect("some are");
+    assert_eq!(at, if committed.is_ok() { 10 } else { 5 });
+    assert_eq!(next(&mut consumer).await as u64, at);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

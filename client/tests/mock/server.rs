@@ -76,6 +76,8 @@ struct Group {
 #[derive(Default, Clone)]
 struct Member {
     epoch: i64,
+    /// The epoch that it joined with: an older one is of an earlier membership.
+    joined: i64,
     topics: Vec<String>,
     assigned: Vec<(String, u32)>,
     owned: Vec<(String, u32)>,
@@ -507,6 +509,7 @@ impl Server {
         let epoch = group.epoch;
         let member = group.members.get_mut(&request.member_id).expect("inserted above");
         if changed {
+            member.joined = if member.epoch == 0 { epoch } else { member.joined };
             member.epoch = epoch;
             member.assigned = target;
         }
@@ -523,8 +526,11 @@ impl Server {
             if !group.members.is_empty() {
                 return Err(failure(Code::GroupNotEmpty, "it has members"));
             }
-        } else if !group.members.contains_key(&request.member_id) {
-            return Err(failure(Code::UnknownMember, "who are you"));
+        } else {
+            let member = group.members.get(&request.member_id).ok_or_else(|| failure(Code::UnknownMember, "who are you"))?;
+            if !(member.joined..=member.epoch).contains(&request.member_epoch) {
+                return Err(failure(Code::FencedMember, "not an epoch of this membership"));
+            }
         }
         for p in &request.positions {
             group.positions.insert((p.topic.clone(), p.partition), p.offset);
