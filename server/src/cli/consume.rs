@@ -75,7 +75,9 @@ impl Consume {
             left = left.saturating_sub(records.len() as u64);
             // Printed first, committed then: whoever reads our output may see a record again, and never misses one.
             out.flush()?;
-            source.commit(positions).await?;
+            if !source.commit(positions).await? {
+                out.note("the group has not heard of this member for too long, or was restarted: the last records come again");
+            }
         }
         source.close().await
     }

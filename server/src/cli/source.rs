@@ -2,7 +2,7 @@
 
 use super::{fail::Result, remote::Remote, units::Point};
 use futures_lite::{Stream, StreamExt, future::poll_once};
-use millpond_client::{Consumer, ConsumerRecord, Error, OffsetReset, OffsetSpec, Position, ReplayMerged, ReplayRecords};
+use millpond_client::{Code, Consumer, ConsumerRecord, Error, OffsetReset, OffsetSpec, Position, ReplayMerged, ReplayRecords};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -186,13 +186,16 @@ impl Source {
         }
     }
 
-    /// Commits positions, where there is a group.
-    pub(super) async fn commit(&mut self, positions: Positions) -> Result {
+    /// Commits positions, where there is a group. False if that has taken us for dead since they were read: then the records come again.
+    pub(super) async fn commit(&mut self, positions: Positions) -> Result<bool> {
         if let Self::Member { consumer, .. } = self {
             let told = positions.into_iter().map(|((topic, partition), offset)| (topic.to_string(), partition, offset));
-            consumer.commit_positions(told).await?;
+            match consumer.commit_positions(told).await {
+                Err(error) if matches!(error.code(), Some(Code::UnknownMember | Code::FencedMember)) => return Ok(false),
+                committed => committed?,
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(super) async fn close(self) -> Result {
