@@ -132,3 +132,6 @@ async fn write<R: Rt>(rt: &R, data: &Path, identity: Identity) -> Result<(), IoE
     rt.rename(&new, &name).await?;
     rt.sync_dir(data).await
 }
+
+#[cfg(test)]
+mod tests;
