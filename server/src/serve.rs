@@ -265,11 +265,11 @@ impl NodeView for View {
     }
 
     fn about(&self) -> About {
-        let (cluster_id, node_id) = match self.shared.stage() {
-            Stage::Recovering(identity) | Stage::Serving { identity, .. } => (identity.cluster(), identity.node_id),
-            Stage::Begun | Stage::Stopping => (String::new(), 0),
-        };
+        let (cluster_id, node_id) = self.shared.identity().map_or_else(Default::default, |is| (is.cluster(), is.node_id));
         let version = env!("CARGO_PKG_VERSION").to_owned();
         About { name: "millpond", version, cluster_id, node_id, cores: self.cores as u16, started_ms: self.started_ms }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use crate::metrics::CoreSnapshot;
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use tokio::sync::watch;
 
@@ -47,6 +47,14 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Who the node is, where the stage says so.
+    fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Recovering(identity) | Self::Serving { identity, .. } => Some(*identity),
+            Self::Begun | Self::Stopping => None,
+        }
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::Begun => 0,
@@ -89,6 +97,8 @@ pub struct Door {
 #[derive(Debug)]
 pub struct Shared {
     stage: watch::Sender<Stage>,
+    /// Known from the first stage on that says it, to the end.
+    identity: OnceLock<Identity>,
     drained: watch::Sender<usize>,
     doors: watch::Sender<Vec<Option<Door>>>,
     snapshots: Mutex<Vec<CoreSnapshot>>,
@@ -106,6 +116,7 @@ impl Shared {
     pub fn new() -> Self {
         Self {
             stage: watch::Sender::new(Stage::Begun),
+            identity: OnceLock::new(),
             drained: watch::Sender::new(0),
             doors: watch::Sender::default(),
             snapshots: Mutex::default(),
@@ -118,8 +129,18 @@ impl Shared {
         self.stage.borrow().clone()
     }
 
+    /// Who the node is, once that is known.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.get().copied()
+    }
+
     /// Goes on to `next`, unless the node is further already.
     pub fn advance(&self, next: Stage) {
+        if let Some(identity) = next.identity() {
+            // The stages of a node all say the same.
+            let _ = self.identity.set(identity);
+        }
         self.stage.send_if_modified(|now| {
             let forward = next.rank() > now.rank();
             if forward {
