@@ -277,8 +277,8 @@ pub struct CrashArgs {
 /// Load real data, kill the server in the middle, restart it, finish, replay, and check that nothing is lost
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The flights are looked for in the file that is named, then as flights.ndjson.zst in the directory $MILLPOND_DATA, then in \
-../shared/data; if they are in neither, a sample that is part of this program is used.")]
+Without --flights they are looked for as flights.ndjson.zst in ../shared/data; if they are not there, a sample that is part of \
+this program is used.")]
 pub struct DemoArgs {
     /// Flights as ndjson, plain or zstd-compressed: objects with `ts` and `key`
     #[arg(long, visible_alias = "data", value_name = "FILE")]

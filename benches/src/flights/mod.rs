@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::{
-    env,
     fs::File,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -63,14 +62,13 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
-    /// The file that was named, else that of `$MILLPOND_DATA`, else that beside the checkout, else the sample.
+    /// The file that was named, else that beside the checkout, else the sample.
     pub(crate) fn find(named: Option<&Path>) -> Self {
         if let Some(path) = named {
             return Self::File(path.to_owned());
         }
-        let dirs = [env::var_os("MILLPOND_DATA").map(PathBuf::from), Some(SHARED.into())];
-        let found = dirs.into_iter().flatten().map(|dir| dir.join(FILE)).find(|path| path.is_file());
-        found.map_or(Self::Sample, Self::File)
+        let beside = Path::new(SHARED).join(FILE);
+        if beside.is_file() { Self::File(beside) } else { Self::Sample }
     }
 
     /// All of them, at most `max`, in the order of the file.
