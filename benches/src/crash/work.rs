@@ -272,8 +272,13 @@ async fn group(consumer: &mut Consumer, shared: &Shared, dice: &mut SmallRng) {
         }
         let mut positions = Vec::new();
         for (topic, partition) in consumer.assignment() {
-            let Some(offset) = consumer.position(&topic, partition).filter(|offset| *offset > 0) else { continue };
+            let Some(offset) = consumer.position(&topic, partition) else { continue };
             let label = shared.ledger().label(&topic, partition);
+            // Whether it was given the partition just now, or has read on: it is not behind what it has committed.
+            shared.ledger().stands("inside", &label, offset);
+            if offset == 0 {
+                continue;
+            }
             shared.ledger().committing("inside", &label, offset);
             positions.push((label, (topic.to_string(), partition, offset)));
         }

@@ -278,6 +278,14 @@ impl Ledger {
         position.acked = Some(position.acked.map_or(offset, |acked| acked.max(offset)));
     }
 
+    /// A member of a group stands at `offset` in a partition that was given to it.
+    pub(crate) fn stands(&mut self, group: &str, label: &str, offset: u64) {
+        let acked = self.positions.get(&(group.to_owned(), label.to_owned())).and_then(|position| position.acked);
+        if let Some(acked) = acked.filter(|acked| offset < *acked) {
+            self.wrong.add(format!("group {group}, {label}: its member stands at {offset}, and {acked} was committed"));
+        }
+    }
+
     /// The end of a partition that readers know of.
     pub(crate) fn end(&self, label: &str) -> u64 {
         self.lanes.get(label).map_or(0, |lane| lane.end)

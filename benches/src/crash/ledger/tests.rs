@@ -194,6 +194,12 @@ fn lost_positions_and_topics_are_found() {
         ledger.wrong.count
     };
     assert_eq!([None, Some(4), Some(5), Some(7), Some(8)].map(|found| check(&mut ledger, found)), [1, 1, 0, 0, 1]);
+    for (offset, wrong) in [(4, 1), (5, 0), (9, 0)] {
+        ledger.wrong = Wrong::default();
+        ledger.stands("g", T, offset);
+        ledger.stands("other", T, 0);
+        assert_eq!(ledger.wrong.count, wrong, "{offset}");
+    }
     let mut ledger = Ledger::default();
     for topic in ["a", "b", "c"] {
         ledger.creating(topic);
