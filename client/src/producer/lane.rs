@@ -23,6 +23,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use millpond_batch::{Builder, Compression, Producer, stamp_producer};
+use millpond_wire::messages::{Code, Failure};
 use std::{
     collections::VecDeque,
     sync::{Arc, OnceLock},
@@ -466,8 +467,17 @@ fn timed_out(rules: &Rules, last: Option<Error>, maybe_done: bool) -> Error {
 
 /// The error of the last try, told with what an earlier one may have done.
 fn with_effect(mut error: Error, maybe_done: bool) -> Error {
-    if let (true, Error::Refused { effect, .. } | Error::Lost { effect, .. }) = (maybe_done, &mut error) {
-        *effect = Effect::Unknown;
+    if !maybe_done {
+        return error;
     }
+    match &mut error {
+        Error::Refused { effect, .. } | Error::Lost { effect, .. } | Error::Timeout { effect, .. } => *effect = Effect::Unknown,
+        // They speak of what was never sent, and this may have been.
+        other => {
+            let failure = Failure::new(Code::MaybeDone, other.to_string(), "it may have taken effect: look before it is repeated");
+            error = Error::refused("delivering records", failure);
+        }
+    }
+    assert!(error.effect() == Effect::Unknown, "nobody knows whether it took effect, and it is said: {error}");
     error
 }

@@ -276,3 +276,21 @@ async fn many_tasks_share_a_producer() {
     }
     assert_eq!(last, [Some(999); 8]);
 }
+
+/// A topic was deleted and created anew while a producer knew the old one: what it sends lands in the new one, by its name. Then the answer is
+/// lost, and with it whether it has landed: that there is another topic now does not tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_have_landed_in_a_topic_created_anew_is_told_so() {
+    let mock = Mock::start(1).await;
+    mock.topic("t", 1);
+    let client = client(&mock).await;
+    let producer = client.producer().build().await.expect("built");
+    producer.send(ProducerRecord::to("t").value("before")).await.expect("handed over").await.expect("delivered");
+    mock.topic("t", 1);
+    mock.hook(|_, kind, _, _| (kind == Kind::Produce).then_some(Fault::DropAfter));
+    let delivery = producer.send(ProducerRecord::to("t").value("after")).await.expect("handed over");
+    let error = delivery.await.expect_err("the topic that it was for has gone");
+    assert_eq!(mock.values("t", 0), ["after"]);
+    assert_eq!(error.effect(), Effect::Unknown, "{error}");
+    assert!(error.to_string().contains("deleted and created anew"), "{error}");
+}
