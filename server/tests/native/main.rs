@@ -196,6 +196,13 @@ async fn groups_share_and_outlive_a_restart() {
         };
     }
     assert_eq!(fresh, (200..300).collect());
+    // They hear of it with their next heartbeats. Until then they are nobody who could commit, or leave.
+    let until = Instant::now() + PATIENCE;
+    while !client.admin().describe_group("g").await.is_ok_and(|group| group.members.len() == 2) {
+        assert!(Instant::now() < until, "they did not join again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    eventually("both have two again", || one.assignment().len() == 2 && two.assignment().len() == 2).await;
     one.close().await.expect("left");
     eventually("two has all", || two.assignment().len() == 4).await;
     let error = client.admin().delete_group("g").await.expect_err("it has a member");
