@@ -161,6 +161,25 @@ pub(crate) fn decompress(codec: Compression, bytes: &Bytes, limits: DecompressLi
     }
 }
 
+/// What a batch of one bare block of snappy may become while it is read as a stream, in bytes: it can be unpacked as a whole only.
+const SNAPPY_STREAM_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The records of a batch as a stream, which takes no more memory than the codec's window: 8 MiB at the most. It ends at the limit.
+pub(crate) fn stream(codec: Compression, bytes: &Bytes, limits: DecompressLimits) -> Result<Box<dyn Read + '_>, BatchError> {
+    let limit = limits.ceiling(bytes.len()) as u64;
+    Ok(match codec {
+        Compression::None => Box::new(&bytes[..]),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(&bytes[..]).take(limit)),
+        Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(&bytes[..]).take(limit)),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(&bytes[..]).map_err(|e| refused(codec, e))?;
+            decoder.window_log_max(*ZSTD_WINDOW_LOG.start()).map_err(|e| refused(codec, e))?;
+            Box::new(decoder.take(limit))
+        }
+        Compression::Snappy => Box::new(std::io::Cursor::new(snappy(bytes, SNAPPY_STREAM_BYTES_MAX.min(limit as usize))?)),
+    })
+}
+
 fn refused(codec: Compression, why: impl fmt::Display) -> BatchError {
     BatchError::Decompress { codec, message: why.to_string() }
 }

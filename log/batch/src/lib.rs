@@ -15,7 +15,7 @@
 //! claims is allocated before its bytes are there.
 //!
 //! In reading order: [`header`] the first 61 bytes · [`record`] one record · [`compress`] the five codecs with bounds ·
-//! [`records()`] all records of a batch · [`builder`] making batches · [`filter`] keeping some records of a batch.
+//! [`records()`] all records of a batch · [`scan`] only when they are from · [`builder`] making batches · [`filter`] keeping some records of a batch.
 
 pub mod builder;
 pub mod compress;
@@ -24,6 +24,7 @@ pub mod filter;
 pub mod header;
 pub mod record;
 pub mod records;
+pub mod scan;
 mod varint;
 
 pub use builder::{Builder, Producer};
