@@ -97,7 +97,9 @@ pub async fn run<R: Rt>(
     level: i32,
     now_ms: i64,
 ) -> Result<Compacted> {
-    run_within(group, range, config, level, now_ms, Budget::default()).await
+    let usual = Budget::default();
+    let budget = Budget { keys_max: usual.keys_max.min(group.handles().keys_max()) };
+    run_within(group, range, config, level, now_ms, budget).await
 }
 
 /// [`run`] with another budget than the usual one.
@@ -118,7 +120,9 @@ pub async fn run_within<R: Rt>(
         Err(error) => return Err(error),
     };
     let outlives_a_trim = newest.outlives_a_trim();
-    let rules = Rules { newest, now_ms, horizon_ms: now_ms.saturating_add(i64::try_from(config.delete_retention_ms).unwrap_or(i64::MAX)) };
+    let limits = group.handles().unpack_limits();
+    let rules =
+        Rules { newest, limits, now_ms, horizon_ms: now_ms.saturating_add(i64::try_from(config.delete_retention_ms).unwrap_or(i64::MAX)) };
     let mut done = Compacted::default();
     let mut rest = &chosen[..known];
     let mut ordinal = 0;
@@ -154,6 +158,8 @@ pub async fn run_within<R: Rt>(
 /// What decides over a record.
 struct Rules {
     newest: Newest,
+    /// The same as `newest` has counted with.
+    limits: DecompressLimits,
     now_ms: i64,
     /// When tombstones that are compacted now for the first time may go.
     horizon_ms: i64,
@@ -173,7 +179,7 @@ impl Rules {
         let mut left = 0;
         let from = *ordinal;
         let stamp = horizon.is_none().then_some(self.horizon_ms);
-        let filtered = filter::retain(&batch, DecompressLimits::default(), stamp, |record| {
+        let filtered = filter::retain(&batch, self.limits, stamp, |record| {
             let newest = record.key.as_ref().is_none_or(|key| {
                 *ordinal += 1;
                 self.newest.keeps(*ordinal - 1, key, Offset(record.offset))

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::error::Result;
 use bytes::Bytes;
+use millpond_batch::DecompressLimits;
 use millpond_runtime::{GroupId, Open, Rt};
 use std::{
     cell::{Cell, RefCell},
@@ -18,6 +19,13 @@ use std::{
     rc::Rc,
 };
 use tokio::sync::Semaphore;
+
+/// A compaction may take so many times the memory of all blocks that are kept,
+const WORK_SHARE: usize = 8;
+/// and this much at the least, in bytes.
+const WORK_BYTES_MIN: usize = 4 << 20;
+/// Of that a quarter is for the keys that it remembers; each takes so many bytes.
+const KEY_BYTES: usize = 27;
 
 /// A segment, open, with its blocks in order.
 pub struct Opened<R: Rt> {
@@ -45,6 +53,8 @@ pub struct Handles<R: Rt> {
     rt: R,
     open_max: usize,
     cache_bytes_max: usize,
+    /// What one compaction may take for what it unpacks.
+    work_bytes: usize,
     open: RefCell<Lru<Key, Held<R>>>,
     /// How often a segment was forgotten.
     forgotten: Cell<u64>,
@@ -69,6 +79,7 @@ impl<R: Rt> Handles<R> {
             rt,
             open_max: open_max.max(1),
             cache_bytes_max: half,
+            work_bytes: (cache_bytes_max * WORK_SHARE).max(WORK_BYTES_MIN),
             open: RefCell::default(),
             forgotten: Cell::new(0),
             cache: RefCell::default(),
@@ -80,6 +91,17 @@ impl<R: Rt> Handles<R> {
     /// The door.
     pub fn rt(&self) -> &R {
         &self.rt
+    }
+
+    /// How far a compaction unpacks a batch; one that becomes larger stays as it is.
+    pub(super) fn unpack_limits(&self) -> DecompressLimits {
+        let usual = DecompressLimits::default();
+        DecompressLimits { bytes_max: usual.bytes_max.min(self.work_bytes), ..usual }
+    }
+
+    /// Keys that a compaction may remember at a time.
+    pub(super) fn keys_max(&self) -> usize {
+        self.work_bytes / 4 / KEY_BYTES
     }
 
     /// A segment's file, opened if it is not.

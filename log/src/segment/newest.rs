@@ -175,6 +175,7 @@ async fn in_rounds<R: Rt>(group: &GroupSegments<R>, segments: &[Sealed], digest:
 /// Shows all records with keys of a segment until `see` answers false; that answer.
 async fn walk<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed, digest: Digest, mut see: impl FnMut(&Keyed) -> bool) -> Result<bool> {
     let rt = group.handles().rt();
+    let limits = group.handles().unpack_limits();
     let opened = open(group, sealed).await?;
     let mut rest = &opened.index[..];
     while !rest.is_empty() {
@@ -182,7 +183,7 @@ async fn walk<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed, digest: Digest, 
         group.must_have(slice::from_ref(sealed))?;
         for raw in opened.file.read_blocks(rt, run).await? {
             for (_, batch) in entries(&raw).flatten().filter(|(kind, _)| *kind == EntryKind::Batch) {
-                if !keyed(&batch, digest).iter().all(&mut see) {
+                if !keyed(&batch, digest, limits).iter().all(&mut see) {
                     return Ok(false);
                 }
             }
@@ -194,8 +195,8 @@ async fn walk<R: Rt>(group: &GroupSegments<R>, sealed: &Sealed, digest: Digest, 
 }
 
 /// The records with keys of a batch: none of a marker, and none of a batch that cannot be parsed to its end.
-fn keyed(batch: &Bytes, digest: Digest) -> Vec<Keyed> {
-    let Ok(all) = records(batch, DecompressLimits::default()) else { return Vec::new() };
+fn keyed(batch: &Bytes, digest: Digest, limits: DecompressLimits) -> Vec<Keyed> {
+    let Ok(all) = records(batch, limits) else { return Vec::new() };
     if all.header().is_control() {
         return Vec::new();
     }

@@ -17,8 +17,11 @@ use crate::{
     log::{ReadLimits, ReadOut},
 };
 use bytes::Bytes;
-use millpond_batch::{DecompressLimits, Header, records};
+use millpond_batch::{DecompressLimits, Header, scan};
 use millpond_runtime::{Offset, Rt};
+
+/// Less than this part of a block is copied, as a numerator and a denominator.
+const KEPT_PART: (usize, usize) = (3, 4);
 
 /// A segment as a reader sees it.
 struct Source<R: Rt> {
@@ -156,8 +159,18 @@ impl<R: Rt> Opened<R> {
     }
 }
 
-/// Takes what is wanted of a block; true once the limits are reached.
+/// Takes what is wanted of a block; true once the limits are reached. If that is little of it, it is copied, so that it does not keep
+/// all of the block: whoever reads accounts for what it got.
 fn collect(raw: &Bytes, block: &BlockIndex, limits: ReadLimits, bytes: &mut usize, out: &mut ReadOut) -> bool {
+    let (first, before) = (out.batches.len(), *bytes);
+    let done = take(raw, block, limits, bytes, out);
+    if (*bytes - before) * KEPT_PART.1 < raw.len() * KEPT_PART.0 {
+        out.batches[first..].iter_mut().for_each(|batch| *batch = Bytes::copy_from_slice(batch));
+    }
+    done
+}
+
+fn take(raw: &Bytes, block: &BlockIndex, limits: ReadLimits, bytes: &mut usize, out: &mut ReadOut) -> bool {
     for (kind, payload) in entries(raw).flatten() {
         let Some(header) = (kind == EntryKind::Batch).then(|| Header::parse(&payload).ok()).flatten() else { continue };
         if header.next_offset() <= out.next.0 {
@@ -180,9 +193,9 @@ fn collect(raw: &Bytes, block: &BlockIndex, limits: ReadLimits, bytes: &mut usiz
 /// The first record of a batch at or after `from` with a timestamp of at least `ms`.
 pub(crate) fn first_at(batch: &Bytes, ms: i64, from: Offset) -> Option<(Offset, i64)> {
     let header = Header::parse(batch).ok().filter(|h| h.max_timestamp >= ms && h.next_offset() > from.0)?;
-    let Ok(all) = records(batch, DecompressLimits::default()) else {
+    match scan::find(batch, DecompressLimits::default(), |offset, timestamp| timestamp >= ms && offset >= from.0) {
+        Ok(found) => found.map(|(offset, timestamp)| (Offset(offset), timestamp)),
         // What its producer packed badly is found by its batch.
-        return Some((Offset(header.base_offset).max(from), header.max_timestamp));
-    };
-    all.map_while(Result::ok).find(|r| r.timestamp >= ms && r.offset >= from.0).map(|r| (Offset(r.offset), r.timestamp))
+        Err(_) => Some((Offset(header.base_offset).max(from), header.max_timestamp)),
+    }
 }
