@@ -41,6 +41,8 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         rt.create_dir_all(made).await?;
     }
     for parent in dir.ancestors().take(3).chain([journal_dir.as_path(), &groups_dir]) {
+        // A relative path ends in nothing, by which the directory is meant that we are in.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         // Also what an earlier process did to names and died before it synced them.
         rt.sync_dir(parent).await?;
     }
