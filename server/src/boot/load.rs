@@ -50,10 +50,12 @@ pub(super) async fn keyed<R: Rt>(
 pub(super) async fn positions<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFailed> {
     let route =
         core.route(OFFSETS).ok_or_else(|| StartFailed::new("cannot load positions", "their topic is missing", "report this as a bug"))?;
+    let here = route.places.iter().filter(|place| place.here.is_some()).count();
     for (number, place) in route.places.iter().enumerate() {
         let Some(partition) = &place.here else { continue };
         let mut coordinator = Coordinator::with_epochs_after(core.rt.rand() & EPOCHS_AFTER_MAX);
         keyed(core, &partition.log, partition.group, |key, value| coordinator.apply(key, value)).await?;
+        coordinator.bound_bytes(core.plan.groups / here.max(1));
         core.coordinators.borrow_mut().insert(number as u32, Rc::new(Seat::new(coordinator)));
     }
     core.watch_groups();

@@ -53,8 +53,7 @@ async fn look<R: Rt>(core: &Rc<Core<R>>) -> CoreSnapshot {
     snapshot.journal = journal;
     snapshot.tail_bytes = tail;
     snapshot.memory_bytes = tail + core.request_bytes();
-    let plan = core.config.memory_plan(core.cores(), usize::from(core.homes()));
-    snapshot.memory_bytes_max = (plan.tail * core.logs.len() + plan.arriving + plan.hopping + plan.leaving) as u64;
+    snapshot.memory_bytes_max = core.plan.total(core.logs.len()) as u64;
     snapshot.queues = vec![QueueSnapshot { name: "mesh", depth: core.mesh_depth() as u64, depth_max: mesh::DEPTH as u64 }];
     snapshot.partitions = core.partitions.borrow().len() as u64;
     snapshot.segment_bytes = 0;

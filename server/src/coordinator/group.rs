@@ -68,6 +68,22 @@ pub(super) struct Group {
     pub(super) members: BTreeMap<Arc<str>, Member>,
     /// Who may own what: the `may_own` of all members.
     holder: BTreeMap<Part, Arc<str>>,
+    /// About what the members take in memory, in bytes, as it was when partitions were assigned last.
+    pub(super) bytes: usize,
+}
+
+/// What a member takes beside its topics and partitions, in bytes.
+const MEMBER_BYTES: usize = 1_024;
+/// What a topic that a member subscribes to takes, its name not counted.
+const TOPIC_BYTES: usize = 64;
+/// What a partition takes: meant for, given to and held by a member, and looked up by its name.
+const PART_BYTES: usize = 256;
+
+impl Member {
+    fn bytes(&self) -> usize {
+        let topics: usize = self.topics.iter().map(|name| TOPIC_BYTES + name.len()).sum();
+        MEMBER_BYTES + topics + self.target.len() * PART_BYTES
+    }
 }
 
 impl Group {
@@ -119,6 +135,17 @@ impl Group {
         for (member, target) in self.members.values_mut().zip(targets) {
             member.target = target;
         }
+        self.bytes = self.members.values().map(Member::bytes).sum();
+    }
+
+    /// Whether a heartbeat asks for more than the group knows: a new member, or other topics.
+    pub(super) fn would_grow(&self, beat: &Beat<'_>) -> bool {
+        self.members.get(beat.member).is_none_or(|member| member.topics != beat.topics)
+    }
+
+    /// Members, and partitions that they may own or are given.
+    pub(super) fn parts(&self) -> usize {
+        self.members.len() + 2 * self.holder.len()
     }
 
     /// `empty`, `stable` or `reconciling`.

@@ -120,6 +120,19 @@ pub struct Expired {
     pub member: String,
 }
 
+/// What may still be kept of a commit.
+struct Room {
+    positions: usize,
+    bytes: usize,
+}
+
+/// What a position takes beside its text, in bytes.
+const POSITION_BYTES: usize = 256;
+
+fn position_bytes(value: &Value) -> usize {
+    POSITION_BYTES + value.metadata.len()
+}
+
 /// All groups of one partition of `__consumer_offsets`.
 #[derive(Debug, Default)]
 pub struct Coordinator {
@@ -129,6 +142,10 @@ pub struct Coordinator {
     groups: BTreeMap<String, Group>,
     positions: BTreeMap<String, BTreeMap<Part, Value>>,
     positions_count: usize,
+    /// About what the positions take in memory.
+    positions_bytes: usize,
+    /// What members and positions may take together, in bytes; no bound by itself.
+    bytes_max: Option<usize>,
     epochs_given: i64,
     was_told_topics: bool,
 }
@@ -146,6 +163,38 @@ impl Coordinator {
     pub fn with_epochs_after(given: u64) -> Self {
         let epochs_given = i64::try_from(given.min(EPOCHS_AFTER_MAX)).expect("the constant fits");
         Self { epochs_given, ..Self::default() }
+    }
+
+    /// Sets about how many bytes members and positions may take together: past it what would add to them is refused.
+    pub fn bound_bytes(&mut self, bytes_max: usize) {
+        self.bytes_max = Some(bytes_max);
+    }
+
+    /// About how many bytes members and positions take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.positions_bytes + self.groups.values().map(|group| group.bytes).sum::<usize>()
+    }
+
+    /// Groups, with members or with positions.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups.len() + self.positions.len()
+    }
+
+    /// The most members, owned partitions and positions that one group may have.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        let positions = self.positions.values().map(BTreeMap::len).max().unwrap_or(0);
+        positions + self.groups.values().map(Group::parts).max().unwrap_or(0)
+    }
+
+    fn bytes_left(&self) -> usize {
+        self.bytes_max.map_or(usize::MAX, |max| max.saturating_sub(self.bytes()))
+    }
+
+    fn full_of_bytes(&self) -> Refused {
+        Refused::Full { what: "bytes of members and positions", max: self.bytes_max.unwrap_or(usize::MAX) }
     }
 
     /// Tells which topics there are now (internal ones left out). Returns tombstones for positions in topics that are
@@ -203,6 +252,9 @@ impl Coordinator {
             }
             self.check_room(known)?;
         }
+        if self.bytes_max.is_some() && known.is_none_or(|g| g.would_grow(&beat)) && self.bytes_left() == 0 {
+            return Err(self.full_of_bytes());
+        }
         let mut next_epoch = self.epochs_given + 1;
         let group = self.groups.entry(request.group.clone()).or_default();
         let id = group.beat(now_ms, beat, &self.counts, &mut next_epoch)?;
@@ -237,7 +289,7 @@ impl Coordinator {
         at_most("bytes of metadata in a commit", metadata, METADATA_PER_COMMIT_BYTES_MAX)?;
         let member = self.committer(request)?;
         let mut commit = Commit { records: Vec::new(), reply: CommitOffsetsReply::default() };
-        let mut room = POSITIONS_MAX.saturating_sub(self.positions_count);
+        let mut room = Room { positions: POSITIONS_MAX.saturating_sub(self.positions_count), bytes: self.bytes_left() };
         for (number, position) in request.positions.iter().enumerate() {
             match self.checked(request, member, position, &mut room) {
                 Ok(record) => commit.records.push(record),
@@ -252,14 +304,13 @@ impl Coordinator {
         let (key, value) = records::read(key, value)?;
         let part = Part { topic: self.interned(&key.topic), partition: key.partition };
         let positions = self.positions.entry(key.group.clone()).or_default();
-        let (before, after) = (
-            positions.len(),
-            match value {
-                Some(value) => positions.insert(part, value),
-                None => positions.remove(&part),
-            },
-        );
-        drop(after);
+        let before = positions.len();
+        let added = value.as_ref().map_or(0, position_bytes);
+        let replaced = match value {
+            Some(value) => positions.insert(part, value),
+            None => positions.remove(&part),
+        };
+        self.positions_bytes = self.positions_bytes + added - replaced.as_ref().map_or(0, position_bytes);
         self.positions_count = self.positions_count + positions.len() - before;
         if positions.is_empty() {
             self.positions.remove(&key.group);
@@ -337,6 +388,8 @@ impl Coordinator {
         }
         let positions: usize = self.positions.values().map(BTreeMap::len).sum();
         assert_eq!(positions, self.positions_count, "positions are counted");
+        let bytes: usize = self.positions.values().flat_map(BTreeMap::values).map(position_bytes).sum();
+        assert_eq!(bytes, self.positions_bytes, "bytes of positions are counted");
         assert!(self.positions.values().all(|p| !p.is_empty()), "a group without positions is not kept among them");
     }
 
@@ -408,7 +461,7 @@ impl Coordinator {
         Ok(Some(member))
     }
 
-    fn checked(&self, request: &CommitOffsets, member: Option<&Member>, position: &Position, room: &mut usize) -> Result<Record, Refused> {
+    fn checked(&self, request: &CommitOffsets, member: Option<&Member>, position: &Position, room: &mut Room) -> Result<Record, Refused> {
         let Position { topic, partition, offset, metadata } = position;
         at_most("bytes of metadata", metadata.len(), METADATA_BYTES_MAX)?;
         let (name, view) = self
@@ -421,10 +474,13 @@ impl Coordinator {
             let member = request.member_id.clone();
             return Err(Refused::NotAssigned { topic: topic.clone(), partition: *partition, member });
         }
-        if self.positions.get(&request.group).is_none_or(|p| !p.contains_key(&part)) {
-            *room = room.checked_sub(1).ok_or(Refused::Full { what: "positions", max: POSITIONS_MAX })?;
-        }
         let value = Value { offset: *offset, metadata: metadata.clone(), topic_id: view.topic_id };
+        let known = self.positions.get(&request.group).and_then(|p| p.get(&part));
+        let more = position_bytes(&value).saturating_sub(known.map_or(0, position_bytes));
+        room.bytes = room.bytes.checked_sub(more).ok_or_else(|| self.full_of_bytes())?;
+        if known.is_none() {
+            room.positions = room.positions.checked_sub(1).ok_or(Refused::Full { what: "positions", max: POSITIONS_MAX })?;
+        }
         Ok(records::write(&key(&request.group, &part), Some(&value)))
     }
 

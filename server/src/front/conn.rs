@@ -1,7 +1,12 @@
 //! What the two tasks of a connection share: the queue of answers, and what the sweeper looks at.
+//!
+//! A queued answer costs memory until it is sent. Three bounds: answers and bytes of a connection, and bytes of all connections of
+//! the core ([`Queued`]). Past any of them nothing more is read from the connection. One answer is always let in, so that
+//! every connection gets on; that one is small, since a request too long for it takes memory of its own ([`LONG_BYTES`]), and only
+//! once no request before it has to wait its turn: whoever holds that memory will soon be carried out.
 
 use super::signal::Signal;
-use crate::node::produce::Outcome;
+use crate::node::{budget::Held, config::FETCH_BYTES_MAX, produce::Outcome};
 use bytes::Bytes;
 use millpond_runtime::{Nanos, Rt};
 use millpond_wire::messages::Kind;
@@ -15,8 +20,37 @@ use std::{
 /// Answers of one connection that are not sent yet; past it nothing is read from it.
 pub(super) const ANSWERS_MAX: usize = 1024;
 
-/// Bytes of requests of one connection that wait for their turn; past it nothing is read from it.
-pub(super) const DEFERRED_BYTES_MAX: usize = 64 * 1024;
+/// Memory of one connection's answers that are not sent yet, in bytes; past it nothing is read from it.
+pub(super) const QUEUED_BYTES_MAX: usize = 128 * 1024;
+
+/// A message of more bytes takes memory of its own while it waits.
+pub(super) const LONG_BYTES: usize = 4 * 1024;
+
+/// What an answer costs beside its bytes.
+const ANSWER_BYTES: usize = 256;
+/// What each batch of a request costs until it is answered.
+pub(super) const OUTCOME_BYTES: usize = 512;
+
+/// Bytes of one fetch's answer on a new connection. It grows with what the client is seen to take.
+pub(super) const FETCH_BYTES_FIRST: usize = 64 * 1024;
+/// An answer that is sent within this time is followed by larger ones, in ns.
+const QUICK_NS: Nanos = 100_000_000;
+/// One that takes longer is followed by smaller ones, in ns.
+const SLOW_NS: Nanos = 1_000_000_000;
+
+/// Answers of all connections of a core.
+#[derive(Debug)]
+pub(super) struct Queued {
+    bytes: Cell<usize>,
+    max: usize,
+}
+
+impl Queued {
+    /// At most about `max` bytes in all, but for one answer of each connection.
+    pub(super) fn new(max: usize) -> Self {
+        Self { bytes: Cell::new(0), max }
+    }
+}
 
 /// An answer in the making.
 pub(super) enum Answer<R: Rt> {
@@ -39,6 +73,8 @@ pub(super) enum Answer<R: Rt> {
         throttle_ms: u32,
         /// One per batch; mostly one.
         outcomes: Outcomes<R>,
+        /// Its memory, if there are many.
+        held: Option<Held>,
     },
     /// To be carried out when its turn comes.
     Deferred {
@@ -50,7 +86,22 @@ pub(super) enum Answer<R: Rt> {
         kind: Kind,
         /// The message, still to be decoded.
         meta: Bytes,
+        /// Its memory, if it is long.
+        held: Option<Held>,
     },
+}
+
+impl<R: Rt> Answer<R> {
+    /// What it costs in memory.
+    fn cost(&self) -> usize {
+        let more = match self {
+            Self::Ready { frame, .. } => frame.len(),
+            Self::Produced { outcomes, held: None, .. } => outcomes.len() * OUTCOME_BYTES,
+            Self::Deferred { meta, held: None, .. } => meta.len(),
+            Self::Produced { .. } | Self::Deferred { .. } => 0,
+        };
+        ANSWER_BYTES + more
+    }
 }
 
 /// One per batch of a request.
@@ -62,6 +113,13 @@ pub(super) enum Outcomes<R: Rt> {
 }
 
 impl<R: Rt> Outcomes<R> {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(many) => many.len(),
+        }
+    }
+
     pub(super) fn each(&mut self) -> &mut [Outcome<R>] {
         match self {
             Self::One(one) => std::slice::from_mut(one),
@@ -88,8 +146,19 @@ pub(super) struct Conn<R: Rt> {
     /// From the `Hello`.
     pub(super) client_id: RefCell<Rc<str>>,
     pub(super) answers: RefCell<VecDeque<Answer<R>>>,
-    /// Bytes of deferred requests among them.
-    pub(super) deferred_bytes: Cell<usize>,
+    /// What the answers cost that are queued or being made or sent.
+    cost: Cell<usize>,
+    /// Deferred requests that are queued or being carried out.
+    deferred: Cell<usize>,
+    /// The part of it that has left the queue.
+    cost_leaving: Cell<usize>,
+    queued: Rc<Queued>,
+    /// Most bytes of the next fetch's answer.
+    fetch_bytes: Cell<usize>,
+    /// The reader has waited for room in the queue since.
+    pub(super) blocked: Cell<Nanos>,
+    /// The receive buffer holds memory that others may wait for.
+    pub(super) charged: Cell<bool>,
     /// Wakes the writer: there is an answer, or there will be none any more.
     pub(super) work: Signal,
     /// Wakes the reader: room for an answer, or something to look at.
@@ -118,7 +187,7 @@ pub(super) struct Conn<R: Rt> {
 }
 
 impl<R: Rt> Conn<R> {
-    pub(super) fn new(id: u64, peer: SocketAddr, now: Nanos) -> Self {
+    pub(super) fn new(id: u64, peer: SocketAddr, now: Nanos, queued: Rc<Queued>) -> Self {
         Self {
             id,
             peer,
@@ -126,7 +195,13 @@ impl<R: Rt> Conn<R> {
             greeted: Cell::new(false),
             client_id: RefCell::new(Rc::from("")),
             answers: RefCell::default(),
-            deferred_bytes: Cell::new(0),
+            cost: Cell::new(0),
+            deferred: Cell::new(0),
+            cost_leaving: Cell::new(0),
+            queued,
+            fetch_bytes: Cell::new(FETCH_BYTES_FIRST),
+            blocked: Cell::new(0),
+            charged: Cell::new(false),
             work: Signal::default(),
             poke: Signal::default(),
             killed: Signal::default(),
@@ -145,8 +220,9 @@ impl<R: Rt> Conn<R> {
 
     /// Adds an answer. The writer is woken if it may be waiting for one.
     pub(super) fn push(&self, answer: Answer<R>) {
-        if let Answer::Deferred { meta, .. } = &answer {
-            self.deferred_bytes.set(self.deferred_bytes.get() + meta.len());
+        self.add_cost(answer.cost() as isize);
+        if matches!(answer, Answer::Deferred { .. }) {
+            self.deferred.set(self.deferred.get() + 1);
         }
         let mut answers = self.answers.borrow_mut();
         answers.push_back(answer);
@@ -155,22 +231,71 @@ impl<R: Rt> Conn<R> {
         }
     }
 
-    /// Whether another answer would be one too many.
-    pub(super) fn is_full(&self) -> bool {
-        self.answers.borrow().len() >= ANSWERS_MAX || self.deferred_bytes.get() > DEFERRED_BYTES_MAX
+    fn add_cost(&self, bytes: isize) {
+        for account in [&self.cost, &self.queued.bytes] {
+            account.set(account.get().checked_add_signed(bytes).expect("what was added is taken off once"));
+        }
     }
 
-    /// Takes the answer at the front, and has the reader go on if it waited for room.
-    pub(super) fn pop(&self) -> Option<Answer<R>> {
-        let was_full = self.is_full();
-        let answer = self.answers.borrow_mut().pop_front();
-        if let Some(Answer::Deferred { meta, .. }) = &answer {
-            self.deferred_bytes.set(self.deferred_bytes.get() - meta.len());
+    /// Whether another answer would be one too many.
+    pub(super) fn is_full(&self) -> bool {
+        let over = self.queued.bytes.get() > self.queued.max && self.cost.get() > 0;
+        over || self.answers.borrow().len() >= ANSWERS_MAX || self.cost.get() > QUEUED_BYTES_MAX
+    }
+
+    /// Whether no request waits for its turn or is carried out.
+    pub(super) fn defers_nothing(&self) -> bool {
+        self.deferred.get() == 0
+    }
+
+    /// Waits until `may`, or until the connection is dead; for the reader.
+    pub(super) async fn wait_room(&self, now: Nanos, may: impl Fn(&Self) -> bool) {
+        while !may(self) && !self.dead.get() {
+            self.blocked.set(now.max(1));
+            self.poke.wait().await;
         }
-        if was_full && !self.is_full() {
-            self.poke.set();
+        self.blocked.set(0);
+    }
+
+    /// Takes the answer at the front. It costs memory until [`Conn::sent`].
+    pub(super) fn pop(&self) -> Option<Answer<R>> {
+        let answer = self.answers.borrow_mut().pop_front();
+        if let Some(answer) = &answer {
+            self.cost_leaving.set(self.cost_leaving.get() + answer.cost());
         }
         answer
+    }
+
+    /// A deferred request has been carried out.
+    pub(super) fn carried_out(&self) {
+        self.deferred.set(self.deferred.get() - 1);
+        if self.blocked.get() != 0 {
+            self.poke.set();
+        }
+    }
+
+    /// All that has left the queue is sent: has the reader go on if it waited for room.
+    pub(super) fn sent(&self) {
+        self.add_cost(-(self.cost_leaving.take() as isize));
+        if self.blocked.get() != 0 {
+            self.poke.set();
+        }
+    }
+
+    /// Most bytes of a fetch's answer: what the client has been seen to take within a moment, so that one that takes little
+    /// does not hold much.
+    pub(super) fn fetch_bytes(&self) -> usize {
+        self.fetch_bytes.get()
+    }
+
+    /// An answer of `bytes` bytes took `took` to be sent.
+    pub(super) fn took(&self, bytes: usize, took: Nanos) {
+        let allowed = self.fetch_bytes.get();
+        if took > SLOW_NS {
+            self.fetch_bytes.set((allowed / 4).max(FETCH_BYTES_FIRST));
+        } else if took < QUICK_NS && bytes >= allowed / 2 {
+            self.fetch_bytes.set((allowed * 4).min(FETCH_BYTES_MAX));
+        }
     }
 
     /// Ends it without another word.
@@ -196,5 +321,11 @@ impl<R: Rt> Conn<R> {
         if ms > 0 {
             self.silent_until.set(self.silent_until.get().max(now + u64::from(ms) * 1_000_000));
         }
+    }
+}
+
+impl<R: Rt> Drop for Conn<R> {
+    fn drop(&mut self) {
+        self.add_cost(-(self.cost.get() as isize));
     }
 }

@@ -2,22 +2,30 @@
 
 use super::{
     Front,
-    conn::{Answer, Conn, Outcomes},
+    conn::{Answer, Conn, LONG_BYTES, OUTCOME_BYTES, Outcomes},
 };
 use crate::quota::Direction;
 use bytes::{Bytes, BytesMut};
-use millpond_runtime::{Nanos, Rt, limits::FRAME_BYTES_MAX};
+use millpond_runtime::{Nanos, Rt};
 use millpond_wire::{
     VERSION,
     frame::{Flags, Frame, FrameError, HEAD_BYTES, encode},
     messages::{Acks, Code, Done, Failure, Hello, Kind, Produce, Welcome},
 };
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use std::rc::Rc;
 
 /// The largest message, in bytes, its payload not counted: what it decodes to may be many times as large.
-const META_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A batch of at most so many bytes is copied, so that it does not keep the large buffer that it came in.
-const COPY_BYTES_MAX: usize = 4 * 1024;
+const META_BYTES_MAX: usize = 1024 * 1024;
+/// Most parts of a message, nested ones not counted: each takes two bytes at the least, and many times as much once it is decoded.
+const PARTS_MAX: usize = 10_000 + 100;
+/// A batch that is smaller than this part of the buffer that it came in (a numerator and a denominator) is copied, so that it does
+/// not keep all of that: memory is charged for what is kept and not for what keeps it.
+const KEPT_PART: (usize, usize) = (3, 4);
+/// Most batches of one request.
+const BATCHES_MAX: usize = 1_024;
+/// A request of more batches takes memory of its own until it is answered.
+const BATCHES_FEW: usize = 8;
 /// Longest client id, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 255;
 
@@ -50,8 +58,21 @@ pub(super) fn refusal(buf: &BytesMut, error: &FrameError) -> Bytes {
     frame.freeze()
 }
 
-/// Takes one frame.
-pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, frame: Frame, now: Nanos) -> Flow {
+/// How many fields a message has, nested ones not counted, as far as it can be told: what does not parse is told by its decoder.
+pub(super) fn parts(mut meta: &[u8]) -> usize {
+    let mut parts = 0;
+    while !meta.is_empty() {
+        let skipped = decode_key(&mut meta).and_then(|(tag, wire)| skip_field(wire, tag, &mut meta, DecodeContext::default()));
+        if skipped.is_err() {
+            break;
+        }
+        parts += 1;
+    }
+    parts
+}
+
+/// Takes one frame, which came in a buffer of so many bytes.
+pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, frame: Frame, now: Nanos, buffer_bytes: usize) -> Flow {
     if frame.flags != Flags::REQUEST {
         return refuse(&frame, &bad_request("a reply, where only requests are taken"));
     }
@@ -59,10 +80,15 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
         let message = format!("a message of {} bytes, at most {META_BYTES_MAX} are taken", frame.meta.len());
         return refuse(&frame, &Failure::new(Code::TooLarge, message, "ask for less at a time"));
     }
+    let parts = parts(&frame.meta);
+    if parts > PARTS_MAX {
+        let message = format!("a message of {parts} parts, at most {PARTS_MAX} are taken");
+        return refuse(&frame, &Failure::new(Code::TooLarge, message, "ask for less at a time"));
+    }
     match frame.kind {
         Kind::Hello => return hello(front, conn, &frame, now),
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
-        Kind::Produce => produce(front, conn, frame, now).await,
+        Kind::Produce => produce(front, conn, frame, now, buffer_bytes).await,
         Kind::Ping => {
             let reply = encode(Kind::Ping, Flags::REPLY, frame.correlation, &Done {}, 0);
             conn.push(Answer::Ready { kind: Kind::Ping, began: now, frame: reply });
@@ -72,9 +98,15 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
             fail(front, conn, &frame, now, &failure);
         }
         kind => {
+            let held = if frame.meta.len() > LONG_BYTES {
+                conn.wait_room(now, Conn::defers_nothing).await;
+                Some(front.long.take(frame.meta.len()).await)
+            } else {
+                None
+            };
             // Copied, so that it does not keep the buffer that it came in.
             let meta = Bytes::copy_from_slice(&frame.meta);
-            conn.push(Answer::Deferred { correlation: frame.correlation, began: now, kind, meta });
+            conn.push(Answer::Deferred { correlation: frame.correlation, began: now, kind, meta, held });
         }
     }
     Flow::Go
@@ -114,14 +146,14 @@ fn hello<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> 
         cluster_id: core.identity.cluster(),
         node_id: core.identity.node_id,
         core: u32::from(core.id().0),
-        frame_bytes_max: FRAME_BYTES_MAX as u32,
+        frame_bytes_max: front.frame_bytes_max as u32,
     };
     let reply = encode(Kind::Hello, Flags::REPLY, frame.correlation, &welcome, 0);
     conn.push(Answer::Ready { kind: Kind::Hello, began: now, frame: reply });
     Flow::Go
 }
 
-async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Frame, now: Nanos) {
+async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Frame, now: Nanos, buffer_bytes: usize) {
     let message: Produce = match frame.message() {
         Ok(message) => message,
         Err(error) => return fail(front, conn, &frame, now, &bad_request(error.to_string())),
@@ -131,12 +163,22 @@ async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Fra
         let failure = bad_request(format!("batches of {said} bytes are announced, {} bytes came", frame.payload.len()));
         return fail(front, conn, &frame, now, &failure);
     }
+    if message.batches.len() > BATCHES_MAX {
+        let message = format!("{} batches in one request, at most {BATCHES_MAX} are taken", message.batches.len());
+        return fail(front, conn, &frame, now, &Failure::new(Code::TooLarge, message, "send them in several requests"));
+    }
     let Ok(acks) = Acks::try_from(message.acks) else {
         return fail(front, conn, &frame, now, &bad_request(format!("acks {} are unknown", message.acks)));
     };
     let core = &front.core;
     let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, said);
     conn.silence(now, throttle_ms);
+    let held = if message.batches.len() > BATCHES_FEW {
+        conn.wait_room(now, Conn::defers_nothing).await;
+        Some(front.long.take(message.batches.len() * OUTCOME_BYTES).await)
+    } else {
+        None
+    };
     let correlation = frame.correlation;
     let mut payload = std::mem::take(&mut frame.payload);
     drop(frame);
@@ -144,7 +186,7 @@ async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Fra
     let mut one = None;
     for batch in &message.batches {
         let mut bytes = payload.split_to(batch.len as usize);
-        if bytes.len() <= COPY_BYTES_MAX {
+        if bytes.len() * KEPT_PART.1 < buffer_bytes * KEPT_PART.0 {
             bytes = BytesMut::from(&bytes[..]);
         }
         let outcome = core.produce(&batch.topic, batch.partition, bytes, acks == Acks::All).await;
@@ -156,6 +198,6 @@ async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Fra
     }
     if acks != Acks::None {
         let outcomes = one.map_or(Outcomes::Many(outcomes), Outcomes::One);
-        conn.push(Answer::Produced { correlation, began: now, throttle_ms, outcomes });
+        conn.push(Answer::Produced { correlation, began: now, throttle_ms, outcomes, held });
     }
 }

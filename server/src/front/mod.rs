@@ -10,23 +10,26 @@
 //! front of the queue waits for (a sync, another core), carries out what has to wait its turn (fetches and everything that is no
 //! produce), and sends all answers that are ready with one gathered send.
 //!
-//! Bounds: connections per core; answers per connection; memory for arriving frames ([`intake`]), batches that hop and answers of
-//! fetches ([`crate::node::config`]); time for the first frame, for half a frame, and for a client that does not read ([`sweep`]).
+//! Bounds: connections per core; answers per connection and per core ([`conn`]); memory for arriving frames ([`intake`]), batches that
+//! hop, requests that are carried out and answers ([`crate::node::config`]); time for the first frame, for half a frame, and for a
+//! client that does not read, less of it while others wait for the memory that it holds ([`sweep`]).
 //!
-//! In reading order: [`signal`] waking one task · [`conn`] what the two tasks share · [`intake`] the receive buffer ·
+//! In reading order: [`signal`] waking one task · [`conn`] what the two tasks share · [`lane`] and [`intake`] the receive buffer ·
 //! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`writer`] · [`sweep`] deadlines.
 
 mod conn;
 mod dispatch;
 mod intake;
+mod lane;
 mod reader;
 mod requests;
 mod signal;
 mod sweep;
 mod writer;
 
-use crate::node::Core;
-use conn::Conn;
+use crate::node::{Core, budget::Pool, config::CONNECTION_BYTES};
+use conn::{Conn, Queued};
+use lane::Lane;
 use millpond_runtime::{Conn as _, ConnWrite as _, IoError, Listener, Rt, Share};
 use millpond_wire::{
     frame::{Flags, encode},
@@ -40,7 +43,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Semaphore;
 
 /// After a failed accept (no file handle left, say) the next one is tried this much later.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -54,12 +56,18 @@ pub struct Front<R: Rt> {
     next_conn: Cell<u64>,
     /// Where each core listens, for metadata.
     ports: Arc<[u16]>,
-    /// Memory for frames that are arriving, in KiB.
-    arriving: Arc<Semaphore>,
-    /// All of it, in KiB.
-    arriving_kib: usize,
+    /// Most connections.
+    connections_max: usize,
+    /// The longest frame that is taken, in bytes, its length not counted.
+    frame_bytes_max: usize,
+    /// Memory for frames that are arriving.
+    arriving: Pool,
     /// Whoever holds this may receive one frame past that memory, so that some frame always gets through.
-    lane: Arc<Semaphore>,
+    lane: Rc<Lane>,
+    /// Memory for long messages that wait for their turn.
+    long: Pool,
+    /// Answers that are not sent.
+    queued: Rc<Queued>,
 }
 
 /// The two sockets of a core, bound and not yet served.
@@ -83,15 +91,18 @@ impl<R: Rt> Bound<R> {
 impl<R: Rt> Front<R> {
     /// Serves on the sockets of a core. `ports` are the cores' own.
     pub fn serve(core: &Rc<Core<R>>, bound: Bound<R>, ports: Arc<[u16]>) -> Rc<Self> {
-        let arriving_kib = core.config.memory_plan(core.cores(), usize::from(core.homes())).arriving / 1024;
+        let plan = &core.plan;
         let front = Rc::new(Self {
             core: Rc::clone(core),
             conns: RefCell::default(),
             next_conn: Cell::new(0),
             ports,
-            arriving: Arc::new(Semaphore::new(arriving_kib)),
-            arriving_kib,
-            lane: Arc::new(Semaphore::new(1)),
+            connections_max: core.config.connections_max.min(plan.connections / CONNECTION_BYTES),
+            frame_bytes_max: plan.frame_bytes_max(),
+            arriving: Pool::new(plan.arriving - plan.frame_bytes_max()),
+            lane: Rc::default(),
+            long: Pool::new(plan.queued / 2),
+            queued: Rc::new(Queued::new(plan.queued / 2)),
         });
         for listener in [bound.all, bound.own] {
             let here = Rc::clone(&front);
@@ -122,12 +133,11 @@ impl<R: Rt> Front<R> {
     fn take(self: &Rc<Self>, socket: R::Conn) {
         let peer = socket.peer();
         let (read, mut write) = socket.split();
-        if self.conns.borrow().len() >= self.core.config.connections_max {
+        if self.conns.borrow().len() >= self.connections_max {
             self.core.counters.borrow_mut().connections_refused += 1;
-            let max = self.core.config.connections_max;
-            let failure =
-                Failure::new(Code::Overloaded, format!("this core has its {max} connections"), "close some, or connect to another core")
-                    .retry_after(1_000);
+            let message = format!("this core has its {} connections", self.connections_max);
+            let failure = Failure::new(Code::Overloaded, message, "close some, connect to another core, or give the server more --memory")
+                .retry_after(1_000);
             self.core.rt.spawn("refuse", Share::Serve, async move {
                 // It is small and the socket is new: this does not wait.
                 let _ = write.send(&[encode(Kind::Hello, Flags::FAILURE, 0, &failure, 0)]).await;
@@ -137,7 +147,7 @@ impl<R: Rt> Front<R> {
             return;
         }
         let id = self.next_conn.replace(self.next_conn.get() + 1);
-        let conn = Rc::new(Conn::new(id, peer, self.core.rt.mono()));
+        let conn = Rc::new(Conn::new(id, peer, self.core.rt.mono(), Rc::clone(&self.queued)));
         self.conns.borrow_mut().insert(id, Rc::clone(&conn));
         {
             let mut counters = self.core.counters.borrow_mut();
@@ -145,15 +155,18 @@ impl<R: Rt> Front<R> {
             counters.connections_accepted += 1;
         }
         let (front, shared) = (Rc::clone(self), Rc::clone(&conn));
-        self.core.rt.spawn("read", Share::Serve, async move {
+        // Boxed, since a task is moved a few times on its way, and each place keeps room for all of it.
+        let reading = Box::pin(async move {
             reader::run(&front, &shared, read).await;
             front.left(&shared);
         });
+        self.core.rt.spawn("read", Share::Serve, reading);
         let front = Rc::clone(self);
-        self.core.rt.spawn("write", Share::Serve, async move {
+        let writing = Box::pin(async move {
             writer::run(&front, &conn, write).await;
             front.left(&conn);
         });
+        self.core.rt.spawn("write", Share::Serve, writing);
     }
 
     /// One of a connection's two tasks has ended.

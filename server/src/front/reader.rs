@@ -7,7 +7,7 @@ use super::{
     intake::Intake,
 };
 use bytes::BytesMut;
-use millpond_runtime::{ConnRead, Rt, limits::FRAME_BYTES_MAX};
+use millpond_runtime::{ConnRead, Rt};
 use millpond_wire::{
     frame::{Decoder, HEAD_BYTES},
     messages::Kind,
@@ -74,8 +74,17 @@ async fn read<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut impl
         if silent_until > now {
             core.rt.sleep(Duration::from_nanos(silent_until - now)).await;
         }
-        intake.make_room(front).await;
+        conn.charged.set(intake.is_charged());
+        make_room(front, conn, &mut intake).await;
+        if conn.dead.get() {
+            return End::Broken;
+        }
         conn.roomy.set(intake.is_roomy());
+        conn.charged.set(intake.is_charged());
+        if let (began @ 1.., len) = conn.partial.get() {
+            // In which we did not read.
+            conn.partial.set((began + (core.rt.mono() - now), len));
+        }
         conn.receiving.set(core.rt.mono().max(1));
         let spare = intake.buf.capacity() - intake.buf.len();
         let received = async { Some(socket.recv(&mut intake.buf).await) };
@@ -101,18 +110,39 @@ async fn read<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut impl
     }
 }
 
+/// Makes room for the next read, which may wait for others to give back memory: until then, or until the connection is dead.
+async fn make_room<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &mut Intake) {
+    loop {
+        let made = async {
+            intake.make_room(front).await;
+            true
+        };
+        let poked = async {
+            conn.poke.wait().await;
+            false
+        };
+        if futures_lite::future::or(made, poked).await || conn.dead.get() {
+            return;
+        }
+    }
+}
+
 /// Dispatches all frames that are whole.
 async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &mut Intake) -> Result<(), End> {
-    let decoder = Decoder { frame_bytes_max: FRAME_BYTES_MAX };
+    let decoder = Decoder { frame_bytes_max: front.frame_bytes_max };
     let now = front.core.rt.mono();
     let mut took = false;
     loop {
         let len = intake.partial();
         // A frame that is still arriving is not given to the decoder, which would reserve memory for it uncharged.
-        let arriving = len > intake.buf.len() && len <= FRAME_BYTES_MAX;
+        let arriving = len > intake.buf.len() && len <= 4 + front.frame_bytes_max;
         if arriving || intake.buf.len() < HEAD_BYTES.min(len) {
             let (began, _) = conn.partial.get();
-            let began = if took || began == 0 { now.max(1) } else { began };
+            let is_new = took || began == 0;
+            let began = if is_new { now.max(1) } else { began };
+            if is_new {
+                intake.began = began;
+            }
             conn.partial.set(if intake.buf.is_empty() { (0, 0) } else { (began, len) });
             return Ok(());
         }
@@ -123,7 +153,7 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
             }
             Ok(Some(frame)) => {
                 took = true;
-                if let Flow::Refuse(kind, last) = dispatch(front, conn, frame, now).await {
+                if let Flow::Refuse(kind, last) = dispatch(front, conn, frame, now, intake.size()).await {
                     return Err(End::Refused(Box::new((kind, last))));
                 }
             }
@@ -132,9 +162,7 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
                 return Err(End::Refused(Box::new((Kind::Unknown, refusal(&intake.buf, &error)))));
             }
         }
-        while conn.is_full() && !conn.dead.get() {
-            conn.poke.wait().await;
-        }
+        conn.wait_room(now, |conn| !conn.is_full()).await;
         if conn.dead.get() {
             return Err(End::Broken);
         }

@@ -1,9 +1,20 @@
 //! Requests that wait for their turn: fetches, look-ups, changes of the catalog, consumer groups.
+//!
+//! Before a request is decoded it takes memory by its weight ([`weigh`]): for what it decodes to, what is computed for it, and its
+//! answer. What of that the answer needs it keeps until it is sent.
 
-use super::{Front, conn::Conn};
+use super::{
+    Front,
+    conn::{Conn, FETCH_BYTES_FIRST},
+    dispatch::parts,
+};
 use crate::{
     catalog::{CatalogError, Topic},
-    node::{meta::Change, read::Fetched},
+    node::{
+        budget::{Held, Working},
+        meta::Change,
+        read::{Fetched, PARTITION_BYTES},
+    },
     quota::Direction,
 };
 use bytes::{Bytes, BytesMut};
@@ -43,23 +54,74 @@ fn reply<M: Message + 'static>(kind: Kind, outcome: Result<M, Failure>) -> Reply
     }
 }
 
-fn decode<M: Message + Default>(kind: Kind, meta: Bytes) -> Result<M, Failure> {
+/// What it decodes to. Its own memory is given back: what it has become is a part of the request's weight.
+fn decode<M: Message + Default>(kind: Kind, (meta, held): Undecoded) -> Result<M, Failure> {
     let bad = |e| Failure::new(Code::BadRequest, format!("the message of a {kind:?} frame does not parse: {e}"), "update the client");
-    M::decode(meta).map_err(bad)
+    let message = M::decode(meta).map_err(bad);
+    drop(held);
+    message
 }
 
+/// What every request takes, in bytes.
+const REQUEST_BYTES: usize = 2 * 1024;
+/// What each byte of a message becomes at the most, when it is decoded and while it travels.
+const DECODED: usize = 8;
+/// A topic in an answer with its settings, and one of its partitions, in bytes: as a message and as its bytes.
+const TOPIC_BYTES: usize = 4 * 1024;
+const PARTITION_INFO_BYTES: usize = 128;
+/// A group in a list, and a position of a group, in bytes, the same way.
+const GROUP_BYTES: usize = 512;
+const POSITION_BYTES: usize = 384;
+
+/// About how much memory a request takes until its answer is made, in bytes.
+pub(super) fn weigh<R: Rt>(front: Here<'_, R>, kind: Kind, meta: &[u8]) -> usize {
+    let core = &front.core;
+    let parts = parts(meta);
+    let catalog = core.catalog.borrow();
+    let more = match kind {
+        Kind::Metadata => {
+            // Whatever is asked for by name, it is not more than everything, and the names themselves.
+            let (topics, partitions) = match Metadata::decode(meta) {
+                Ok(asked) if !asked.topics.is_empty() => {
+                    let known = asked.topics.iter().filter_map(|name| catalog.topic(name));
+                    (asked.topics.len(), known.map(|t| t.partitions.len()).sum::<usize>().min(catalog.partitions()))
+                }
+                _ => (catalog.topics().count(), catalog.partitions()),
+            };
+            topics * TOPIC_BYTES + partitions * PARTITION_INFO_BYTES
+        }
+        Kind::CreateTopic | Kind::AlterTopic => parts * TOPIC_BYTES,
+        // Groups are spread over the cores.
+        Kind::ListGroups => core.groups_here() * core.cores() * GROUP_BYTES,
+        Kind::DescribeGroup | Kind::FetchOffsets => parts * POSITION_BYTES + core.largest_group_here() * POSITION_BYTES,
+        Kind::ListQuotas => catalog.quotas().count() * GROUP_BYTES,
+        Kind::GroupHeartbeat | Kind::CommitOffsets => parts * POSITION_BYTES,
+        _ => parts * PARTITION_BYTES,
+    };
+    REQUEST_BYTES + meta.len() * DECODED + more
+}
+
+/// A message that is still to be decoded, and its memory if it is long.
+type Undecoded = (Bytes, Option<Held>);
+
 /// Carries out a request.
-pub(super) async fn carry_out<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, kind: Kind, meta: Bytes) -> Reply {
-    match try_carry_out(front, conn, kind, meta).await {
+pub(super) async fn carry_out<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, kind: Kind, meta: Undecoded, working: &mut Working) -> Reply {
+    match try_carry_out(front, conn, kind, meta, working).await {
         Ok(reply) => reply,
         Err(failure) => Reply::Failure(failure),
     }
 }
 
-async fn try_carry_out<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, kind: Kind, meta: Bytes) -> Result<Reply, Failure> {
+async fn try_carry_out<R: Rt>(
+    front: Here<'_, R>,
+    conn: &Conn<R>,
+    kind: Kind,
+    meta: Undecoded,
+    working: &mut Working,
+) -> Result<Reply, Failure> {
     let core = &front.core;
     Ok(match kind {
-        Kind::Fetch => fetch(front, conn, &decode(kind, meta)?).await,
+        Kind::Fetch => fetch(front, conn, &decode(kind, meta)?, working).await,
         Kind::Metadata => reply(kind, metadata(front, &decode(kind, meta)?).await),
         Kind::ListOffsets => reply(kind, core.list_offsets(decode(kind, meta)?).await),
         Kind::DeleteRecords => reply(kind, core.delete_records(decode(kind, meta)?).await),
@@ -81,9 +143,16 @@ async fn try_carry_out<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, kind: Kind, me
     })
 }
 
-async fn fetch<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, request: &Fetch) -> Reply {
+/// Most bytes of a fetch's answer: what the client takes quickly, and no more than the least while others wait for memory.
+fn fetch_bytes<R: Rt>(front: &Front<R>, conn: &Conn<R>) -> usize {
     let core = &front.core;
-    let mut fetched = core.fetch(request).await;
+    let wanted = if core.leaving.is_pressed() { FETCH_BYTES_FIRST } else { conn.fetch_bytes() };
+    wanted.min(core.plan.fetch_bytes_max())
+}
+
+async fn fetch<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, request: &Fetch, working: &mut Working) -> Reply {
+    let core = &front.core;
+    let mut fetched = core.fetch(request, fetch_bytes(front, conn), working).await;
     let now = core.rt.mono();
     let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Fetch, fetched.bytes as u64);
     conn.silence(now, throttle_ms);

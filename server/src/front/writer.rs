@@ -1,25 +1,35 @@
 //! The writing half of a connection: answers in the order of the requests, as many in one send as are ready.
+//!
+//! A connection that ends is told so wherever its writer waits, but for requests that change something: those are carried out to
+//! their end, so that they never run without anybody who counts their memory.
 
 use super::{
     Front,
     conn::{Answer, Conn, Outcomes},
-    requests::{Reply, carry_out},
+    requests::{Reply, carry_out, weigh},
 };
+use crate::node::budget::Held;
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{ConnWrite, IoError, Nanos, Rt};
 use millpond_wire::{
     frame::{Flags, encode_into},
     messages::{Code, Kind, ProduceReply},
 };
-use std::rc::Rc;
-use tokio::sync::OwnedSemaphorePermit;
+use std::{future::Future, rc::Rc, time::Duration};
 
 /// Small answers are gathered up to so many bytes.
 const GATHER_BYTES: usize = 64 * 1024;
-/// Bytes sent in one call at most: a client that takes this much within the deadline is not stalled.
+/// Bytes sent in one call at most: a client that takes this much within the deadline is not stalled. Less is sent at a time to one
+/// that takes little.
 const CHUNK_BYTES: usize = 256 * 1024;
+const CHUNK_BYTES_MIN: usize = 16 * 1024;
+/// After a fetch that could not wait for want of memory the next request waits so long.
+const REST: Duration = Duration::from_millis(250);
 /// An idle connection keeps no larger buffer than this, in bytes.
-const KEPT_BYTES: usize = 4 * 1024;
+const KEPT_BYTES: usize = 1024;
+
+/// Nor a longer list of what was answered.
+const ANSWERED_KEPT: usize = 16;
 
 /// What is about to be sent.
 #[derive(Default)]
@@ -29,23 +39,25 @@ struct Outbox {
     pieces: Vec<Bytes>,
     /// Requests that are answered by it.
     answered: Vec<(Kind, Nanos)>,
+    /// An answer that came early for want of memory is among it.
+    hurried: bool,
     /// Memory of the pieces.
-    memory: Vec<OwnedSemaphorePermit>,
+    memory: Vec<Held>,
 }
 
 /// Writes until the last answer is sent.
 pub(super) async fn run<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut socket: <R::Conn as millpond_runtime::Conn>::Write) {
-    let writing = async {
-        if let Err(error) = write(front, conn, &mut socket).await {
-            tracing::debug!(peer = %conn.peer, %error, "a connection broke");
-            return;
+    match write(front, conn, &mut socket).await {
+        Ok(()) => {
+            conn.sending.set(0);
+            if conn.lingering.get() {
+                // It is of no more use if it was killed.
+                let _ = unless_killed(conn, conn.lingered.wait()).await;
+            }
         }
-        conn.sending.set(0);
-        if conn.lingering.get() {
-            conn.lingered.wait().await;
-        }
-    };
-    futures_lite::future::or(writing, conn.killed.wait()).await;
+        Err(Ended::Killed) => {}
+        Err(Ended::Broken(error)) => tracing::debug!(peer = %conn.peer, %error, "a connection broke"),
+    }
     conn.sending.set(0);
     socket.shutdown();
     conn.dead.set(true);
@@ -55,7 +67,24 @@ pub(super) async fn run<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut soc
     drop(unsent);
 }
 
-async fn write<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut impl ConnWrite) -> Result<(), IoError> {
+/// Why nothing more is written.
+enum Ended {
+    /// The sweeper, the reader or the end of the node.
+    Killed,
+    /// The network.
+    Broken(IoError),
+}
+
+/// What comes of `work`, unless the connection is killed before.
+async fn unless_killed<R: Rt, T>(conn: &Conn<R>, work: impl Future<Output = T>) -> Result<T, Ended> {
+    let killed = async {
+        conn.killed.wait().await;
+        Err(Ended::Killed)
+    };
+    if conn.dead.get() { Err(Ended::Killed) } else { futures_lite::future::or(async { Ok(work.await) }, killed).await }
+}
+
+async fn write<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut impl ConnWrite) -> Result<(), Ended> {
     let mut out = Outbox::default();
     loop {
         while out.small.len() < GATHER_BYTES
@@ -64,21 +93,31 @@ async fn write<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut imp
             put_ready(front, answer, &mut out);
         }
         if !out.is_empty() {
-            send(front, conn, socket, &mut out).await?;
+            let rest = std::mem::take(&mut out.hurried);
+            unless_killed(conn, send(front, conn, socket, &mut out)).await?.map_err(Ended::Broken)?;
+            if rest && !front.core.stopping.get() {
+                unless_killed(conn, front.core.rt.sleep(REST)).await?;
+            }
             continue;
         }
         match conn.pop() {
             None if conn.ended.get() => return Ok(()),
-            None => conn.work.wait().await,
-            Some(Answer::Produced { correlation, began, throttle_ms, mut outcomes }) => {
+            None => unless_killed(conn, conn.work.wait()).await?,
+            Some(Answer::Produced { correlation, began, throttle_ms, mut outcomes, held }) => {
                 for outcome in outcomes.each() {
-                    outcome.settle().await;
+                    unless_killed(conn, outcome.settle()).await?;
                 }
-                put_ready(front, Answer::Produced { correlation, began, throttle_ms, outcomes }, &mut out);
+                put_ready(front, Answer::Produced { correlation, began, throttle_ms, outcomes, held }, &mut out);
             }
-            Some(Answer::Deferred { correlation, began, kind, meta }) => {
-                let reply = Box::pin(carry_out(front, conn, kind, meta)).await;
+            Some(Answer::Deferred { correlation, began, kind, meta, held }) => {
+                let weight = weigh(front, kind, &meta);
+                let mut working = unless_killed(conn, front.core.requests.take(weight)).await?;
+                let work = Box::pin(carry_out(front, conn, kind, (meta, held), &mut working));
+                // A fetch waits for long and changes nothing.
+                let reply = if kind == Kind::Fetch { unless_killed(conn, work).await? } else { work.await };
+                conn.carried_out();
                 put_reply(front, (kind, correlation, began), reply, &mut out);
+                out.memory.push(front.core.requests.answered(working, out.small.len()));
             }
             Some(ready @ Answer::Ready { .. }) => put_ready(front, ready, &mut out),
         }
@@ -101,7 +140,7 @@ fn put_ready<R: Rt>(front: &Front<R>, answer: Answer<R>, out: &mut Outbox) {
             out.small.extend_from_slice(&frame);
             out.answered.push((kind, began));
         }
-        Answer::Produced { correlation, began, throttle_ms, outcomes } => {
+        Answer::Produced { correlation, began, throttle_ms, outcomes, held } => {
             let results = match outcomes {
                 Outcomes::One(one) => vec![one.into_result()],
                 Outcomes::Many(many) => many.into_iter().map(|one| one.into_result()).collect(),
@@ -110,6 +149,7 @@ fn put_ready<R: Rt>(front: &Front<R>, answer: Answer<R>, out: &mut Outbox) {
             failures.for_each(|f| front.core.counters.borrow_mut().count_error(f.code()));
             let reply = ProduceReply { results, throttle_ms };
             encode_into(&mut out.small, Kind::Produce, Flags::REPLY, correlation, &reply, 0);
+            out.memory.extend(held);
             out.answered.push((Kind::Produce, began));
         }
         Answer::Deferred { .. } => unreachable!("a deferred request is carried out before it is answered"),
@@ -135,6 +175,7 @@ fn put_reply<R: Rt>(front: &Front<R>, (kind, correlation, began): (Kind, u64, Na
             out.close_small();
             out.pieces.extend(fetched.batches);
             out.memory.extend(fetched.memory);
+            out.hurried = fetched.hurried;
         }
     }
 }
@@ -155,39 +196,46 @@ async fn send<R: Rt>(front: &Front<R>, conn: &Conn<R>, socket: &mut impl ConnWri
     out.close_small();
     let rt = &front.core.rt;
     let bytes: usize = out.pieces.iter().map(Bytes::len).sum();
-    conn.sending.set(rt.mono().max(1));
-    if bytes <= CHUNK_BYTES {
+    let began = rt.mono().max(1);
+    conn.sending.set(began);
+    let chunk = (conn.fetch_bytes() / 4).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES);
+    if bytes <= chunk {
         socket.send(&out.pieces).await?;
     } else {
-        for chunk in chunks(std::mem::take(&mut out.pieces)) {
+        for chunk in chunks(std::mem::take(&mut out.pieces), chunk) {
             conn.sending.set(rt.mono().max(1));
             socket.send(&chunk).await?;
             // A peer that reads fast takes all at once, and others have had no turn meanwhile.
             rt.yield_now().await;
         }
     }
+    let now = rt.mono();
     conn.sending.set(0);
+    conn.took(bytes, now.saturating_sub(began));
     out.pieces.clear();
     out.memory.clear();
+    conn.sent();
     if out.small.capacity() > KEPT_BYTES {
         out.small = BytesMut::new();
     }
-    let now = rt.mono();
     let mut counters = front.core.counters.borrow_mut();
     counters.bytes_out += bytes as u64;
     for (kind, began) in out.answered.drain(..) {
         counters.count_request(kind, now.saturating_sub(began));
     }
+    if out.answered.capacity() > ANSWERED_KEPT {
+        out.answered = Vec::new();
+    }
     Ok(())
 }
 
-/// Pieces in groups of at most [`CHUNK_BYTES`]; a larger piece is cut.
-fn chunks(pieces: Vec<Bytes>) -> impl Iterator<Item = Vec<Bytes>> {
+/// Pieces in groups of at most `most` bytes; a larger piece is cut.
+fn chunks(pieces: Vec<Bytes>, most: usize) -> impl Iterator<Item = Vec<Bytes>> {
     let mut pieces = pieces.into_iter();
     let mut rest: Option<Bytes> = None;
     std::iter::from_fn(move || {
         let mut chunk = Vec::new();
-        let mut left = CHUNK_BYTES;
+        let mut left = most;
         while left > 0
             && let Some(mut piece) = rest.take().or_else(|| pieces.next())
         {

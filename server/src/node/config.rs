@@ -1,6 +1,7 @@
 //! What a node is asked to be, the same on all of its cores.
 
 use millpond_log::LogConfig;
+use millpond_runtime::limits::FRAME_BYTES_MAX;
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Least memory of a core, in bytes.
@@ -32,20 +33,56 @@ pub struct NodeConfig {
     pub connections_max: usize,
 }
 
-/// How a core's memory is divided. All in bytes.
+/// How a core's memory is divided, all in bytes and for one core (but for the tail, of which each journal home has one).
 ///
-/// Half of the node's memory are tails; the rest serves requests, with a reserve for what is not counted (flushes, segments that
-/// are read or compacted, tables).
+/// Every part has its owner, who counts what it takes and says what happens at the edge. What is left, five thirty-seconds, is a
+/// reserve for what nobody counts: flushes, segments that are read or compacted, tables, and the allocator's own waste.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// Tail of each journal home.
+    /// Tail of each journal home: without room in it producers wait.
     pub tail: usize,
-    /// Buffers of frames that are arriving, per core. A connection's first 16 KiB are not counted.
+    /// Connections, [`CONNECTION_BYTES`] each: past it new ones are refused.
+    pub connections: usize,
+    /// Buffers of frames that are arriving, but for the first bytes of each (`front::intake`): past it a frame waits.
     pub arriving: usize,
-    /// Batches on their way to another core, per core.
+    /// Batches on their way to another core: past it producers wait.
     pub hopping: usize,
-    /// Answers of fetches until they are sent, per core.
+    /// Answers of fetches until they are sent: past it fetches wait.
     pub leaving: usize,
+    /// Requests that are carried out, and their answers until they are sent: past it requests wait for their turn.
+    pub requests: usize,
+    /// Fetches that wait for records: past it one looks again and again instead of waiting.
+    pub waits: usize,
+    /// Requests that wait for their turn behind others of their connection: past it nothing more is read from it.
+    pub queued: usize,
+    /// Members and positions of consumer groups: past it new ones are refused.
+    pub groups: usize,
+}
+
+/// What a connection takes without anything under way, in bytes: its two tasks, its socket, and what of its receive buffer is
+/// not charged.
+pub const CONNECTION_BYTES: usize = 8 * 1024;
+
+impl MemoryPlan {
+    /// All that is handed out, the tails of `homes` homes included.
+    #[must_use]
+    pub fn total(&self, homes: usize) -> usize {
+        let Self { tail, connections, arriving, hopping, leaving, requests, waits, queued, groups } = *self;
+        tail * homes + connections + arriving + hopping + leaving + requests + waits + queued + groups
+    }
+
+    /// The longest frame that is taken, its length not counted: half of the memory for arriving frames is kept for one frame that
+    /// goes past the other half.
+    #[must_use]
+    pub fn frame_bytes_max(&self) -> usize {
+        FRAME_BYTES_MAX.min(self.arriving / 2)
+    }
+
+    /// Most bytes of one answer of a fetch, a single larger batch excepted: several must have room beside each other.
+    #[must_use]
+    pub fn fetch_bytes_max(&self) -> usize {
+        FETCH_BYTES_MAX.min(self.leaving / 8)
+    }
 }
 
 impl NodeConfig {
@@ -54,14 +91,26 @@ impl NodeConfig {
     pub fn memory_plan(&self, cores: usize, homes: usize) -> MemoryPlan {
         let (cores, homes) = (cores.max(1), homes.max(1));
         let memory = self.memory_bytes.max(MEMORY_PER_CORE_MIN * cores);
-        MemoryPlan { tail: memory / 2 / homes, arriving: memory / 8 / cores, hopping: memory / 16 / cores, leaving: memory / 8 / cores }
+        let core = memory / cores;
+        MemoryPlan {
+            tail: memory / 4 / homes,
+            connections: core / 8,
+            arriving: core / 8,
+            leaving: core / 8,
+            hopping: core / 16,
+            requests: core / 16,
+            waits: core / 32,
+            queued: core / 32,
+            groups: core / 32,
+        }
     }
 
     /// Settings of one home's log.
     #[must_use]
     pub fn log_config(&self, home: u16, cores: usize, homes: usize) -> LogConfig {
         let tail = self.memory_plan(cores, homes).tail;
-        let unsynced = self.log.unsynced_bytes_max.min(tail / 2);
+        // They are in the tail and once more in the flush that takes them.
+        let unsynced = self.log.unsynced_bytes_max.min(tail / 8);
         LogConfig {
             home,
             tail_bytes_max: tail,
@@ -72,3 +121,6 @@ impl NodeConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

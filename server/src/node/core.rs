@@ -1,6 +1,15 @@
 //! One core: what it owns and what it knows.
 
-use super::{NodeConfig, Shared, groups::Seat, mesh::Call, partition::Partition, produce::Landing, shared::Identity};
+use super::{
+    NodeConfig, Shared,
+    budget::{Pool, Requests},
+    config::MemoryPlan,
+    groups::Seat,
+    mesh::Call,
+    partition::Partition,
+    produce::Landing,
+    shared::Identity,
+};
 use crate::{
     catalog::{Catalog, Home},
     metrics::CoreSnapshot,
@@ -14,7 +23,6 @@ use std::{
     rc::Rc,
     sync::Arc,
 };
-use tokio::sync::Semaphore;
 
 /// Where a partition lives, as the hot path needs it.
 pub struct Place<R: Rt> {
@@ -60,12 +68,14 @@ pub struct Core<R: Rt> {
     pub quotas: RefCell<Quotas>,
     /// What is counted here.
     pub counters: RefCell<CoreSnapshot>,
-    /// Memory for batches on their way to other cores, in KiB.
-    pub(super) hopping: Arc<Semaphore>,
-    /// All of it, in KiB.
-    pub(super) hopping_kib: usize,
-    /// Memory for answers of fetches that are not sent yet, in KiB.
-    pub leaving: Arc<Semaphore>,
+    /// How the core's memory is divided.
+    pub plan: MemoryPlan,
+    /// Memory for batches on their way to other cores.
+    pub(super) hopping: Pool,
+    /// Memory for answers of fetches that are not sent yet.
+    pub leaving: Pool,
+    /// Memory for requests that are carried out, and for their answers.
+    pub requests: Requests,
     /// No more requests are taken.
     pub stopping: Cell<bool>,
     pub(super) landing: Landing,
@@ -86,7 +96,6 @@ impl<R: Rt> Core<R> {
         mesh: Vec<Sender<Call<R>>>,
     ) -> Rc<Self> {
         let plan = config.memory_plan(mesh.len(), usize::from(identity.homes));
-        let kib = |bytes: usize| Arc::new(Semaphore::new(bytes / 1024));
         let core = Rc::new(Self {
             counters: RefCell::new(CoreSnapshot::new(rt.core().0)),
             rt,
@@ -99,9 +108,10 @@ impl<R: Rt> Core<R> {
             coordinators: RefCell::default(),
             coordinators_behind: Cell::new(false),
             quotas: RefCell::new(Quotas::new()),
-            hopping: kib(plan.hopping),
-            hopping_kib: plan.hopping / 1024,
-            leaving: kib(plan.leaving),
+            plan,
+            hopping: Pool::new(plan.hopping),
+            leaving: Pool::new(plan.leaving),
+            requests: Requests::new(&plan),
             stopping: Cell::new(false),
             landing: Landing::default(),
             mesh,
@@ -167,12 +177,11 @@ impl<R: Rt> Core<R> {
         self.mesh[usize::from(self.id().0)].depth()
     }
 
-    /// Memory of requests under way that is accounted for, in bytes: batches that hop and answers that leave.
+    /// Memory of requests under way that is accounted for, in bytes: batches that hop, requests that are carried out, and answers
+    /// that leave.
     #[must_use]
     pub fn request_bytes(&self) -> u64 {
-        let plan = self.config.memory_plan(self.cores(), usize::from(self.homes()));
-        let used = |all: usize, free: &Semaphore| (all / 1024).saturating_sub(free.available_permits()) as u64 * 1024;
-        used(plan.hopping, &self.hopping) + used(plan.leaving, &self.leaving)
+        (self.hopping.used() + self.leaving.used() + self.requests.used()) as u64
     }
 
     /// Takes no more requests: whoever waits for records is answered with what there is.

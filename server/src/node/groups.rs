@@ -75,6 +75,18 @@ impl<R: Rt> Core<R> {
         .await?
     }
 
+    /// Groups that live here.
+    #[must_use]
+    pub fn groups_here(&self) -> usize {
+        self.coordinators.borrow().values().map(|seat| seat.coordinator.borrow().groups()).sum()
+    }
+
+    /// The most positions that one of the groups here may have.
+    #[must_use]
+    pub fn largest_group_here(&self) -> usize {
+        self.coordinators.borrow().values().map(|seat| seat.coordinator.borrow().largest()).max().unwrap_or(0)
+    }
+
     /// A member's sign of life.
     pub async fn heartbeat(self: &Rc<Self>, host: String, request: GroupHeartbeat) -> Result<GroupHeartbeatReply, Failure> {
         let group = request.group.clone();

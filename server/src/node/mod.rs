@@ -5,11 +5,12 @@
 //! needs something of another core calls over the mesh ([`Core::at`]). Core 0 alone changes the catalog; all others apply
 //! what it has synced.
 //!
-//! In reading order: [`config`] what a node is asked to be · [`shared`] what its cores and the control thread tell each
+//! In reading order: [`config`] what a node is asked to be · [`budget`] memory of requests under way · [`shared`] what its cores and the control thread tell each
 //! other · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
 //! wherever the partition lives · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
 //! the catalog · [`groups`] consumer groups.
 
+pub mod budget;
 pub mod config;
 pub mod core;
 pub mod follow;

@@ -6,6 +6,7 @@
 //! [`ROOM_WAIT`], or the disk is full, is it refused.
 
 use super::{
+    budget::Held,
     core::Core,
     failure_of,
     mesh::{Call, Lost},
@@ -21,15 +22,16 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// How long a producer waits for room in the log.
 pub const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// How often one that waits looks whether the disk is what is full.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
+/// What a batch that hops takes beside its bytes, in bytes.
+const HOP_BYTES: usize = 512;
 
 /// What became of a batch so far.
 pub enum Outcome<R: Rt> {
@@ -83,7 +85,7 @@ pub struct Hop {
     synced: bool,
     answer: oneshot::Sender<Result<Pending, Failure>>,
     /// The sender's memory, given back when the batch is in the tail.
-    _charge: OwnedSemaphorePermit,
+    _charge: Held,
 }
 
 /// Batches that have come over the mesh and wait for room, in order.
@@ -141,9 +143,7 @@ impl<R: Rt> Core<R> {
 
     async fn hop(&self, group: GroupId, core: millpond_runtime::CoreId, batch: BytesMut, header: Header, synced: bool) -> Outcome<R> {
         let (answer, answered) = oneshot::channel();
-        // A batch larger than all of the memory takes all of it.
-        let kib = batch.len().div_ceil(1024).min(self.hopping_kib) as u32;
-        let Ok(charge) = Arc::clone(&self.hopping).acquire_many_owned(kib).await else { return Outcome::Done(Err(Lost.into())) };
+        let charge = self.hopping.take(batch.len() + HOP_BYTES).await;
         let hop = Hop { group, batch, header, synced, answer, _charge: charge };
         match self.mesh[usize::from(core.0)].send(Call::Append(hop)).await {
             Ok(()) => Outcome::There(answered),

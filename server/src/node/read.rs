@@ -2,10 +2,16 @@
 //!
 //! A fetch waits until something can be read, or its time is up; takes memory for the answer; reads partition after partition,
 //! whole batches, at least one in all; and, if that is less than the client wants, goes on. The answer's batches are slices
-//! of the tail or of blocks read from segments: nothing is copied. Its memory is held until the answer is sent.
+//! of the tail or of blocks read from segments. Its memory is held until the answer is sent.
+//!
+//! Memory: the request itself comes with what it weighs ([`Working`]), and may keep that while it waits for records only if
+//! there is room for waiting; else it is answered at once ([`Fetched::hurried`]). For what it reads it takes
+//! memory when there may be something to read, and gives back what it does not need before it waits. A batch that is larger
+//! than what was taken for it is let go and read again once there is memory for all of it.
 
 use super::{
-    config::{FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX},
+    budget::{Held, Working},
+    config::{FETCH_BYTES_DEFAULT, FETCH_WAIT_MS_MAX},
     core::{Core, Place},
     failure_of,
     mesh::Lost,
@@ -22,11 +28,10 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 /// An answer, and the memory that it holds.
 #[derive(Debug)]
@@ -40,14 +45,20 @@ pub struct Fetched {
     /// Records in them.
     pub records: u64,
     /// To be dropped when the answer is sent.
-    pub memory: Option<OwnedSemaphorePermit>,
+    pub memory: Option<Held>,
+    /// There was nothing to read and no memory to wait with: the next fetch of this client should come a little later.
+    pub hurried: bool,
 }
+
+/// Memory that a partition of a fetch takes while the fetch is carried out, in bytes, its name not counted.
+pub const PARTITION_BYTES: usize = 640;
 
 /// One partition of a fetch.
 struct Reading<R: Rt> {
     core: CoreId,
     group: GroupId,
     here: Option<Rc<Partition<R>>>,
+    asked: Offset,
     next: Offset,
     bytes_max: usize,
     bytes: usize,
@@ -109,12 +120,13 @@ impl Budget {
 type Outcome = (Vec<(usize, Result<Read, Failure>)>, Budget);
 
 impl<R: Rt> Core<R> {
-    /// Answers a fetch.
-    pub async fn fetch(self: &Rc<Self>, request: &Fetch) -> Fetched {
+    /// Carries out a fetch, which reads at most `bytes_max` bytes but for a larger batch.
+    pub async fn fetch(self: &Rc<Self>, request: &Fetch, bytes_max: usize, working: &mut Working) -> Fetched {
+        let until = self.rt.mono() + u64::from(request.wait_ms_max.min(FETCH_WAIT_MS_MAX)) * 1_000_000;
         let mut parts: Vec<Reading<R>> = request.partitions.iter().map(|p| self.reading(p)).collect();
         let bytes_max = match request.bytes_max as usize {
-            0 => FETCH_BYTES_DEFAULT,
-            asked => asked.min(FETCH_BYTES_MAX),
+            0 => FETCH_BYTES_DEFAULT.min(bytes_max),
+            asked => asked.min(bytes_max),
         };
         let all = bytes_max;
         let mut budget = Budget { bytes: bytes_max, records: u64::from(request.records_max), first: true };
@@ -123,17 +135,17 @@ impl<R: Rt> Core<R> {
         }
         let records_all = budget.records;
         let bytes_min = (request.bytes_min as usize).clamp(1, all);
-        let wait_ns = u64::from(request.wait_ms_max.min(FETCH_WAIT_MS_MAX)) * 1_000_000;
-        let until = self.rt.mono() + wait_ns;
         let share = if request.replay { Share::Background } else { Share::Serve };
-        let mut memory: Option<OwnedSemaphorePermit> = None;
+        let mut memory: Option<Held> = None;
+        let mut hurried = false;
         loop {
             let waiter = self.wait_on(&parts);
             if parts.iter().any(Reading::may_have) {
                 if memory.is_none() {
-                    memory = self.answer_memory(bytes_max).await;
+                    memory = Some(self.leaving.take(bytes_max).await);
                 }
                 self.read_round(&mut parts, &mut budget, share).await;
+                self.pay_for_more(&mut parts, &mut budget, records_all, share, &mut memory).await;
             }
             let got: usize = parts.iter().map(|p| p.bytes).sum();
             let failed = parts.iter().any(|p| p.failure.is_some());
@@ -141,9 +153,44 @@ impl<R: Rt> Core<R> {
             if got >= bytes_min || failed || budget.is_spent() || parts.is_empty() || now >= until || self.stopping.get() {
                 break;
             }
+            if got == 0 {
+                // Others may have something to read.
+                memory = None;
+                if !self.requests.may_wait(working) {
+                    hurried = true;
+                    break;
+                }
+            }
             self.wait_growth(&parts, &waiter, Duration::from_nanos(until - now)).await;
         }
-        fetched(parts, records_all - budget.records, memory)
+        Fetched { hurried, ..self.fetched(parts, records_all - budget.records, memory) }
+    }
+
+    /// A single batch was larger than the memory that was taken for the answer: if there is no more at once, it is let go, and
+    /// read again when there is memory for it. Whoever waits for memory holds none.
+    async fn pay_for_more(
+        self: &Rc<Self>,
+        parts: &mut [Reading<R>],
+        budget: &mut Budget,
+        records: u64,
+        share: Share,
+        memory: &mut Option<Held>,
+    ) {
+        let got: usize = parts.iter().map(|p| p.bytes).sum();
+        let missing = got.saturating_sub(memory.as_ref().map_or(0, |held| held.num_permits() * 1024));
+        if missing == 0 {
+            return;
+        }
+        if let (Some(held), Some(more)) = (memory.as_mut(), self.leaving.try_take(missing)) {
+            return held.merge(more);
+        }
+        parts.iter_mut().for_each(Reading::forget);
+        *memory = None;
+        *memory = Some(self.leaving.take(got).await);
+        *budget = Budget { bytes: got, records, first: true };
+        self.read_round(parts, budget, share).await;
+        // Nothing is read beyond it.
+        budget.bytes = 0;
     }
 
     fn reading(&self, asked: &FetchPartition) -> Reading<R> {
@@ -151,6 +198,7 @@ impl<R: Rt> Core<R> {
             core: self.id(),
             group: GroupId(0),
             here: None,
+            asked: Offset(asked.offset),
             next: Offset(asked.offset),
             bytes_max: if asked.bytes_max == 0 { usize::MAX } else { asked.bytes_max as usize },
             bytes: 0,
@@ -167,11 +215,6 @@ impl<R: Rt> Core<R> {
             }
         }
         reading
-    }
-
-    /// Memory for an answer of so many bytes; waits for it.
-    async fn answer_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.leaving).acquire_many_owned(bytes.div_ceil(1024) as u32).await.ok()
     }
 
     /// Reads what can be read now, within the budget.
@@ -237,6 +280,29 @@ impl<R: Rt> Core<R> {
         Ok(read)
     }
 
+    /// The answer.
+    fn fetched(&self, mut parts: Vec<Reading<R>>, records: u64, mut memory: Option<Held>) -> Fetched {
+        let bytes = parts.iter().map(|p| p.bytes).sum::<usize>();
+        // What was taken and not used goes back at once.
+        if let Some(held) = &mut memory {
+            self.leaving.shrink(held, bytes);
+        }
+        let mut batches = Vec::new();
+        let mut reply = FetchReply::default();
+        for part in &mut parts {
+            part.look();
+            batches.append(&mut part.batches);
+            reply.partitions.push(FetchedPartition {
+                len: part.bytes as u32,
+                next_offset: part.next.0,
+                start_offset: part.start.0,
+                end_offset: part.end.0,
+                failure: part.failure.take(),
+            });
+        }
+        Fetched { reply, batches, bytes, records, memory, hurried: false }
+    }
+
     /// A waiter that hears of the growth of all partitions that live here, from now on.
     fn wait_on(&self, parts: &[Reading<R>]) -> Rc<Notify> {
         let waiter = Rc::new(Notify::new());
@@ -299,6 +365,11 @@ impl<R: Rt> Reading<R> {
         }
     }
 
+    /// Lets go what was read, to read it again.
+    fn forget(&mut self) {
+        (self.next, self.bytes, self.batches) = (self.asked, 0, Vec::new());
+    }
+
     /// Where a partition that was not read stands.
     fn look(&mut self) {
         if self.end == Offset(0)
@@ -307,27 +378,4 @@ impl<R: Rt> Reading<R> {
             (self.start, self.end) = (state.start_offset, state.high_watermark);
         }
     }
-}
-
-fn fetched<R: Rt>(mut parts: Vec<Reading<R>>, records: u64, mut memory: Option<OwnedSemaphorePermit>) -> Fetched {
-    let bytes = parts.iter().map(|p| p.bytes).sum::<usize>();
-    // What was taken and not used goes back at once.
-    if let Some(held) = &mut memory {
-        let spare = held.num_permits().saturating_sub(bytes.div_ceil(1024));
-        drop(held.split(spare));
-    }
-    let mut batches = Vec::new();
-    let mut reply = FetchReply::default();
-    for part in &mut parts {
-        part.look();
-        batches.append(&mut part.batches);
-        reply.partitions.push(FetchedPartition {
-            len: part.bytes as u32,
-            next_offset: part.next.0,
-            start_offset: part.start.0,
-            end_offset: part.end.0,
-            failure: part.failure.take(),
-        });
-    }
-    Fetched { reply, batches, bytes, records, memory }
 }
