@@ -52,6 +52,9 @@ pub(super) struct Serve {
     /// Memory for tails, caches and requests under way, all cores together [default: a quarter of the machine's]
     #[arg(long, short = 'm', env = "MILLPOND_MEMORY", hide_env_values = true, value_name = "SIZE")]
     memory: Option<Size>,
+    /// Writes are refused while the disk has less than this left [default: 256MiB]
+    #[arg(long, env = "MILLPOND_DISK_RESERVE", hide_env_values = true, value_name = "SIZE")]
+    disk_reserve: Option<Size>,
     /// What is logged: error, warn, info, debug, trace, or a filter such as `millpond=debug` [default: info]
     #[arg(long, env = "MILLPOND_LOG", hide_env_values = true, value_name = "FILTER")]
     log: Option<String>,
@@ -141,6 +144,7 @@ struct File {
     no_pin: Option<bool>,
     insecure: Option<bool>,
     memory: Option<Text<Size>>,
+    disk_reserve: Option<Text<Size>>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -175,6 +179,7 @@ pub(super) struct Settings {
     pub(super) cores: CoreChoice,
     pub(super) pin: bool,
     pub(super) memory: Option<u64>,
+    pub(super) disk_reserve: Option<u64>,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
 }
@@ -196,6 +201,7 @@ impl Serve {
             cores: self.cores.or(file.cores.map(|t| t.0)).unwrap_or(CoreChoice::All),
             pin: !(self.no_pin || file.no_pin.unwrap_or(false)),
             memory: self.memory.or(file.memory.map(|t| t.0)).map(|size| size.0),
+            disk_reserve: self.disk_reserve.or(file.disk_reserve.map(|t| t.0)).map(|size| size.0),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
         };

@@ -77,7 +77,10 @@ impl Settings {
             advertise: self.advertise.unwrap_or_else(|| self.listen.ip().to_string()),
             data: self.data,
             listen: self.listen,
-            log: LogConfig::default(),
+            log: LogConfig {
+                disk_reserve_bytes: self.disk_reserve.unwrap_or(LogConfig::default().disk_reserve_bytes),
+                ..LogConfig::default()
+            },
             memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
             partitions_default: PARTITIONS_DEFAULT,
             connections_max: CONNECTIONS_PER_CORE_MAX,
