@@ -131,6 +131,12 @@ impl<R: Rt> GroupSegments<R> {
         }
         let this = Self::new(handles, dir, group);
         let mut sealed: Vec<Sealed> = Vec::new();
+        // A segment ends where the next one begins at the latest: of those that begin up to the start, the last one alone can hold anything
+        // that is retained. The others need not even be whole, as one that was begun on a full disk is not.
+        let bases = found.iter().map(|name| name.base_offset).chain(mark.map(|m| m.name.base_offset));
+        let first = bases.filter(|base| *base <= start).max().unwrap_or_default();
+        let (trimmed, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(|name| name.base_offset < first);
+        leftover.extend(trimmed.iter().map(ToString::to_string));
         // Of one base offset the highest generation counts; what it covers goes.
         found.sort_by_key(|n| (n.base_offset, std::cmp::Reverse(n.generation)));
         for name in found {

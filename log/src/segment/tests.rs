@@ -181,6 +181,27 @@ fn files_that_the_journal_does_not_know_are_removed_and_written_anew() {
 }
 
 /// Whatever byte of what counts is flipped, reading says which file and about where, and never gives other records.
+/// A full disk let a segment be begun and nothing be written to it; a trim went past it before the next try.
+#[test]
+fn what_lies_before_the_start_is_removed_unread() {
+    on_sim(|rt| async move {
+        rt.create_dir_all("/groups".as_ref()).await.expect("create");
+        rt.sync_dir("/".as_ref()).await.expect("sync");
+        let group = fresh(&rt);
+        let mark = group.append(some(60, 5, 100), Offset(65), &small(), 1, 10_000).await.expect("append");
+        drop(group);
+        let name = SegmentName { base_offset: Offset(54), generation: 0 };
+        let begun = PathBuf::from("/groups/7").join(name.to_string());
+        rt.open(&begun, Open::Create).await.expect("create");
+        rt.sync_dir("/groups/7".as_ref()).await.expect("sync");
+        let needed = reopen(&rt, mark, 57).await.map(|_| ()).expect_err("offsets from 57 on are missing");
+        assert!(matches!(&needed, LogError::Corrupt { file, .. } if *file == begun), "{needed}");
+        let group = reopen(&rt, mark, 60).await.expect("nothing of what is missing is needed");
+        assert_eq!(offsets(&group.read(Offset(60), ALL).await.expect("read")), [60, 61, 62, 63, 64]);
+        assert_eq!(rt.list("/groups/7".as_ref()).await.expect("list"), [mark.name.to_string()]);
+    });
+}
+
 #[test]
 fn rot_is_told_and_never_served() {
     let sim = Sim::new(3);
