@@ -43,6 +43,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use writer::Writer;
 
 /// After a failed accept (no file handle left, say) the next one is tried this much later.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -161,12 +162,19 @@ impl<R: Rt> Front<R> {
             front.left(&shared);
         });
         self.core.rt.spawn("read", Share::Serve, reading);
-        let front = Rc::clone(self);
+        self.write(conn, Writer::new(write));
+    }
+
+    /// Starts the task that goes on with writing, in the share where it belongs.
+    fn write(self: &Rc<Self>, conn: Rc<Conn<R>>, writer: Writer<<R::Conn as millpond_runtime::Conn>::Write>) {
+        let (front, share) = (Rc::clone(self), writer.share());
         let writing = Box::pin(async move {
-            writer::run(&front, &conn, write).await;
-            front.left(&conn);
+            match writer::run(&front, &conn, writer).await {
+                Some(writer) => front.write(conn, writer),
+                None => front.left(&conn),
+            }
         });
-        self.core.rt.spawn("write", Share::Serve, writing);
+        self.core.rt.spawn("write", share, writing);
     }
 
     /// One of a connection's two tasks has ended.

@@ -2,6 +2,9 @@
 //!
 //! A connection that ends is told so wherever its writer waits, but for requests that change something: those are carried out to
 //! their end, so that they never run without anybody who counts their memory.
+//!
+//! What a replay is sent is sent in the background's share of the core: the task that writes hands over to another one there, and that one
+//! back again when something else is to be answered.
 
 use super::{
     Front,
@@ -10,7 +13,7 @@ use super::{
 };
 use crate::node::budget::Held;
 use bytes::{Bytes, BytesMut};
-use millpond_runtime::{ConnWrite, IoError, Nanos, Rt};
+use millpond_runtime::{ConnWrite, IoError, Nanos, Rt, Share};
 use millpond_wire::{
     frame::{Flags, encode_into},
     messages::{Code, Kind, ProduceReply},
@@ -41,14 +44,36 @@ struct Outbox {
     answered: Vec<(Kind, Nanos)>,
     /// An answer that came early for want of memory is among it.
     hurried: bool,
+    /// The answer of a replay is among it.
+    replay: bool,
     /// Memory of the pieces.
     memory: Vec<Held>,
 }
 
-/// Writes until the last answer is sent.
-pub(super) async fn run<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut socket: <R::Conn as millpond_runtime::Conn>::Write) {
-    match write(front, conn, &mut socket).await {
-        Ok(()) => {
+/// Where writing stands, between two tasks that do it.
+pub(super) struct Writer<W> {
+    socket: W,
+    out: Outbox,
+    share: Share,
+}
+
+impl<W> Writer<W> {
+    /// Nothing has been written, and the first task serves.
+    pub(super) fn new(socket: W) -> Self {
+        Self { socket, out: Outbox::default(), share: Share::Serve }
+    }
+
+    /// The share in which it goes on.
+    pub(super) fn share(&self) -> Share {
+        self.share
+    }
+}
+
+/// Writes until the last answer is sent, or until it must go on in another share: then it returns what to go on with.
+pub(super) async fn run<R: Rt, W: ConnWrite>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut writer: Writer<W>) -> Option<Writer<W>> {
+    match write(front, conn, &mut writer).await {
+        Ok(Done::HandOver) => return Some(writer),
+        Ok(Done::AllSent) => {
             conn.sending.set(0);
             if conn.lingering.get() {
                 // It is of no more use if it was killed.
@@ -59,12 +84,21 @@ pub(super) async fn run<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut soc
         Err(Ended::Broken(error)) => tracing::debug!(peer = %conn.peer, %error, "a connection broke"),
     }
     conn.sending.set(0);
-    socket.shutdown();
+    writer.socket.shutdown();
     conn.dead.set(true);
     conn.poke.set();
     // What was appended stays appended; nobody is there to be told.
     let unsent = std::mem::take(&mut *conn.answers.borrow_mut());
     drop(unsent);
+    None
+}
+
+/// Why this task writes no more, though nothing is wrong.
+enum Done {
+    /// There is nothing left, and nothing will come.
+    AllSent,
+    /// What is next belongs to another share.
+    HandOver,
 }
 
 /// Why nothing more is written.
@@ -84,30 +118,35 @@ async fn unless_killed<R: Rt, T>(conn: &Conn<R>, work: impl Future<Output = T>) 
     if conn.dead.get() { Err(Ended::Killed) } else { futures_lite::future::or(async { Ok(work.await) }, killed).await }
 }
 
-async fn write<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut impl ConnWrite) -> Result<(), Ended> {
-    let mut out = Outbox::default();
+async fn write<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, writer: &mut Writer<impl ConnWrite>) -> Result<Done, Ended> {
+    let Writer { socket, out, share } = writer;
     loop {
         while out.small.len() < GATHER_BYTES
             && let Some(answer) = next_ready(conn)
         {
-            put_ready(front, answer, &mut out);
+            put_ready(front, answer, out);
         }
         if !out.is_empty() {
+            let wanted = if out.replay { Share::Background } else { Share::Serve };
+            if std::mem::replace(share, wanted) != wanted {
+                return Ok(Done::HandOver);
+            }
             let rest = std::mem::take(&mut out.hurried);
-            unless_killed(conn, send(front, conn, socket, &mut out)).await?.map_err(Ended::Broken)?;
+            out.replay = false;
+            unless_killed(conn, send(front, conn, socket, out)).await?.map_err(Ended::Broken)?;
             if rest && !front.core.stopping.get() {
                 unless_killed(conn, front.core.rt.sleep(REST)).await?;
             }
             continue;
         }
         match conn.pop() {
-            None if conn.ended.get() => return Ok(()),
+            None if conn.ended.get() => return Ok(Done::AllSent),
             None => unless_killed(conn, conn.work.wait()).await?,
             Some(Answer::Produced { correlation, began, throttle_ms, mut outcomes, held }) => {
                 for outcome in outcomes.each() {
                     unless_killed(conn, outcome.settle()).await?;
                 }
-                put_ready(front, Answer::Produced { correlation, began, throttle_ms, outcomes, held }, &mut out);
+                put_ready(front, Answer::Produced { correlation, began, throttle_ms, outcomes, held }, out);
             }
             Some(Answer::Deferred { correlation, began, kind, meta, held }) => {
                 let weight = weigh(front, kind, &meta);
@@ -116,10 +155,10 @@ async fn write<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut imp
                 // A fetch waits for long and changes nothing.
                 let reply = if kind == Kind::Fetch { unless_killed(conn, work).await? } else { work.await };
                 conn.carried_out();
-                put_reply(front, (kind, correlation, began), reply, &mut out);
+                put_reply(front, (kind, correlation, began), reply, out);
                 out.memory.push(front.core.requests.answered(working, out.small.len()));
             }
-            Some(ready @ Answer::Ready { .. }) => put_ready(front, ready, &mut out),
+            Some(ready @ Answer::Ready { .. }) => put_ready(front, ready, out),
         }
     }
 }
@@ -176,6 +215,7 @@ fn put_reply<R: Rt>(front: &Front<R>, (kind, correlation, began): (Kind, u64, Na
             out.pieces.extend(fetched.batches);
             out.memory.extend(fetched.memory);
             out.hurried = fetched.hurried;
+            out.replay = fetched.replay;
         }
     }
 }

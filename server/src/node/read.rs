@@ -48,6 +48,8 @@ pub struct Fetched {
     pub memory: Option<Held>,
     /// There was nothing to read and no memory to wait with: the next fetch of this client should come a little later.
     pub hurried: bool,
+    /// It is part of a replay, for which nobody should wait.
+    pub replay: bool,
 }
 
 /// Memory that a partition of a fetch takes while the fetch is carried out, in bytes, its name not counted.
@@ -163,7 +165,7 @@ impl<R: Rt> Core<R> {
             }
             self.wait_growth(&parts, &waiter, Duration::from_nanos(until - now)).await;
         }
-        Fetched { hurried, ..self.fetched(parts, records_all - budget.records, memory) }
+        Fetched { hurried, replay: request.replay, ..self.fetched(parts, records_all - budget.records, memory) }
     }
 
     /// A single batch was larger than the memory that was taken for the answer: if there is no more at once, it is let go, and
@@ -300,7 +302,7 @@ impl<R: Rt> Core<R> {
                 failure: part.failure.take(),
             });
         }
-        Fetched { reply, batches, bytes, records, memory, hurried: false }
+        Fetched { reply, batches, bytes, records, memory, hurried: false, replay: false }
     }
 
     /// A waiter that hears of the growth of all partitions that live here, from now on.
