@@ -8,7 +8,7 @@ use crate::{
     journal::layout::Class,
     segment::{compact, group::Sealed},
 };
-use millpond_runtime::{GroupId, Offset, Rt};
+use millpond_runtime::{GroupId, Offset, Rt, rt::to_next};
 use std::rc::Rc;
 
 /// What retention needs to know of a group.
@@ -70,7 +70,7 @@ pub(crate) fn bound_producers(groups: &mut Groups, now_ms: i64, bytes_max: usize
 /// Looks after everything now and then until the log stops.
 pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
     while !home.stopping() {
-        home.nap(home.config().maintain_every).await;
+        home.nap(to_next(&home.rt, home.config().maintain_every)).await;
         home.note_space().await;
         for group in ids(&home) {
             if home.stopping() {
@@ -89,7 +89,7 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
 /// Compacts now and then until the log stops. A task of its own: one group may take minutes, and retention must not wait.
 pub(crate) async fn run_compaction<R: Rt>(home: Rc<Home<R>>) {
     while !home.stopping() {
-        home.nap(home.config().maintain_every).await;
+        home.nap(to_next(&home.rt, home.config().maintain_every)).await;
         for group in ids(&home) {
             if home.stopping() || over(&home, group, "compaction", compact(&home, group)).await {
                 return;

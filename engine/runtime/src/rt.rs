@@ -203,6 +203,14 @@ pub fn check_aligned(doing: &'static str, path: &Path, position: u64, len: usize
     Err(IoError::Unaligned { doing, path: PathBuf::from(path), position, len, block: BLOCK_BYTES })
 }
 
+/// Time until the clock next stands at a whole multiple of `every`, or the one after if that is next to nothing. Tasks that look at
+/// something now and then and sleep for this do so together, on all cores of a node, and an idle node sleeps undisturbed in between.
+pub fn to_next<R: Rt>(rt: &R, every: Duration) -> Duration {
+    let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let left = every - rt.mono() % every;
+    Duration::from_nanos(if left < every / 16 { left.saturating_add(every) } else { left })
+}
+
 /// `future` did not finish in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not done within {0:?}")]

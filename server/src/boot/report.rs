@@ -4,7 +4,7 @@ use crate::{
     metrics::{CoreSnapshot, JournalSnapshot, LagSnapshot, QueueSnapshot, TOPICS_MAX, TopicSnapshot},
     node::{Core, mesh},
 };
-use millpond_runtime::{Nanos, Rt, Share};
+use millpond_runtime::{Nanos, Rt, Share, rt::to_next};
 use millpond_wire::messages::DescribeGroup;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -36,7 +36,7 @@ pub(super) fn start<R: Rt>(core: &Rc<Core<R>>, busy: fn(&R) -> Nanos) {
             }
             core.shared.report(snapshot);
             drop(core);
-            rt.sleep(EVERY).await;
+            rt.sleep(to_next(&rt, EVERY)).await;
         }
     });
 }

@@ -3,7 +3,7 @@
 //! A state machine without effects; time is an argument (`now_ms`, monotonic). One coordinator serves the groups whose
 //! positions live in one partition of `__consumer_offsets` ([`partition_of`]) and runs on the core that owns it. The node
 //! * passes it heartbeats ([`Coordinator::heartbeat`]) and answers with what it returns;
-//! * calls [`Coordinator::expire`] about every 500 ms and [`Coordinator::set_topics`] after every change of the catalog;
+//! * calls [`Coordinator::expire`] about every second and [`Coordinator::set_topics`] after every change of the catalog;
 //! * for commits and deletions: appends the records it returns as one batch, and before anything else happens here; waits for the sync,
 //!   gives each to [`Coordinator::apply`], and only then answers;
 //! * before it answers [`Coordinator::fetch_offsets`]: waits until all that was appended before is applied;

@@ -5,9 +5,9 @@
 //! above is charged, by the buffer's whole capacity, to the core's memory for arriving frames. What a frame claims costs nothing: a buffer
 //! grows at most to twice what has arrived, and to no more than the frame needs.
 //!
-//! The memory has two halves. One is a pool: a frame that finds no room in it waits, in the order of asking. The other is a lane,
-//! for one frame at a time, of those that wait the one that began last: since it holds the longest frame that is taken
-//! ([`MemoryPlan::frame_bytes_max`](crate::node::config::MemoryPlan::frame_bytes_max)), frames that hold the pool and want more of it never
+//! The memory has two halves. One is a pool: a frame that finds no room in it waits, in the order of asking. The other is a lane, for
+//! frames that wait, the newest first: there a frame takes memory for all of itself at once, and has room whatever its length is
+//! ([`MemoryPlan::frame_bytes_max`](crate::node::config::MemoryPlan::frame_bytes_max)), so that frames that hold the pool and want more of it never
 //! wait for each other alone. While somebody waits, half frames whose clients have fallen silent are closed sooner ([`super::sweep`]).
 
 use super::{Front, lane::InLane};
@@ -169,7 +169,7 @@ impl Intake {
     async fn wait_charge<R: Rt>(&mut self, front: &Front<R>, size: usize) {
         let Some(missing) = self.missing(size) else { return };
         let memory = async { (Some(front.arriving.take(missing).await), None) };
-        let lane = async { (None, Some(front.lane.take(self.began).await)) };
+        let lane = async { (None, Some(front.lane.take(self.began, self.partial()).await)) };
         let (memory, lane) = futures_lite::future::or(memory, lane).await;
         if let Some(memory) = memory {
             self.hold(memory);

@@ -50,6 +50,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How often a stopping front looks whether all is answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// The field of a frame that says how long the rest is.
+const LEN_BYTES: usize = 4;
+
 /// The front of one core.
 pub struct Front<R: Rt> {
     core: Rc<Core<R>>,
@@ -63,7 +66,7 @@ pub struct Front<R: Rt> {
     frame_bytes_max: usize,
     /// Memory for frames that are arriving.
     arriving: Pool,
-    /// Whoever holds this may receive one frame past that memory, so that some frame always gets through.
+    /// Memory for frames past that, so that some frame always gets through.
     lane: Rc<Lane>,
     /// Memory for long messages that wait for their turn.
     long: Pool,
@@ -101,7 +104,7 @@ impl<R: Rt> Front<R> {
             connections_max: core.config.connections_max.min(plan.connections / CONNECTION_BYTES),
             frame_bytes_max: plan.frame_bytes_max(),
             arriving: Pool::new(plan.arriving - plan.frame_bytes_max()),
-            lane: Rc::default(),
+            lane: Rc::new(Lane::new(plan.frame_bytes_max() + LEN_BYTES)),
             long: Pool::new(plan.queued / 2),
             queued: Rc::new(Queued::new(plan.queued / 2)),
         });

@@ -1,7 +1,7 @@
 //! The reading half of a connection: bytes to frames, frames to [`dispatch`].
 
 use super::{
-    Front,
+    Front, LEN_BYTES,
     conn::{Answer, Conn},
     dispatch::{Flow, dispatch, refusal},
     intake::Intake,
@@ -135,7 +135,7 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
     loop {
         let len = intake.partial();
         // A frame that is still arriving is not given to the decoder, which would reserve memory for it uncharged.
-        let arriving = len > intake.buf.len() && len <= 4 + front.frame_bytes_max;
+        let arriving = len > intake.buf.len() && len <= LEN_BYTES + front.frame_bytes_max;
         if arriving || intake.buf.len() < HEAD_BYTES.min(len) {
             let (began, _) = conn.partial.get();
             let is_new = took || began == 0;

@@ -5,7 +5,7 @@
 //! a client tries again.
 
 use super::{Front, conn::Conn};
-use millpond_runtime::{Nanos, Rt, Share};
+use millpond_runtime::{Nanos, Rt, Share, rt::to_next};
 use std::{rc::Rc, time::Duration};
 
 /// How often.
@@ -24,7 +24,7 @@ const PRESSED_WITHIN: Duration = Duration::from_secs(1);
 const PRESSED_BYTES_PER_SECOND: u64 = 1024 * 1024;
 /// A connection that holds memory for frames, and reads no more since its own requests wait, goes on within this time if others
 /// wait for that memory.
-const PRESSED_BLOCKED_WITHIN: Duration = Duration::from_secs(5);
+const PRESSED_BLOCKED_WITHIN: Duration = Duration::from_secs(2);
 /// How often is looked then.
 const PRESSED_EVERY: Duration = Duration::from_millis(250);
 /// A connection that is silent for this time gives back its buffer.
@@ -40,7 +40,7 @@ pub(super) fn start<R: Rt>(front: &Rc<Front<R>>) {
             let pressed = Pressed::of(&front);
             sweep(&front, rt.mono(), pressed);
             drop(front);
-            rt.sleep(if pressed.is_any() { PRESSED_EVERY } else { EVERY }).await;
+            rt.sleep(to_next(&rt, if pressed.is_any() { PRESSED_EVERY } else { EVERY })).await;
         }
     });
 }

@@ -12,7 +12,7 @@ use crate::{
     keyed::Record,
 };
 use millpond_log::Lsn;
-use millpond_runtime::{CoreId, Rt, Share};
+use millpond_runtime::{CoreId, Rt, Share, rt::to_next};
 use millpond_wire::messages::{
     Code, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, Done, Failure, FetchOffsets,
     FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, ListGroupsReply,
@@ -20,7 +20,7 @@ use millpond_wire::messages::{
 use std::{cell::RefCell, collections::VecDeque, future::Future, rc::Rc, time::Duration};
 
 /// How often members that fell silent are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Records of one batch: a large group's tombstones go in several.
 const RECORDS_PER_BATCH: usize = 1_000;
 
@@ -239,7 +239,7 @@ impl<R: Rt> Core<R> {
         let core = Rc::clone(self);
         self.rt.spawn("expire members", Share::Serve, async move {
             while !core.stopping.get() {
-                core.rt.sleep(EXPIRE_EVERY).await;
+                core.rt.sleep(to_next(&core.rt, EXPIRE_EVERY)).await;
                 core.tell_coordinators();
                 let held: Vec<Held> = core.coordinators.borrow().values().cloned().collect();
                 for seat in held {
