@@ -17,6 +17,7 @@ mod start;
 pub mod stats;
 mod store;
 pub mod tail;
+mod together;
 mod upkeep;
 
 pub use config::{GroupConfig, LogConfig};

@@ -5,6 +5,7 @@
 //! memory and their journal file be used again. A crash between any two of these repeats work and loses none.
 
 use crate::{
+    config::LogConfig,
     entry::Entry,
     error::{LogError, Result},
     home::{Home, Pressure},
@@ -12,12 +13,17 @@ use crate::{
     log::SEGMENT_TRIES,
     segment::first_at,
     store::Chore,
+    together::join,
 };
 use millpond_runtime::{GroupId, Offset, Rt};
 use std::{rc::Rc, time::Duration};
 
 /// Groups settled in one go before new ones are picked.
 const ROUND_MAX: usize = 16;
+/// Groups settled side by side at most: while one is compressed another is written and a third is synced.
+const SIDE_BY_SIDE_MAX: usize = 3;
+/// Each of them may take this part of the tail's memory for what it makes.
+const RUN_PART: usize = 8;
 /// How long to wait when the disk or the journal has no room.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -29,23 +35,29 @@ pub(crate) struct Pick {
     pub(crate) level: i32,
 }
 
-/// Decides what to settle: groups that have enough, and under pressure those that hold back the oldest journal file.
+/// Decides what to settle: groups that have enough; and under pressure first those that hold back the oldest journal file, however little
+/// they have. Behind groups that have enough again by the time that they are settled they would never come.
 pub(crate) fn pick(
     ready: impl Iterator<Item = GroupId>,
     by_need: impl Iterator<Item = (u64, GroupId)>,
     pressure: Option<Pressure>,
     level: i32,
 ) -> Pick {
-    let mut groups: Vec<GroupId> = ready.take(ROUND_MAX).collect();
-    if pressure.is_some() {
-        for (_, group) in by_need.take(ROUND_MAX) {
-            if groups.len() < ROUND_MAX && !groups.contains(&group) {
-                groups.push(group);
-            }
+    let ready: Vec<GroupId> = ready.take(enough_max(pressure)).collect();
+    let needed = if pressure.is_some() { ROUND_MAX - ready.len() } else { 0 };
+    let mut groups: Vec<GroupId> = by_need.map(|(_, group)| group).take(needed).collect();
+    for group in ready {
+        if !groups.contains(&group) {
+            groups.push(group);
         }
     }
     let level = if pressure == Some(Pressure::Memory) { 0 } else { level };
     Pick { groups, level }
+}
+
+/// Groups of a round that are picked because they have enough.
+fn enough_max(pressure: Option<Pressure>) -> usize {
+    if pressure.is_some() { ROUND_MAX / 2 } else { ROUND_MAX }
 }
 
 /// Settles until the log stops.
@@ -74,13 +86,23 @@ async fn round<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
     let pick = {
         let pressure = home.pressure();
         let mut groups = home.groups.borrow_mut();
-        let ready: Vec<GroupId> = std::iter::from_fn(|| groups.next_ready()).take(ROUND_MAX).collect();
+        let ready: Vec<GroupId> = std::iter::from_fn(|| groups.next_ready()).take(enough_max(pressure)).collect();
         pick(ready.into_iter(), groups.by_need(), pressure, home.config().compression_level)
     };
-    for group in pick.groups {
-        worked |= settle(home, group, pick.level).await?;
+    for some in pick.groups.chunks(side_by_side(home.config())) {
+        // Each goes on to its end whatever becomes of the others: a write that was given up could still reach the disk, after what is
+        // written there next.
+        let settled = join(some.iter().map(|group| settle(home, *group, pick.level)).collect()).await;
+        for one in settled {
+            worked |= one?;
+        }
     }
     Ok(worked)
+}
+
+/// How many groups are settled side by side.
+fn side_by_side(config: &LogConfig) -> usize {
+    (config.tail_bytes_max / RUN_PART / config.settle_run_bytes_max).clamp(1, SIDE_BY_SIDE_MAX)
 }
 
 /// Deletes what trims and drops have left.

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //!   compute -> queue -> a fixed number of threads, as batch work
-//!   call    -> queue -> one thread
+//!   call    -> queue -> a few threads
 //! ```
 //!
 //! Batch work (`SCHED_BATCH`) takes its fair share of the CPUs, and never takes one from a running core because it has become ready.
 //! It must not have less than that share: cores and jobs meet at locks, the allocator's above all, since what a job has
 //! allocated a core frees, and a core would wait for a thread that gets no time. With a low priority (nice 19, `SCHED_IDLE`) an ack beside a
-//! replay took ten to forty times as long. Calls have a thread of their own, since the journal waits for some of them.
+//! replay took ten to forty times as long. Calls have threads of their own, since the journal waits
+//! for some of them; and several, since removing or closing a large file can take long: behind one that did, an append waited 0.7 s.
 //! Queues are bounded, and callers wait for room. A job that panics answers an error; its thread goes on.
 #![expect(clippy::disallowed_methods, reason = "this is the door: the threads behind Rt::offload")]
 
@@ -23,6 +24,9 @@ use std::{
 };
 use tokio::sync::{Semaphore, oneshot};
 
+/// Threads for calls.
+const CALLERS: usize = 4;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A fixed number of threads and bounded queues. Threads end when the pool is dropped.
@@ -33,7 +37,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` threads that compute (at least 1) and one for calls, each kind with room for `queue` jobs that nobody has
+    /// Starts `threads` threads that compute (at least 1) and a few for calls, each kind with room for `queue` jobs that nobody has
     /// begun (at least 1). `on_start` runs first on each thread, with its number: the place to choose CPUs.
     pub fn new(threads: usize, queue: usize, on_start: impl Fn(usize) + Send + Sync + 'static) -> std::io::Result<Self> {
         let threads = threads.max(1);
@@ -45,7 +49,7 @@ impl Pool {
             }
             start(n);
         })?;
-        Ok(Self { computing, calls: Lane::start("calls", 1, queue, move |n| on_start(threads + n))? })
+        Ok(Self { computing, calls: Lane::start("calls", CALLERS, queue, move |n| on_start(threads + n))? })
     }
 
     /// Runs `job`, which computes.
@@ -58,7 +62,7 @@ impl Pool {
         self.calls.run(name, job).await
     }
 
-    /// Has the thread for calls run `job`, which nobody waits for; it runs here if there is no room.
+    /// Has a thread for calls run `job`, which nobody waits for; it runs here if there is no room.
     pub fn call_later(&self, job: impl FnOnce() + Send + 'static) {
         match Arc::clone(&self.calls.room).try_acquire_owned() {
             Ok(room) => self.calls.put(Box::new(move || {

@@ -8,15 +8,16 @@ use super::{
     },
     list::{LIST_TAIL_BYTES, decode_list, decode_list_tail},
 };
-use crate::error::{LogError, Result};
+use crate::{
+    error::{LogError, Result},
+    together::join,
+};
 use bytes::Bytes;
 use millpond_runtime::{File, GroupId, Index, IoBuf, Offset, Open, Rt, limits::BLOCK_BYTES};
 use std::{
-    future::{Future, poll_fn},
     ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
-    task::Poll,
 };
 use tokio::sync::Semaphore;
 
@@ -247,23 +248,6 @@ impl<R: Rt> SegmentFile<R> {
 
 /// What one read gave, and which of it is wanted.
 type Piece<R> = (<<R as Rt>::File as File>::Read, Range<usize>);
-
-/// What all of these come to, in order.
-async fn join<F: Future>(all: Vec<F>) -> Vec<F::Output> {
-    let mut all: Vec<_> = all.into_iter().map(|one| (Box::pin(one), None)).collect();
-    poll_fn(|cx| {
-        let mut ready = true;
-        for (one, output) in all.iter_mut().filter(|(_, output)| output.is_none()) {
-            match one.as_mut().poll(cx) {
-                Poll::Ready(done) => *output = Some(done),
-                Poll::Pending => ready = false,
-            }
-        }
-        if ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    all.into_iter().filter_map(|(_, output)| output).collect()
-}
 
 /// The raw entries of the block that the index has at its place: nothing is taken that does not agree in every respect.
 pub fn unpack_checked(group: GroupId, block: &BlockIndex, whole: &Bytes) -> Result<Bytes, Damage> {

@@ -11,9 +11,12 @@ fn without_pressure_only_groups_with_enough_are_settled() {
 }
 
 #[test]
-fn under_pressure_those_that_hold_back_the_oldest_file_come_too() {
+fn under_pressure_those_that_hold_back_the_oldest_file_come_first() {
     let pick = picked(&[4], &[(1, 9), (1, 4), (2, 5)], Some(Pressure::Files));
-    assert_eq!(pick, Pick { groups: vec![GroupId(4), GroupId(9), GroupId(5)], level: 3 });
+    assert_eq!(pick, Pick { groups: vec![GroupId(9), GroupId(4), GroupId(5)], level: 3 });
+    // However many have enough all the time.
+    let busy: Vec<u64> = (0..100).collect();
+    assert_eq!(picked(&busy, &[(1, 200)], Some(Pressure::Files)).groups[..2], [GroupId(200), GroupId(0)]);
 }
 
 #[test]
