@@ -43,6 +43,10 @@ pub(crate) fn a_file_keeps_what_was_written_and_refuses_odd_positions<B: Backend
         let read = file.read_at(0, 16384).await.expect("read");
         assert_eq!(read.len(), 8192, "a read ends with the file");
         assert!(read[..4096].iter().all(|b| *b == 0) && read[4096..].starts_with(b"hello\0"));
+        let mut synced = file.buf(4096);
+        synced.put(&[7; 4096]);
+        file.write_synced_at(8192, synced).await.expect("write and sync");
+        assert!(file.read_at(8192, 4096).await.expect("read").iter().all(|b| *b == 7));
         let mut odd = file.buf(100);
         odd.put(&[1; 100]);
         assert!(matches!(file.write_at(0, odd).await, Err(IoError::Unaligned { .. })));

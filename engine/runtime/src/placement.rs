@@ -114,7 +114,7 @@ impl Placement {
         Ok(Self { spots: chosen.into_iter().map(spot).collect() })
     }
 
-    /// The CPU of each core, as [`crate::glo::CoresConfig`] takes them.
+    /// The CPU of each core, as [`crate::CoresConfig`] takes them.
     #[must_use]
     pub fn cpus(&self) -> Vec<Option<usize>> {
         self.spots.iter().map(|spot| spot.cpu).collect()

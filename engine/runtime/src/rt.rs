@@ -128,6 +128,14 @@ pub trait File: 'static {
     /// Returns once everything whose `write_at` returned before this call is on stable media (fdatasync).
     /// After an error nothing may be assumed of unsynced writes, and a later success does not cover them.
     fn sync(&self) -> impl Future<Output = Result<()>>;
+    /// Writes all of `buf` and returns once that is on stable media. What was written before is not covered. After an error nothing may be
+    /// assumed of it.
+    fn write_synced_at(&self, position: u64, buf: Self::Buf) -> impl Future<Output = Result<()>> {
+        async move {
+            self.write_at(position, buf).await?;
+            self.sync().await
+        }
+    }
     /// Cuts or extends (with zeros) the file.
     fn truncate(&self, len: u64) -> impl Future<Output = Result<()>>;
     /// Closes it, with the error that dropping would hide.

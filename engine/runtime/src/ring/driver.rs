@@ -378,16 +378,19 @@ impl Op {
         Self::start(driver, entry, Held { _file: file, memory: Some(memory) }, false)
     }
 
-    /// Writes what the memory has been filled with, from byte `from` on, to `position` of the file.
+    /// Writes what the memory has been filled with, from byte `from` on, to `position` of the file; if `synced`, it completes when that is on
+    /// stable media.
     pub(super) fn write(
         driver: &Rc<RefCell<Driver>>,
         (fd, file): (RawFd, Rc<dyn Any>),
         position: u64,
         memory: Memory,
         from: usize,
+        synced: bool,
     ) -> Self {
         let len = memory.len() - from;
-        let entry = opcode::Write::new(types::Fd(fd), memory.place(from, len), len as u32).offset(position).build();
+        let flags = if synced { libc::RWF_DSYNC } else { 0 };
+        let entry = opcode::Write::new(types::Fd(fd), memory.place(from, len), len as u32).offset(position).rw_flags(flags).build();
         Self::start(driver, entry, Held { _file: file, memory: Some(memory) }, false)
     }
 

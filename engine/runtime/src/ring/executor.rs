@@ -88,8 +88,8 @@ impl Local {
         Op::read(&self.driver, file, position, memory, into, len)
     }
 
-    pub(super) fn write(&self, file: (RawFd, Rc<dyn Any>), position: u64, memory: Memory, from: usize) -> Op {
-        Op::write(&self.driver, file, position, memory, from)
+    pub(super) fn write(&self, file: (RawFd, Rc<dyn Any>), position: u64, memory: Memory, from: usize, synced: bool) -> Op {
+        Op::write(&self.driver, file, position, memory, from, synced)
     }
 
     pub(super) fn sync(&self, file: (RawFd, Rc<dyn Any>)) -> Op {

@@ -74,6 +74,30 @@ impl RingFile {
     fn handle(&self) -> (RawFd, Rc<dyn Any>) {
         handle(self.file())
     }
+
+    /// Writes all of `buf`; if `synced`, it is on stable media afterwards.
+    async fn write(&self, position: u64, buf: RingBuf, synced: bool) -> Result<()> {
+        let (mut memory, mut done) = (buf.0, 0);
+        let len = IoBuf::len(&memory);
+        check_aligned("write", &self.path, position, len)?;
+        // A short write is legal and rare: a signal, or a disk that is about to be full. What is written again is whole blocks, from the
+        // last one that was written whole.
+        while done < len {
+            let (wrote, back) = self.local.write(self.handle(), position + done as u64, memory, done, synced).await;
+            memory = back.expect("a write gives its memory back");
+            match wrote {
+                Ok(n) if n == len - done => return Ok(()),
+                Ok(n) if n >= BLOCK_BYTES => done += n / BLOCK_BYTES * BLOCK_BYTES,
+                Ok(_) => {
+                    let full = io::Error::new(io::ErrorKind::StorageFull, format!("only {done} of {len} bytes could be written"));
+                    return Err(disk_error("write", &self.path, full));
+                }
+                Err(e) if passes(&e) => {}
+                Err(e) => return Err(disk_error("write", &self.path, e)),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl File for RingFile {
@@ -115,26 +139,12 @@ impl File for RingFile {
     }
 
     async fn write_at(&self, position: u64, buf: RingBuf) -> Result<()> {
-        let (mut memory, mut done) = (buf.0, 0);
-        let len = IoBuf::len(&memory);
-        check_aligned("write", &self.path, position, len)?;
-        // A short write is legal and rare: a signal, or a disk that is about to be full. What is written again is whole blocks, from the
-        // last one that was written whole.
-        while done < len {
-            let (wrote, back) = self.local.write(self.handle(), position + done as u64, memory, done).await;
-            memory = back.expect("a write gives its memory back");
-            match wrote {
-                Ok(n) if n == len - done => return Ok(()),
-                Ok(n) if n >= BLOCK_BYTES => done += n / BLOCK_BYTES * BLOCK_BYTES,
-                Ok(_) => {
-                    let full = io::Error::new(io::ErrorKind::StorageFull, format!("only {done} of {len} bytes could be written"));
-                    return Err(disk_error("write", &self.path, full));
-                }
-                Err(e) if passes(&e) => {}
-                Err(e) => return Err(disk_error("write", &self.path, e)),
-            }
-        }
-        Ok(())
+        self.write(position, buf, false).await
+    }
+
+    /// One operation of the kernel instead of two: it syncs when the write has ended, and the core is woken once.
+    async fn write_synced_at(&self, position: u64, buf: RingBuf) -> Result<()> {
+        self.write(position, buf, true).await
     }
 
     async fn sync(&self) -> Result<()> {
