@@ -49,19 +49,25 @@ struct Held {
 }
 
 enum Slot {
-    /// One completion is to come.
+    /// One completion is to come, or has.
     Op {
         held: Held,
         waker: Option<Waker>,
-        /// Nobody waits any more.
-        abandoned: bool,
+        progress: Progress,
         /// It may never end by itself.
         endless: bool,
     },
-    /// It has come.
-    Done { result: i32, held: Held },
     /// Completions come again and again.
     Watch { fd: RawFd, readiness: Rc<Readiness>, stage: Stage },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    UnderWay,
+    /// The same, and nobody waits any more.
+    Abandoned,
+    /// It has completed with this result.
+    Done(i32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,39 +196,35 @@ impl Driver {
 
     /// Starts an operation, which `entry` says; what it needs is in `held`. `endless` ones are cancelled if nobody waits for them any more.
     fn start(&mut self, entry: squeue::Entry, held: Held, endless: bool) -> usize {
-        let key = self.slots.insert(Slot::Op { held, waker: None, abandoned: false, endless });
+        let key = self.slots.insert(Slot::Op { held, waker: None, progress: Progress::UnderWay, endless });
         self.push(entry.user_data(key as u64));
         key
     }
 
     fn poll(&mut self, key: usize, cx: &Context<'_>) -> Poll<(i32, Held)> {
-        match &mut self.slots[key] {
-            Slot::Op { waker, .. } => {
-                match waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
-                }
-                return Poll::Pending;
+        let Slot::Op { waker, progress, .. } = &mut self.slots[key] else { unreachable!("an operation keeps its slot until it is taken") };
+        let Progress::Done(result) = *progress else {
+            match waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
             }
-            Slot::Done { .. } => {}
-            Slot::Watch { .. } => unreachable!("an operation keeps its slot until it is taken"),
-        }
-        match self.slots.remove(key) {
-            Slot::Done { result, held } => Poll::Ready((result, held)),
-            Slot::Op { .. } | Slot::Watch { .. } => unreachable!("looked at just now"),
-        }
+            return Poll::Pending;
+        };
+        let Slot::Op { held, .. } = self.slots.remove(key) else { unreachable!("looked at just now") };
+        Poll::Ready((result, held))
     }
 
     fn abandon(&mut self, key: usize) {
-        match &mut self.slots[key] {
-            Slot::Op { waker, abandoned, endless, .. } => {
-                (*waker, *abandoned) = (None, true);
-                if *endless {
-                    self.cancel(key);
-                }
-            }
-            Slot::Done { .. } => drop(self.slots.remove(key)),
-            Slot::Watch { .. } => unreachable!("an operation keeps its slot until it is taken"),
+        let Slot::Op { waker, progress, endless, .. } = &mut self.slots[key] else {
+            unreachable!("an operation keeps its slot until it is taken")
+        };
+        if matches!(progress, Progress::Done(_)) {
+            drop(self.slots.remove(key));
+            return;
+        }
+        (*waker, *progress) = (None, Progress::Abandoned);
+        if *endless {
+            self.cancel(key);
         }
     }
 
@@ -245,7 +247,7 @@ impl Driver {
                 *stage = Stage::Cancelled;
                 self.cancel(key);
             }
-            Slot::Op { .. } | Slot::Done { .. } => unreachable!("a watch keeps its slot until it is ended"),
+            Slot::Op { .. } => unreachable!("a watch keeps its slot until it is ended"),
         }
     }
 
@@ -314,17 +316,12 @@ impl Driver {
 
     fn completed(&mut self, key: usize, result: i32, more: bool) {
         match &mut self.slots[key] {
-            Slot::Op { abandoned: true, .. } => drop(self.slots.remove(key)),
-            slot @ Slot::Op { .. } => {
-                let Slot::Op { held, waker, .. } =
-                    std::mem::replace(slot, Slot::Done { result, held: Held { _file: Rc::new(()), memory: None } })
-                else {
-                    unreachable!("looked at just now")
-                };
-                *slot = Slot::Done { result, held };
-                self.woke.extend(waker);
+            Slot::Op { progress: Progress::Abandoned, .. } => drop(self.slots.remove(key)),
+            Slot::Op { waker, progress, .. } => {
+                assert!(*progress == Progress::UnderWay, "the kernel completed an operation twice");
+                *progress = Progress::Done(result);
+                self.woke.extend(waker.take());
             }
-            Slot::Done { .. } => unreachable!("an operation completes once"),
             Slot::Watch { fd, readiness, stage } => {
                 let events = u32::try_from(result).unwrap_or(libc::POLLERR as u32);
                 if events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32 != 0 {
