@@ -10,7 +10,7 @@
 //! [`rt`] the traits · [`error`] what the world answers when it refuses ·
 //! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`sys`] limits and bindings that the
 //! system keeps · [`topology`] the CPUs of this machine · [`placement`] which of them become cores · [`probe`] whether this
-//! machine can run a node · [`cores`] starting them · [`ring`] the production backend · [`sim`] the simulator.
+//! machine can run a node · [`cores`] starting them · `paths` names of files · [`ring`] the production backend · [`sim`] the simulator.
 
 #[cfg(test)]
 mod backend_tests;
@@ -23,6 +23,7 @@ pub mod hash;
 pub mod ids;
 pub mod limits;
 pub mod mailbox;
+mod paths;
 pub mod placement;
 pub mod pool;
 pub mod probe;

@@ -211,6 +211,19 @@ pub fn check_aligned(doing: &'static str, path: &Path, position: u64, len: usize
     Err(IoError::Unaligned { doing, path: PathBuf::from(path), position, len, block: BLOCK_BYTES })
 }
 
+/// Where sending stands after `sent` more bytes.
+pub(crate) fn advance(pieces: &[Bytes], mut piece: usize, mut within: usize, mut sent: usize) -> (usize, usize) {
+    while sent > 0 {
+        let left = pieces[piece].len() - within;
+        if sent < left {
+            return (piece, within + sent);
+        }
+        sent -= left;
+        (piece, within) = (piece + 1, 0);
+    }
+    (piece, within)
+}
+
 /// Time until the clock next stands at a whole multiple of `every`, or the one after if that is next to nothing. Tasks that look at
 /// something now and then and sleep for this do so together, on all cores of a node, and an idle node sleeps undisturbed in between.
 pub fn to_next<R: Rt>(rt: &R, every: Duration) -> Duration {

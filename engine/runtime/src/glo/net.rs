@@ -5,7 +5,7 @@
 //! caller's buffer and from the caller's pieces into the kernel.
 
 use super::{net_error, raw};
-use crate::{Conn, ConnRead, ConnWrite, IoError, Listener, Result};
+use crate::{Conn, ConnRead, ConnWrite, IoError, Listener, Result, rt::advance};
 use bytes::{Bytes, BytesMut};
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
@@ -111,19 +111,6 @@ impl ConnWrite for GloWrite {
         // An error means that the peer was faster.
         let _ = raw::shutdown(self.stream.borrow().as_raw_fd(), Shutdown::Both);
     }
-}
-
-/// Where sending stands after `sent` more bytes.
-fn advance(pieces: &[Bytes], mut piece: usize, mut within: usize, mut sent: usize) -> (usize, usize) {
-    while sent > 0 {
-        let left = pieces[piece].len() - within;
-        if sent < left {
-            return (piece, within + sent);
-        }
-        sent -= left;
-        (piece, within) = (piece + 1, 0);
-    }
-    (piece, within)
 }
 
 /// A listening socket of one core; the kernel spreads connections over the cores that listen on the same address.

@@ -25,21 +25,20 @@ pub use file::{RingBuf, RingBytes, RingFile};
 pub use net::{RingConn, RingListener, RingRead, RingWrite};
 
 use crate::{
-    Backend, CoreId, IoError, Nanos, Open, Result, Rt, Share, Space,
+    Backend, CoreId, Nanos, Open, Result, Rt, Share, Space,
     cores::{CorePlan, EXIT_HALTED, StartError},
+    paths,
     pool::{Pool, panic_message},
-    sys,
 };
 use executor::{Local, now};
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
 use std::{
     cell::RefCell,
     future::Future,
-    io,
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     panic::AssertUnwindSafe,
-    path::{Path, PathBuf},
+    path::Path,
     rc::Rc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -90,20 +89,6 @@ impl RingRt {
     #[must_use]
     pub fn stats(&self) -> RingStats {
         self.shared.local.stats()
-    }
-
-    /// A blocking call on a path, on the pool.
-    fn path_call<T: Send + 'static>(
-        &self,
-        doing: &'static str,
-        path: &Path,
-        call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
-    ) -> impl Future<Output = Result<T>> + 'static {
-        let (pool, path) = (self.shared.pool.clone(), PathBuf::from(path));
-        async move {
-            let named = path.clone();
-            pool.call(doing, move || call(&path)).await?.map_err(|source| IoError::Disk { doing, path: named, source })
-        }
     }
 }
 
@@ -178,46 +163,37 @@ impl Rt for RingRt {
         if how == Open::Create {
             options.create(true).truncate(true);
         }
-        let file = self.path_call("open", path, move |path| options.open(path)).await?;
+        let file = paths::call(&self.shared.pool, "open", path, move |path| options.open(path)).await?;
         let (local, pool) = (Rc::clone(&self.shared.local), self.shared.pool.clone());
         Ok(RingFile { file: Some(Rc::new(file)), path: path.to_path_buf(), local, pool })
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let to = to.to_path_buf();
-        self.path_call("rename", from, move |from| std::fs::rename(from, to)).await
+        paths::rename(&self.shared.pool, from, to).await
     }
 
     async fn remove(&self, path: &Path) -> Result<()> {
-        self.path_call("remove", path, |path| std::fs::remove_file(path)).await
+        paths::remove(&self.shared.pool, path).await
     }
 
     async fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        self.path_call("create", dir, |dir| std::fs::create_dir_all(dir)).await
+        paths::create_dir_all(&self.shared.pool, dir).await
     }
 
     async fn remove_dir(&self, dir: &Path) -> Result<()> {
-        self.path_call("remove", dir, |dir| std::fs::remove_dir(dir)).await
+        paths::remove_dir(&self.shared.pool, dir).await
     }
 
     async fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        self.path_call("list", dir, |dir| {
-            let mut names = Vec::new();
-            for entry in std::fs::read_dir(dir)? {
-                names.push(entry?.file_name().to_string_lossy().into_owned());
-            }
-            names.sort();
-            Ok(names)
-        })
-        .await
+        paths::list(&self.shared.pool, dir).await
     }
 
     async fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.path_call("sync", dir, |dir| std::fs::File::open(dir)?.sync_all()).await
+        paths::sync_dir(&self.shared.pool, dir).await
     }
 
     async fn space(&self, dir: &Path) -> Result<Space> {
-        self.path_call("measure", dir, sys::space).await
+        paths::space(&self.shared.pool, dir).await
     }
 
     async fn dial(&self, to: SocketAddr) -> Result<RingConn> {

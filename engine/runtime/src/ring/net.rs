@@ -7,7 +7,7 @@ use super::{
     driver::{Driver, Readiness},
     executor::{Local, handle},
 };
-use crate::{Conn, ConnRead, ConnWrite, IoError, Listener, Result};
+use crate::{Conn, ConnRead, ConnWrite, IoError, Listener, Result, rt::advance};
 use bytes::{Bytes, BytesMut};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::{
@@ -178,19 +178,6 @@ impl ConnWrite for RingWrite {
         // An error means that the peer was faster.
         let _ = self.0.socket.shutdown(Shutdown::Both);
     }
-}
-
-/// Where sending stands after `sent` more bytes.
-fn advance(pieces: &[Bytes], mut piece: usize, mut within: usize, mut sent: usize) -> (usize, usize) {
-    while sent > 0 {
-        let left = pieces[piece].len() - within;
-        if sent < left {
-            return (piece, within + sent);
-        }
-        sent -= left;
-        (piece, within) = (piece + 1, 0);
-    }
-    (piece, within)
 }
 
 /// A listening socket of one core; the kernel spreads connections over the cores that listen on the same address.
