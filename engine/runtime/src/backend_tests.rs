@@ -284,7 +284,8 @@ pub(crate) fn dropped_connections_end_at_their_peers<B: Backend>() {
     });
 }
 
-/// Tasks that can wait get a part of a core that always has something to serve, and not the larger one.
+/// Tasks that can wait get a part of a core that always has something to serve, and not the larger one. Not asked of glommio, whose shares go by
+/// time that a core has lost to others, too.
 pub(crate) fn background_gets_its_part_of_a_busy_core<B: Backend>() {
     run(1, |rt: B, _| async move {
         let began = rt.mono();
@@ -327,7 +328,6 @@ macro_rules! tests_of {
             thousands_of_reads_at_once_all_come_back
             writes_that_are_given_up_leave_everything_else_alone
             dropped_connections_end_at_their_peers
-            background_gets_its_part_of_a_busy_core
         }
     };
     ($backend:ty: $($name:ident)*) => {
