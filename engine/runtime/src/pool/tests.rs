@@ -10,7 +10,7 @@ fn policy() -> i64 {
 }
 
 #[test]
-fn computing_is_batch_work_and_calls_have_a_thread_of_their_own() {
+fn computing_is_batch_work_and_calls_have_threads_of_their_own() {
     let (started, starts) = mpsc::channel();
     let pool = Pool::new(1, 4, move |n| started.send(n).expect("the test listens")).expect("threads");
     let ours = policy();
@@ -26,13 +26,19 @@ fn computing_is_batch_work_and_calls_have_a_thread_of_their_own() {
     };
     let (held, beside) = block_on(futures_lite::future::zip(held, beside));
     assert_eq!(held.expect("runs"), 3);
-    assert_eq!(beside, (Some("calls-0".into()), ours));
+    let (name, policy) = beside;
+    assert!(name.is_some_and(|name| name.starts_with("calls-")) && policy == ours, "calls run beside, as what we are");
     let failed = block_on(pool.compute("panic", || panic!("on purpose")));
     assert!(matches!(failed, Err(IoError::JobPanicked { job: "panic", .. })), "{failed:?}");
     assert_eq!(block_on(pool.compute("after", || 7)).expect("the thread goes on"), 7);
+    // A call that takes long holds up nobody.
+    let (go, wait) = mpsc::channel::<()>();
+    pool.call_later(move || drop(wait.recv()));
+    assert_eq!(block_on(pool.call("beside", || 5)).expect("runs"), 5);
+    drop(go);
     // Each thread has its number, and ends with the pool.
     drop(pool);
     let mut numbers: Vec<usize> = starts.iter().collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, [0, 1]);
+    assert_eq!(numbers, (0..1 + CALLERS).collect::<Vec<_>>());
 }
