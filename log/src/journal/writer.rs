@@ -102,7 +102,16 @@ async fn flush<R: Rt>(home: &Rc<Home<R>>, gather: Gather<Buf<R>>, file: Rc<Journ
     std::mem::swap(&mut done.then, &mut gather.then);
     let (buf, crc) = gather.finish(flush_seq, prev_crc);
     let began = home.rt.mono();
-    if let Err(error) = file.file.write_synced_at(position, buf).await {
+    // In one operation an entry alone is acknowledged sooner; what many share goes faster in two.
+    let written = if done.entries <= 1 {
+        file.file.write_synced_at(position, buf).await
+    } else {
+        match file.file.write_at(position, buf).await {
+            Ok(()) => file.file.sync().await,
+            Err(error) => Err(error),
+        }
+    };
+    if let Err(error) = written {
         let why = format!("journal: {error}; a failed write or sync is not retried, since what it lost is unknown");
         home.journal.stop(&why);
         home.rt.halt(&why);
