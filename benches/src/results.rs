@@ -179,7 +179,7 @@ pub struct Row {
     pub wanted: Wanted,
     /// All turns.
     pub turns: Vec<Turn>,
-    /// Share of a CPU that the server's busiest thread used in the turns, 0 to 1.
+    /// How full the server's CPUs were in the turns, 0 to 1.
     pub core: f64,
     /// A saturated core is as good as the bound.
     pub core_counts: bool,

@@ -1,6 +1,10 @@
 //! The server under load: one that runs already, or a child of ours in a directory of its own, and what its metrics say.
 
-use crate::{args::ServerArgs, machine::usage::Process, sys, units};
+use crate::{
+    args::ServerArgs,
+    machine::usage::{Process, busy_s},
+    sys, units,
+};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -107,7 +111,7 @@ struct Ready {
 }
 
 impl Server {
-    /// Starts one and waits until it serves.
+    /// Starts one, all of its threads on its CPUs and no other, and waits until it serves.
     ///
     /// # Errors
     /// If it does not; with the end of its log.
@@ -124,7 +128,7 @@ impl Server {
             command.arg("--memory").arg(memory);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
-        let mut child = command.spawn().with_context(|| format!("starting {}", spec.program.display()))?;
+        let mut child = spawn_on(command, &spec.cpus).with_context(|| format!("starting {}", spec.program.display()))?;
         let stdout = child.stdout.take().context("its output was to be a pipe")?;
         match first_line(stdout) {
             Ok(ready) => {
@@ -145,6 +149,12 @@ impl Server {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The CPUs that it is confined to.
+    #[must_use]
+    pub fn cpus(&self) -> &[usize] {
+        &self.spec.cpus
     }
 
     /// Asks it to stop and waits until it has.
@@ -170,8 +180,15 @@ impl Server {
     /// # Errors
     /// If it has gone.
     pub fn look(&self) -> Result<Look> {
-        Ok(Look { process: Process::look(self.pid()).context("looking at the server's process")?, metrics: scrape(self.http)? })
+        look(self.pid(), self.http, &self.spec.cpus)
     }
+}
+
+/// Looks at a server that is confined to these CPUs.
+pub(crate) fn look(pid: u32, http: SocketAddr, cpus: &[usize]) -> Result<Look> {
+    let process = Process::look(pid).context("looking at the server's process")?;
+    let busy_s = busy_s(cpus).context("asking how busy CPUs are")? / cpus.len().max(1) as f64;
+    Ok(Look { process, cpus_busy_s: Some(busy_s), metrics: scrape(http)? })
 }
 
 impl ServerSpec {
@@ -188,6 +205,16 @@ impl Drop for Server {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Starts a program that may run on these CPUs only: it inherits that from the thread that starts it.
+fn spawn_on(mut command: Command, cpus: &[usize]) -> std::io::Result<Child> {
+    let cpus = cpus.to_vec();
+    let start = move || {
+        sys::pin_thread(&cpus)?;
+        command.spawn()
+    };
+    std::thread::spawn(start).join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that starts it panicked")))
 }
 
 fn first_line(stdout: impl Read + Send + 'static) -> Result<String> {
@@ -216,6 +243,8 @@ pub(crate) fn tail(log: &Path) -> String {
 pub struct Look {
     /// Its process.
     pub process: Process,
+    /// Time that the CPUs it is confined to have been busy, in seconds, the mean of them; `None` where it is not confined.
+    pub cpus_busy_s: Option<f64>,
     /// Its metrics.
     pub metrics: Metrics,
 }
@@ -278,6 +307,9 @@ pub struct Used {
     pub cpu_s: f64,
     /// Of that, inside the kernel.
     pub system_s: f64,
+    /// Share of the time that the CPUs it is confined to were busy, 0 to 1; `None` where it is not confined.
+    #[serde(default)]
+    pub cpus_busy: Option<f64>,
     /// CPU time of its busiest thread name, in seconds: with one core, that core.
     pub busiest: Option<(String, f64)>,
     /// CPU time of all threads by name, in seconds.
@@ -307,11 +339,13 @@ impl Used {
             (name.clone(), used)
         };
         let threads: BTreeMap<String, f64> = after.process.threads.iter().map(thread).filter(|(_, used)| *used > 0.0).collect();
+        let cpus_busy = before.cpus_busy_s.zip(after.cpus_busy_s).map(|(before, after)| (after - before) / seconds.max(1e-9));
         let grown = |name: &str| (after.metrics.get(name) - before.metrics.get(name)).max(0.0);
         Self {
             seconds,
             cpu_s: cpu.total_s(),
             system_s: cpu.system_s,
+            cpus_busy,
             busiest: threads.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, used)| (name.clone(), *used)),
             threads,
             rss_bytes: after.process.rss_bytes,
@@ -329,12 +363,19 @@ impl Used {
         self.busiest.as_ref().map_or(0.0, |(_, used)| used / self.seconds.max(1e-9))
     }
 
+    /// How full what it runs on was, 0 to 1: its CPUs if it is confined to some, its busiest thread otherwise.
+    #[must_use]
+    pub fn fullness(&self) -> f64 {
+        self.cpus_busy.unwrap_or_else(|| self.busiest_share())
+    }
+
     /// For people.
     #[must_use]
     pub fn describe(&self) -> String {
         let busiest = self.busiest.as_ref().map_or_else(String::new, |(name, _)| format!("{name} {:.0} %", self.busiest_share() * 100.0));
         let cpu = self.cpu_s / self.seconds.max(1e-9) * 100.0;
-        format!("server CPU {cpu:.0} % ({busiest}), {} in RAM", units::show_bytes(self.rss_bytes))
+        let full = self.cpus_busy.map_or_else(String::new, |share| format!("its CPUs {:.0} % busy, ", share * 100.0));
+        format!("server CPU {cpu:.0} % ({full}{busiest}), {} in RAM", units::show_bytes(self.rss_bytes))
     }
 }
 

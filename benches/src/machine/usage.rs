@@ -77,13 +77,17 @@ impl Process {
     }
 }
 
-/// CPU time that all of the machine has been busy, in seconds; waiting for disks and stolen time do not count.
-pub fn machine_busy_s() -> io::Result<f64> {
+/// Time that these CPUs have been busy, in seconds together, with whatever it was; waiting for disks and stolen time do not count.
+pub fn busy_s(cpus: &[usize]) -> io::Result<f64> {
     let text = fs::read_to_string("/proc/stat")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or_default();
-    let ticks: Vec<f64> = line.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
-    // user, nice, system, (idle, iowait), irq, softirq
-    Ok([0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum::<f64>() / TICKS_PER_S)
+    let busy = |line: &str| -> Option<f64> {
+        let (name, ticks) = line.strip_prefix("cpu")?.split_once(' ')?;
+        let ticks: Vec<f64> = ticks.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
+        // user, nice, system, (idle, iowait), irq, softirq
+        let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum::<f64>();
+        cpus.contains(&name.parse().ok()?).then_some(busy / TICKS_PER_S)
+    };
+    Ok(text.lines().filter_map(busy).sum())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     },
     measure::Latency,
     results::{Results, Run},
-    server::{Look, Placement, Server, ServerSpec, Used, scrape},
+    server::{Look, Placement, Server, ServerSpec, Used, look},
     sys,
     system::{System, Topic, native::Native},
 };
@@ -68,7 +68,8 @@ pub(super) struct Bench {
 /// What is looked at, at the beginning and the end of a window.
 #[derive(Clone)]
 struct Probe {
-    server: Option<(u32, SocketAddr)>,
+    /// Its process, its metrics, its CPUs.
+    server: Option<(u32, SocketAddr, Vec<usize>)>,
     device: Option<Device>,
 }
 
@@ -82,13 +83,7 @@ struct Seen {
 
 impl Probe {
     fn look(&self) -> Result<Seen> {
-        let server = match self.server {
-            None => None,
-            Some((pid, http)) => {
-                let process = Process::look(pid).context("looking at the server's process")?;
-                Some(Look { process, metrics: scrape(http)? })
-            }
-        };
+        let server = self.server.as_ref().map(|(pid, http, cpus)| look(*pid, *http, cpus)).transpose()?;
         let own = Process::look(std::process::id()).context("looking at our own process")?;
         let device = self.device.as_ref().and_then(Device::counters);
         Ok(Seen { at: Instant::now(), server, device, own_cpu_s: own.cpu.total_s() })
@@ -211,7 +206,7 @@ impl Bench {
     pub(super) fn measure<W: Work>(&self, name: &str, work: &W, plan: &Plan) -> Result<Run> {
         self.progress.set_message(name.to_owned());
         let probe = Probe {
-            server: self.server.as_ref().map(|server| (server.pid(), server.http)),
+            server: self.server.as_ref().map(|server| (server.pid(), server.http, server.cpus().to_vec())),
             device: self.dir().and_then(|dir| Device::under(dir).ok().flatten()),
         };
         let by_itself = work.ends_by_itself();

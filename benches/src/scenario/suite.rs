@@ -176,9 +176,9 @@ impl Suite<'_> {
     }
 }
 
-/// How busy the server's busiest thread was, over the runs of a row.
+/// How full the server's CPUs were, over the runs of a row.
 fn core(runs: &[&Run]) -> f64 {
-    let shares: Vec<f64> = runs.iter().filter_map(|run| Some(run.server.as_ref()?.busiest_share())).collect();
+    let shares: Vec<f64> = runs.iter().filter_map(|run| Some(run.server.as_ref()?.fullness())).collect();
     median(&shares)
 }
 

@@ -39,11 +39,14 @@ fn what_was_used_is_the_difference_of_two_looks() {
     let look = |syncs: f64, user_s: f64| {
         let cpu = crate::machine::usage::Cpu { user_s, system_s: 1.0 };
         let process = Process { cpu, threads: [("core-0".to_owned(), cpu)].into(), ..Process::default() };
-        Look { process, metrics: Metrics([("millpond_journal_syncs_total".to_owned(), syncs)].into()) }
+        let cpus_busy_s = Some(10.0 + 1.5 * user_s);
+        Look { process, cpus_busy_s, metrics: Metrics([("millpond_journal_syncs_total".to_owned(), syncs)].into()) }
     };
     let used = Used::between(&look(10.0, 1.0), &look(110.0, 3.0), 4.0);
     assert_eq!((used.syncs, used.cpu_s), (100.0, 2.0));
     assert!((used.busiest_share() - 0.5).abs() < 1e-9);
+    assert!((used.fullness() - 0.75).abs() < 1e-9, "3 s in 4 s");
+    assert_eq!(Used { cpus_busy: None, ..used.clone() }.fullness(), used.busiest_share());
 }
 
 #[test]
