@@ -10,6 +10,7 @@ use std::{
     cell::Cell,
     path::{Path, PathBuf},
     rc::Rc,
+    time::Duration,
 };
 
 const GROUPS: u64 = 4;
@@ -60,7 +61,7 @@ async fn fill(rt: RingRt, dir: PathBuf, conns: u64, each: u64, len: usize) -> (L
         });
     }
     while left.get() > 0 {
-        rt.sleep(std::time::Duration::from_millis(1)).await;
+        rt.sleep(Duration::from_millis(1)).await;
     }
     let took = (rt.mono() - began) as f64 / 1e9;
     let stats = log.stats();
@@ -93,7 +94,7 @@ async fn read_back(rt: RingRt, dir: PathBuf) -> (u64, u64) {
 }
 
 fn on_one_core<T: Send + 'static, F: Future<Output = T> + 'static>(dir: &Path, run: impl Fn(RingRt) -> F + Clone + Send + 'static) -> T {
-    let config = CoresConfig { cpus: vec![None], pool_threads: 1, seed: 1, data_dirs: vec![dir.to_path_buf()] };
+    let config = CoresConfig { cpus: vec![None], pool_threads: 1, idle_poll: Duration::ZERO, seed: 1, data_dirs: vec![dir.to_path_buf()] };
     Cores::start(&config, run).unwrap().join().remove(0).unwrap()
 }
 

@@ -53,6 +53,8 @@ pub struct ServeConfig {
     pub cpus: Vec<Option<usize>>,
     /// Threads beside the cores, for compression and the like.
     pub pool_threads: usize,
+    /// How long an idle core looks for news before it sleeps; see [`CoresConfig::idle_poll`].
+    pub idle_poll: Duration,
 }
 
 /// Where a node can be reached.
@@ -175,6 +177,7 @@ fn start(config: &ServeConfig, shared: &Arc<Shared>) -> Result<Cores<Outcome>, S
     let cores = CoresConfig {
         cpus: config.cpus.clone(),
         pool_threads: config.pool_threads,
+        idle_poll: config.idle_poll,
         seed: seed(),
         data_dirs: vec![config.node.data.clone()],
     };

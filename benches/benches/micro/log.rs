@@ -15,7 +15,7 @@ const LOAD_BYTES: usize = 64 << 20;
 const READ_BYTES: usize = 1 << 20;
 
 fn on_one_core<T: Send + 'static, F: Future<Output = T> + 'static>(dir: &Path, run: impl Fn(RingRt) -> F + Clone + Send + 'static) -> T {
-    let config = CoresConfig { cpus: vec![None], pool_threads: 1, seed: 1, data_dirs: vec![dir.to_path_buf()] };
+    let config = CoresConfig { cpus: vec![None], pool_threads: 1, idle_poll: Duration::ZERO, seed: 1, data_dirs: vec![dir.to_path_buf()] };
     Cores::start(&config, run).unwrap().join().remove(0).unwrap()
 }
 

@@ -45,7 +45,7 @@ async fn side(rt: RingRt, ends: Ends, times: u64, window: u64) -> Duration {
 fn round_trips(times: u64, window: u64) -> Duration {
     let ((to_1, at_1), (to_0, at_0)) = (mailbox(CAPACITY), mailbox(CAPACITY));
     let ends: Ends = Arc::new(Mutex::new(vec![Some((to_1, at_0)), Some((to_0, at_1))]));
-    let config = CoresConfig { cpus: vec![None, None], pool_threads: 1, seed: 1, data_dirs: vec![] };
+    let config = CoresConfig { cpus: vec![None, None], pool_threads: 1, idle_poll: Duration::ZERO, seed: 1, data_dirs: vec![] };
     let cores = Cores::start(&config, move |rt| side(rt, Arc::clone(&ends), times, window)).unwrap();
     cores.join().remove(0).unwrap()
 }

@@ -24,7 +24,13 @@ where
 {
     let dir = tempfile::Builder::new().prefix("millpond-cores-").tempdir().expect("a scratch directory");
     let path = dir.path().to_path_buf();
-    let config = CoresConfig { cpus: vec![None; cores], pool_threads: 2, seed: 1, data_dirs: vec![path.clone()] };
+    let config = CoresConfig {
+        cpus: vec![None; cores],
+        pool_threads: 2,
+        idle_poll: Duration::from_micros(20),
+        seed: 1,
+        data_dirs: vec![path.clone()],
+    };
     let running = Cores::start(&config, move |rt: B| main(rt, path.clone())).expect("cores start");
     running.join().into_iter().map(|outcome| outcome.expect("a core ended well")).collect()
 }

@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// Exit code of a halted node: EX_SOFTWARE of sysexits.h.
@@ -33,6 +34,9 @@ pub struct CoresConfig {
     pub cpus: Vec<Option<usize>>,
     /// Threads of the pool beside the cores.
     pub pool_threads: usize,
+    /// An idle core looks for news for so long before it sleeps, while a disk is at work or a client is likely to come back; zero
+    /// saves the CPU that it takes.
+    pub idle_poll: Duration,
     /// The seed of all randomness.
     pub seed: u64,
     /// Directories that will hold files, existing or to be created.
@@ -85,6 +89,8 @@ pub struct CorePlan {
     pub cpu: Option<usize>,
     /// How many cores there are.
     pub cores: usize,
+    /// How long it looks for news before it sleeps.
+    pub idle_poll: Duration,
     /// The seed of its randomness.
     pub seed: u64,
 }
@@ -133,7 +139,7 @@ impl<T: Send + 'static> Cores<T> {
         for (n, cpu) in config.cpus.iter().enumerate() {
             let core = CoreId(u16::try_from(n).map_err(|_| StartError::Core { core: u16::MAX, message: "too many cores".into() })?);
             let seed = config.seed ^ (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let plan = CorePlan { core, cpu: *cpu, cores: config.cpus.len(), seed };
+            let plan = CorePlan { core, cpu: *cpu, cores: config.cpus.len(), idle_poll: config.idle_poll, seed };
             // With one node there is nothing to choose.
             let node = cpu.and_then(|cpu| topology.node_of(cpu)).filter(|_| topology.nodes().len() > 1);
             let (main, pool, dirs, made) = (main.clone(), pool.clone(), config.data_dirs.clone(), made.clone());

@@ -19,7 +19,10 @@ use crossbeam::channel;
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 use tokio::sync::{Semaphore, oneshot};
@@ -62,6 +65,11 @@ impl Pool {
         self.calls.run(name, job).await
     }
 
+    /// Whether a job that computes is under way or waits for its turn.
+    pub(crate) fn is_computing(&self) -> bool {
+        self.computing.at_work.load(Ordering::Relaxed) > 0
+    }
+
     /// Has a thread for calls run `job`, which nobody waits for; it runs here if there is no room.
     pub fn call_later(&self, job: impl FnOnce() + Send + 'static) {
         match Arc::clone(&self.calls.room).try_acquire_owned() {
@@ -80,6 +88,8 @@ impl Pool {
 struct Lane {
     jobs: channel::Sender<Job>,
     room: Arc<Semaphore>,
+    /// Jobs that somebody waits for and that have not ended.
+    at_work: Arc<AtomicUsize>,
 }
 
 impl Lane {
@@ -96,7 +106,7 @@ impl Lane {
                 }
             })?;
         }
-        Ok(Self { jobs, room: Arc::new(Semaphore::new(queue)) })
+        Ok(Self { jobs, room: Arc::new(Semaphore::new(queue)), at_work: Arc::default() })
     }
 
     /// Gives a job, for which there is room, to the threads.
@@ -107,10 +117,14 @@ impl Lane {
     async fn run<T: Send + 'static>(&self, name: &'static str, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let room = Arc::clone(&self.room).acquire_owned().await.expect("the pool never closes its semaphore");
         let (answer, outcome) = oneshot::channel();
+        let at_work = Arc::clone(&self.at_work);
+        at_work.fetch_add(1, Ordering::Relaxed);
         let boxed: Job = Box::new(move || {
             drop(room);
+            let outcome = catch_unwind(AssertUnwindSafe(job));
+            at_work.fetch_sub(1, Ordering::Relaxed);
             // Nobody to answer is fine: the caller was dropped.
-            let _ = answer.send(catch_unwind(AssertUnwindSafe(job)));
+            let _ = answer.send(outcome);
         });
         self.put(boxed);
         match outcome.await {

@@ -40,7 +40,7 @@ fn part() -> Option<(String, PathBuf)> {
 fn config(cores: usize, pin: bool, dir: &Path) -> CoresConfig {
     let cores = cores.min(Topology::read().cpus().len());
     let cpus = Placement::plan(&Topology::read(), Some(cores), pin).expect("no more than there are").cpus();
-    CoresConfig { cpus, pool_threads: 1, seed: 1, data_dirs: vec![dir.to_path_buf()] }
+    CoresConfig { cpus, pool_threads: 1, idle_poll: Duration::ZERO, seed: 1, data_dirs: vec![dir.to_path_buf()] }
 }
 
 /// CPU time of all threads of this process so far.

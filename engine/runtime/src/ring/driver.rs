@@ -134,6 +134,8 @@ pub(super) struct Driver {
     eventfd: OwnedFd,
     /// A read of the eventfd is under way.
     listening: bool,
+    /// Operations that a disk will end.
+    disk: usize,
     flags: u32,
     woke: Vec<Waker>,
     pub(super) stats: RingStats,
@@ -168,6 +170,7 @@ impl Driver {
             woken: Box::new(0),
             eventfd,
             listening: false,
+            disk: 0,
             flags,
             woke: Vec::new(),
             stats: RingStats::default(),
@@ -196,6 +199,7 @@ impl Driver {
 
     /// Starts an operation, which `entry` says; what it needs is in `held`. `endless` ones are cancelled if nobody waits for them any more.
     fn start(&mut self, entry: squeue::Entry, held: Held, endless: bool) -> usize {
+        self.disk += usize::from(!endless);
         let key = self.slots.insert(Slot::Op { held, waker: None, progress: Progress::UnderWay, endless });
         self.push(entry.user_data(key as u64));
         key
@@ -265,6 +269,11 @@ impl Driver {
         self.push(entry);
     }
 
+    /// Whether a disk is at work.
+    pub(super) fn awaits_disk(&self) -> bool {
+        self.disk > 0
+    }
+
     /// Whether the kernel has been given everything, and has nothing for us.
     pub(super) fn is_quiet(&mut self) -> bool {
         let submission = self.ring.submission();
@@ -315,6 +324,9 @@ impl Driver {
     }
 
     fn completed(&mut self, key: usize, result: i32, more: bool) {
+        if let Slot::Op { endless: false, .. } = self.slots[key] {
+            self.disk -= 1;
+        }
         match &mut self.slots[key] {
             Slot::Op { progress: Progress::Abandoned, .. } => drop(self.slots.remove(key)),
             Slot::Op { waker, progress, .. } => {

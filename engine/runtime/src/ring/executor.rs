@@ -5,13 +5,15 @@
 //! ```
 //!
 //! A turn costs one system call, however many tasks it ran and however many operations it started. While anything is ready the call does not
-//! wait; else the core sleeps in it until something completes, the next timer is due, or another thread has put a task into the inbox.
+//! wait; else the core sleeps in it until something completes, the next timer is due, or another thread has put a task into the inbox. Before
+//! that it may look for news for a moment, see [`super::patience`]; not while the pool computes, which may need the CPU.
 //!
 //! *Shares*: background tasks run while there is nothing to serve, a little at a time; beside serving they get [`BACKGROUND_PART`] of the time.
 
 use super::{
     driver::{Driver, Op, RingStats},
     memory::Memory,
+    patience::{For, Patience},
     tasks::{self, Inbox, Ready},
     timers::{Sleep, Timers},
 };
@@ -55,6 +57,7 @@ pub(super) struct Local {
     slice_ends: Cell<u64>,
     /// Time that tasks have run.
     busy: Cell<u64>,
+    patience: RefCell<Patience>,
 }
 
 impl Local {
@@ -107,8 +110,8 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Sets up the ring.
-    pub(super) fn new() -> io::Result<Self> {
+    /// Sets up the ring. An idle core looks for news for up to `idle_poll` before it sleeps.
+    pub(super) fn new(idle_poll: Duration) -> io::Result<Self> {
         let eventfd = crate::sys::eventfd()?;
         let bell = std::fs::File::from(eventfd.as_fd().try_clone_to_owned()?);
         let ring = move || {
@@ -123,6 +126,7 @@ impl Executor {
             timers: Rc::default(),
             slice_ends: Cell::new(0),
             busy: Cell::new(0),
+            patience: RefCell::new(Patience::new(idle_poll)),
         };
         Ok(Self { local: Rc::new(local) })
     }
@@ -132,8 +136,8 @@ impl Executor {
     }
 
     /// Runs `main` and all tasks until `main` has ended. Tasks that have not ended by then are leaked with all that they hold, since the
-    /// kernel may still write to it; the process is about to end.
-    pub(super) fn run<T: 'static>(self, main: impl Future<Output = T> + 'static) -> io::Result<T> {
+    /// kernel may still write to it; the process is about to end. While `others_work` on what this core waits for it sleeps at once.
+    pub(super) fn run<T: 'static>(self, main: impl Future<Output = T> + 'static, others_work: impl Fn() -> bool) -> io::Result<T> {
         let local = self.local;
         let outcome = Rc::new(RefCell::new(None));
         let place = Rc::clone(&outcome);
@@ -142,7 +146,7 @@ impl Executor {
             let ended = main.await;
             *place.borrow_mut() = Some(ended);
         });
-        let ended = turn(&local, &outcome);
+        let ended = turn(&local, &outcome, &others_work);
         local.inbox.close();
         drop(here);
         std::mem::forget(local);
@@ -151,7 +155,7 @@ impl Executor {
 }
 
 /// Turns until `outcome` is there.
-fn turn<T>(local: &Rc<Local>, outcome: &RefCell<Option<T>>) -> io::Result<T> {
+fn turn<T>(local: &Rc<Local>, outcome: &RefCell<Option<T>>, others_work: &dyn Fn() -> bool) -> io::Result<T> {
     let (mut wake, mut credit): (Vec<Waker>, u64) = (Vec::new(), 0);
     loop {
         while let Some(task) = local.inbox.take() {
@@ -172,13 +176,13 @@ fn turn<T>(local: &Rc<Local>, outcome: &RefCell<Option<T>>) -> io::Result<T> {
             }
         }
         local.busy.set(local.busy.get() + ran);
-        ask_kernel(local, &mut wake)?;
+        ask_kernel(local, &mut wake, others_work)?;
         wake.drain(..).for_each(Waker::wake);
     }
 }
 
 /// Wakes whom timers are due for, and asks the kernel for news; waits for it if there is nothing else to do.
-fn ask_kernel(local: &Local, wake: &mut Vec<Waker>) -> io::Result<()> {
+fn ask_kernel(local: &Local, wake: &mut Vec<Waker>, others_work: &dyn Fn() -> bool) -> io::Result<()> {
     {
         let mut timers = local.timers.borrow_mut();
         if let Some(next) = timers.next() {
@@ -195,10 +199,36 @@ fn ask_kernel(local: &Local, wake: &mut Vec<Waker>) -> io::Result<()> {
     if !idle {
         return if driver.is_quiet() { Ok(()) } else { driver.enter(false, wake) };
     }
+    if !others_work() && look(local, &mut driver, wake)? {
+        return driver.enter(false, wake);
+    }
     let sleep = local.inbox.doze();
     let entered = driver.enter(sleep, wake);
     local.inbox.awake();
     entered
+}
+
+/// Hands over what waits, and looks for news for a moment if that is worth it; whether there are some.
+fn look(local: &Local, driver: &mut Driver, wake: &mut Vec<Waker>) -> io::Result<bool> {
+    let what = if driver.awaits_disk() { For::Disk } else { For::Anything };
+    let mut patience = local.patience.borrow_mut();
+    let Some(ns) = patience.look(what) else { return Ok(false) };
+    if !driver.is_quiet() {
+        driver.enter(false, wake)?;
+    }
+    let until = now() + ns;
+    let until = local.timers.borrow().next().map_or(until, |timer| timer.min(until));
+    let news = loop {
+        if !wake.is_empty() || !local.inbox.is_empty() || !driver.is_quiet() {
+            break true;
+        }
+        if now() >= until {
+            break false;
+        }
+        std::hint::spin_loop();
+    };
+    patience.looked(what, news);
+    Ok(news)
 }
 
 /// Runs tasks of a share that are ready, for about `slice` ns; how long that took.

@@ -4,7 +4,7 @@
 //!   tasks -> operations, timers, watches -> one call of the kernel per turn -> completions -> tasks
 //! ```
 //!
-//! In reading order: [`tasks`] which tasks are ready, and how other threads make them so · [`timers`] · [`driver`] the ring · [`executor`] the loop ·
+//! In reading order: [`tasks`] which tasks are ready, and how other threads make them so · [`timers`] · [`driver`] the ring · [`executor`] the loop · [`patience`] whether it sleeps ·
 //! [`memory`] what the disk reads and writes · [`file`] · [`net`] · [`raw`] receiving into spare capacity.
 //!
 //! A task that panics halts the node. A core that ends leaks what its tasks hold.
@@ -15,6 +15,7 @@ mod executor;
 mod file;
 mod memory;
 mod net;
+mod patience;
 mod raw;
 mod tasks;
 mod timers;
@@ -63,8 +64,8 @@ impl Backend for RingRt {
         Ok(())
     }
 
-    fn make(_plan: &CorePlan) -> Result<Executor, String> {
-        Executor::new().map_err(|e| e.to_string())
+    fn make(plan: &CorePlan) -> Result<Executor, String> {
+        Executor::new(plan.idle_poll).map_err(|e| e.to_string())
     }
 
     fn run<T: 'static, Fut: Future<Output = T> + 'static>(
@@ -75,8 +76,10 @@ impl Backend for RingRt {
     ) -> T {
         let random = RefCell::new(SmallRng::seed_from_u64(plan.seed));
         let local = Rc::clone(executor.local());
-        let rt = Self { shared: Rc::new(Shared { core: plan.core, pool, random, local }) };
-        executor.run(main(rt.clone())).unwrap_or_else(|e| rt.halt(&format!("the ring of core {} is broken: {e}", plan.core)))
+        let rt = Self { shared: Rc::new(Shared { core: plan.core, pool: pool.clone(), random, local }) };
+        executor
+            .run(main(rt.clone()), move || pool.is_computing())
+            .unwrap_or_else(|e| rt.halt(&format!("the ring of core {} is broken: {e}", plan.core)))
     }
 
     fn busy(&self) -> Nanos {

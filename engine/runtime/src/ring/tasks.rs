@@ -118,6 +118,11 @@ impl Inbox {
         }
     }
 
+    /// Whether others have made nothing ready.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// What others have made ready since.
     pub(super) fn take(&self) -> Option<Task> {
         self.tasks.pop()

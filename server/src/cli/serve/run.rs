@@ -86,7 +86,7 @@ impl Settings {
             connections_max: CONNECTIONS_PER_CORE_MAX,
         };
         let pool_threads = cpus.len().div_ceil(2);
-        Ok(ServeConfig { node, http: self.http, cpus, pool_threads })
+        Ok(ServeConfig { node, http: self.http, cpus, pool_threads, idle_poll: self.idle_poll })
     }
 
     /// The CPU of each core.

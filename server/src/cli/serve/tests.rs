@@ -25,6 +25,7 @@ fn nothing_needs_to_be_said() {
     assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
     assert_eq!(settings.http.map(|a| a.to_string()).as_deref(), Some("127.0.0.1:7480"));
     assert_eq!((settings.cores, settings.pin, settings.memory), (CoreChoice::All, true, None));
+    assert_eq!(settings.idle_poll, IDLE_POLL);
 }
 
 #[test]
@@ -36,6 +37,9 @@ fn the_command_line_goes_before_the_file() {
     assert_eq!(settings.listen.to_string(), "0.0.0.0:1");
     assert_eq!((settings.cores, settings.pin, settings.http), (CoreChoice::Count(2), false, None));
     assert_eq!(settings.log_format, LogFormat::Json);
+    assert_eq!(settings.idle_poll, Duration::ZERO, "cores that are not pinned take no CPU from others");
+    let settings = with_file(&[], "idle-poll = '50us'").expect("valid");
+    assert_eq!(settings.idle_poll, Duration::from_micros(50));
 }
 
 #[test]
@@ -46,6 +50,7 @@ fn mistakes_in_the_file_are_named() {
         ("memory = '1 parsec'", "parsec"),
         ("listen = 7", "listen"),
         ("http = 'on'", "`off`"),
+        ("idle-poll = '1s'", "at most 10ms"),
         ("= 3", "line 1"),
     ] {
         let fail = with_file(&[], text).expect_err(text);
