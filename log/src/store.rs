@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     group::Group,
     lsn::Lsn,
-    segment::{GroupSegments, Handles, SegmentName, group::Mark},
+    segment::{GroupSegments, Handles, SegmentName, group::Mark, lane::Lane},
 };
 use millpond_runtime::{GroupId, Offset, Rt};
 use std::{
@@ -40,6 +40,11 @@ pub(crate) struct Store<R: Rt> {
 }
 
 impl<R: Rt> Store<R> {
+    /// Turns for reads of segments.
+    pub(crate) fn lane(&self) -> &Lane<R> {
+        self.handles.lane()
+    }
+
     /// Finds the segments of all groups, and removes directories of groups that are no more. Everything that `groups` say must
     /// be on stable media by now, since files are removed on the strength of it.
     pub(crate) async fn open<'a>(rt: &R, dir: &Path, config: &LogConfig, groups: impl Iterator<Item = &'a Group>) -> Result<Self> {

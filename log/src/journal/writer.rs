@@ -102,6 +102,7 @@ async fn flush<R: Rt>(home: &Rc<Home<R>>, gather: Gather<Buf<R>>, file: Rc<Journ
     std::mem::swap(&mut done.then, &mut gather.then);
     let (buf, crc) = gather.finish(flush_seq, prev_crc);
     let began = home.rt.mono();
+    home.store.lane().make_way();
     // In one operation an entry alone is acknowledged sooner; what many share goes faster in two.
     let written = if done.entries <= 1 {
         file.file.write_synced_at(position, buf).await

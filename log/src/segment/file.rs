@@ -6,6 +6,7 @@ use super::{
         BlockIndex, Codec, Damage, HEADER_BYTES, SegmentHeader, TAIL_BYTES, Tail, check_block, decode_footer, decode_tail, encode_footer,
         unpack,
     },
+    lane::Lane,
     list::{LIST_TAIL_BYTES, decode_list, decode_list_tail},
 };
 use crate::{
@@ -19,15 +20,11 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
 };
-use tokio::sync::Semaphore;
 
 /// Bytes that one disk operation moves at most.
 const IO_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that one read asks for at most.
-const READ_BYTES_MAX: usize = 512 * 1024;
-/// Reads that a home has under way at once: 2 MiB, which keep a fast disk busy and do not hold up the journal's writes for longer
-/// than they take.
-const READS_MAX: usize = 4;
+pub(super) const READ_BYTES_MAX: usize = 512 * 1024;
 /// From so many bytes on, unpacking is work for the pool; the way there and back costs more than fewer take.
 const OFFLOAD_BYTES: usize = 32 * 1024;
 
@@ -44,16 +41,11 @@ pub enum Bound {
 pub struct SegmentFile<R: Rt> {
     file: R::File,
     /// Reads that may be under way.
-    lane: Rc<Semaphore>,
+    lane: Rc<Lane<R>>,
     /// Its path.
     pub path: PathBuf,
     /// Its head.
     pub header: SegmentHeader,
-}
-
-/// Turns for the reads of a home.
-pub(super) fn new_lane() -> Rc<Semaphore> {
-    Rc::new(Semaphore::new(READS_MAX))
 }
 
 /// A damaged range of a file, as an error.
@@ -72,7 +64,7 @@ impl<R: Rt> SegmentFile<R> {
     /// Makes a segment with nothing but its head. Not synced.
     pub async fn create(rt: &R, path: PathBuf, header: SegmentHeader) -> Result<Self> {
         let file = rt.open(&path, Open::Create).await?;
-        let this = Self { file, lane: new_lane(), path, header };
+        let this = Self { file, lane: Rc::new(Lane::new(rt.clone())), path, header };
         this.write(0, &header.encode()).await?;
         Ok(this)
     }
@@ -85,11 +77,11 @@ impl<R: Rt> SegmentFile<R> {
         if header.group != group {
             return Err(corrupt(&path, 0, HEADER_BYTES, Damage(format!("a segment of group {}, expected {group}", header.group))));
         }
-        Ok(Self { file, lane: new_lane(), path, header })
+        Ok(Self { file, lane: Rc::new(Lane::new(rt.clone())), path, header })
     }
 
     /// Has its reads take turns with those of other files on this lane.
-    pub(super) fn on_lane(mut self, lane: &Rc<Semaphore>) -> Self {
+    pub(super) fn on_lane(mut self, lane: &Rc<Lane<R>>) -> Self {
         self.lane = Rc::clone(lane);
         self
     }
@@ -183,7 +175,7 @@ impl<R: Rt> SegmentFile<R> {
     async fn pieces(&self, position: u64, len: usize) -> Result<Vec<Piece<R>>> {
         let (from, span) = aligned(position, len);
         let one = async |at: usize| {
-            let _turn = self.lane.acquire().await.expect("nobody closes a lane");
+            let _turn = self.lane.turn().await;
             self.file.read_at(from + at as u64, READ_BYTES_MAX.min(span - at)).await
         };
         let parts = join((0..span).step_by(READ_BYTES_MAX).map(one).collect()).await;

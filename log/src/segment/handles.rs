@@ -5,8 +5,9 @@
 
 use super::{
     ahead::{Ahead, Run},
-    file::{Bound, SegmentFile, new_lane},
+    file::{Bound, SegmentFile},
     format::{BlockIndex, SegmentName},
+    lane::Lane,
     lru::Lru,
 };
 use crate::error::Result;
@@ -18,7 +19,6 @@ use std::{
     path::PathBuf,
     rc::Rc,
 };
-use tokio::sync::Semaphore;
 
 /// A compaction may take so many times the memory of all blocks that are kept,
 const WORK_SHARE: usize = 8;
@@ -61,7 +61,7 @@ pub struct Handles<R: Rt> {
     cache: RefCell<Cache>,
     ahead: Ahead,
     /// Shared by the reads of all files.
-    lane: Rc<Semaphore>,
+    lane: Rc<Lane<R>>,
 }
 
 #[derive(Default)]
@@ -75,6 +75,7 @@ impl<R: Rt> Handles<R> {
     /// ahead.
     pub fn new(rt: R, open_max: usize, cache_bytes_max: usize) -> Self {
         let half = cache_bytes_max / 2;
+        let lane = Rc::new(Lane::new(rt.clone()));
         Self {
             rt,
             open_max: open_max.max(1),
@@ -84,7 +85,7 @@ impl<R: Rt> Handles<R> {
             forgotten: Cell::new(0),
             cache: RefCell::default(),
             ahead: Ahead::new(half),
-            lane: new_lane(),
+            lane,
         }
     }
 
@@ -178,8 +179,8 @@ impl<R: Rt> Handles<R> {
         self.ahead.went_on(&self.rt, opened, first, next, bytes);
     }
 
-    /// Turns for reads, for a file that was made and not opened.
-    pub(super) fn lane(&self) -> &Rc<Semaphore> {
+    /// Turns for the reads of all files.
+    pub(crate) fn lane(&self) -> &Rc<Lane<R>> {
         &self.lane
     }
 

@@ -22,6 +22,7 @@ pub mod format;
 pub mod group;
 pub mod handles;
 pub mod inspect;
+pub(crate) mod lane;
 pub mod list;
 mod lru;
 mod newest;
