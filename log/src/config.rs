@@ -50,7 +50,7 @@ impl Default for LogConfig {
             flush_bytes_max: 1 << 20,
             unsynced_bytes_max: 16 << 20,
             tail_bytes_max: 256 << 20,
-            settle_bytes: 1 << 20,
+            settle_bytes: 4 << 20,
             settle_run_bytes_max: 4 << 20,
             compression_level: 1,
             disk_reserve_bytes: 256 << 20,

@@ -96,10 +96,16 @@ impl Seal {
         mix(self.nonce ^ (u64::from(self.stamp) << 32) ^ (position / SECTOR_BYTES as u64)) as u32
     }
 
+    /// The CRC-32 of a sector's content that begins from [`Seal::start`].
     fn crc(&self, position: u64, content: &[u8]) -> u32 {
-        let mut hasher = crc32fast::Hasher::new_with_initial(self.start(position));
+        thread_local! {
+            /// To be copied: making one asks what the CPU can do, which took a third of the time for so few bytes.
+            static FRESH: crc32fast::Hasher = crc32fast::Hasher::new();
+        }
+        let mut hasher = FRESH.with(Clone::clone);
         hasher.update(content);
-        hasher.finalize()
+        // A checksum is linear: where it begins and what follows may be taken apart.
+        hasher.finalize() ^ begun::behind_content(self.start(position))
     }
 
     /// Writes the end of a sector whose content is in place.
@@ -120,6 +126,50 @@ impl Seal {
         } else {
             State::Unwritten
         }
+    }
+}
+
+/// What the beginning of a CRC-32 adds to its end.
+mod begun {
+    use super::CONTENT_BYTES;
+
+    /// CRC-32's polynomial (IEEE 802.3), reflected.
+    const POLYNOMIAL: u32 = 0xedb8_8320;
+
+    /// What each bit of the beginning has become behind [`CONTENT_BYTES`] bytes, summed up for each value of each of its four bytes.
+    static SUMS: [[u32; 256]; 4] = sums();
+
+    const fn sums() -> [[u32; 256]; 4] {
+        let mut bits = [0; 32];
+        let mut bit = 0;
+        while bit < 32 {
+            let (mut crc, mut step) = (1_u32 << bit, 0);
+            while step < CONTENT_BYTES * 8 {
+                crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
+                step += 1;
+            }
+            bits[bit] = crc;
+            bit += 1;
+        }
+        let mut sums = [[0; 256]; 4];
+        let mut at = 0;
+        while at < 4 * 256 {
+            let (byte, value, mut bit) = (at / 256, at % 256, 0);
+            while bit < 8 {
+                if value & (1 << bit) != 0 {
+                    sums[byte][value] ^= bits[8 * byte + bit];
+                }
+                bit += 1;
+            }
+            at += 1;
+        }
+        sums
+    }
+
+    /// The difference that it makes at the end of [`CONTENT_BYTES`] bytes to begin from `start` instead of 0.
+    pub(super) fn behind_content(start: u32) -> u32 {
+        let [a, b, c, d] = start.to_le_bytes();
+        SUMS[0][usize::from(a)] ^ SUMS[1][usize::from(b)] ^ SUMS[2][usize::from(c)] ^ SUMS[3][usize::from(d)]
     }
 }
 

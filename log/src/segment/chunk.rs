@@ -10,7 +10,9 @@ use millpond_batch::{Compression, Header};
 use millpond_runtime::{
     GroupId, Index, Offset,
     codec::{Reader, Short},
+    limits::BLOCK_BYTES,
 };
+use zstd::bulk::Compressor;
 
 /// A block is closed once it holds this many raw bytes.
 pub const BLOCK_RAW_BYTES: usize = 128 * 1024;
@@ -35,9 +37,10 @@ pub struct Chunk {
     pub index: Vec<BlockIndex>,
 }
 
-/// Entries on their way into a block, and what the block answers for.
+/// A block that takes entries, at the end of the chunk, and what it answers for.
 struct Open {
-    raw: Vec<u8>,
+    /// Where in the chunk it begins: its head first, which is written last.
+    at: usize,
     header: BlockHeader,
     /// Bytes whose batch its client has compressed already.
     packed: usize,
@@ -48,40 +51,48 @@ struct Open {
 /// [list](super::list): [`BEFORE_MAX`](super::list::BEFORE_MAX) and one more are enough.
 #[must_use]
 pub fn encode_chunk(entries: &[Entry], next_offset: Offset, options: ChunkOptions, before: &[BlockIndex]) -> Chunk {
-    let mut packer = Packer::new(options);
+    let mut packer = Packer::new(options, entries);
     for entry in entries {
         packer.push(entry);
     }
     packer.finish(next_offset, before)
 }
 
-/// Makes a chunk entry by entry. What one entry takes is bounded by a block of [`BLOCK_RAW_BYTES`] and the entry itself.
+/// Makes a chunk entry by entry: their bytes go where they will lie, and only what compresses is moved once more.
 pub struct Packer {
     options: ChunkOptions,
     chunk: Chunk,
     open: Option<Open>,
     /// After the last entry.
     next_index: Index,
-    /// Memory of the block that was closed last, for the next.
-    spare: Vec<u8>,
+    /// Made for the first block that is compressed, for all of them.
+    zstd: Option<Compressor<'static>>,
+    /// What the last one was compressed to.
+    zipped: Vec<u8>,
 }
 
 impl Packer {
-    /// Nothing yet.
+    /// Nothing yet. `entries` are what will come, about.
     #[must_use]
-    pub fn new(options: ChunkOptions) -> Self {
-        Self { options, chunk: Chunk::default(), open: None, next_index: Index(0), spare: Vec::new() }
+    pub fn new(options: ChunkOptions, entries: &[Entry]) -> Self {
+        let raw: usize = entries.iter().map(|entry| ENTRY_HEADER_BYTES + entry.payload.len()).sum();
+        // A block, its head and its place in the list; a quarter of the rest is likely to be left of what compresses.
+        let most = if options.level > 0 { raw / 4 + BLOCK_RAW_BYTES } else { raw };
+        let bytes = Vec::with_capacity(most + (raw / BLOCK_RAW_BYTES + 1) * 2 * BLOCK_HEADER_BYTES + 2 * BLOCK_BYTES);
+        let chunk = Chunk { bytes, index: Vec::new() };
+        Self { options, chunk, open: None, next_index: Index(0), zstd: None, zipped: Vec::new() }
     }
 
     /// Takes the next entry; whether that has ended a block.
     pub fn push(&mut self, entry: &Entry) -> bool {
-        let full = self.open.take_if(|o| o.raw.len() >= BLOCK_RAW_BYTES || o.header.term != entry.term);
+        let bytes = &mut self.chunk.bytes;
+        let full = self.open.take_if(|o| o.raw_len(bytes) >= BLOCK_RAW_BYTES || o.header.term != entry.term);
         let ended = full.is_some();
         if let Some(full) = full {
             self.close(full, entry.index, entry.base_offset);
         }
-        let spare = &mut self.spare;
-        self.open.get_or_insert_with(|| Open::at(entry, std::mem::take(spare))).push(entry);
+        let bytes = &mut self.chunk.bytes;
+        self.open.get_or_insert_with(|| Open::at(bytes, entry)).push(entry, bytes);
         self.next_index = entry.index.next();
         ended
     }
@@ -98,29 +109,40 @@ impl Packer {
 
     /// Ends a block: it answers up to where the next one begins.
     fn close(&mut self, open: Open, next_index: Index, next_offset: Offset) {
-        let Open { mut raw, mut header, packed } = open;
-        header.raw_len = raw.len() as u32;
+        let raw_len = open.raw_len(&self.chunk.bytes);
+        let Open { at, mut header, packed } = open;
+        header.raw_len = raw_len as u32;
         header.next_offset = next_offset;
         header.last_index = header.last_index.max(Index(next_index.0 - 1));
         // What clients have compressed does not compress again; and packing must save a twentieth to be worth the reading.
-        let worth = self.options.level > 0 && packed * 2 < raw.len();
-        let zip = || zstd::bulk::compress(&raw, self.options.level).ok();
-        let zipped = worth.then(zip).flatten().filter(|z| z.len() + z.len() / 20 < raw.len());
-        let data = zipped.as_ref().unwrap_or(&raw);
-        header.codec = if zipped.is_some() { Codec::Zstd } else { Codec::Raw };
-        header.stored_len = data.len() as u32;
-        let bytes = &mut self.chunk.bytes;
-        let position = self.options.position + bytes.len() as u64;
-        bytes.reserve(BLOCK_HEADER_BYTES + data.len());
-        header.encode(self.options.group, position, data, bytes);
+        let worth = self.options.level > 0 && packed * 2 < raw_len;
+        if worth && self.zip(at + BLOCK_HEADER_BYTES) && self.zipped.len() + self.zipped.len() / 20 < raw_len {
+            header.codec = Codec::Zstd;
+            self.chunk.bytes.truncate(at + BLOCK_HEADER_BYTES);
+            self.chunk.bytes.extend_from_slice(&self.zipped);
+        }
+        let block = &mut self.chunk.bytes[at..];
+        header.stored_len = (block.len() - BLOCK_HEADER_BYTES) as u32;
+        let position = self.options.position + at as u64;
+        header.put(self.options.group, position, block);
         self.chunk.index.push(BlockIndex::of(position, &header));
-        raw.clear();
-        self.spare = raw;
+    }
+
+    /// Compresses what lies from `from` on; false if zstd has no memory.
+    fn zip(&mut self, from: usize) -> bool {
+        if self.zstd.is_none() {
+            self.zstd = Compressor::new(self.options.level).ok();
+        }
+        let raw = &self.chunk.bytes[from..];
+        self.zipped.clear();
+        self.zipped.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.zstd.as_mut().is_some_and(|zstd| zstd.compress_to_buffer(raw, &mut self.zipped).is_ok())
     }
 }
 
 impl Open {
-    fn at(entry: &Entry, mut raw: Vec<u8>) -> Self {
+    /// Begins a block behind `bytes`, for `entry` and those that follow.
+    fn at(bytes: &mut Vec<u8>, entry: &Entry) -> Self {
         let header = BlockHeader {
             codec: Codec::Raw,
             raw_len: 0,
@@ -133,14 +155,19 @@ impl Open {
             next_offset: entry.base_offset,
             max_timestamp: i64::MIN,
         };
-        raw.reserve(BLOCK_RAW_BYTES + entry.payload.len());
-        Self { raw, header, packed: 0 }
+        let at = bytes.len();
+        bytes.put_bytes(0, BLOCK_HEADER_BYTES);
+        Self { at, header, packed: 0 }
     }
 
-    fn push(&mut self, entry: &Entry) {
-        self.raw.put_u32_le(entry.payload.len() as u32);
-        self.raw.put_u8(entry.kind as u8);
-        self.raw.put_slice(&entry.payload);
+    fn raw_len(&self, bytes: &[u8]) -> usize {
+        bytes.len() - self.at - BLOCK_HEADER_BYTES
+    }
+
+    fn push(&mut self, entry: &Entry, bytes: &mut Vec<u8>) {
+        bytes.put_u32_le(entry.payload.len() as u32);
+        bytes.put_u8(entry.kind as u8);
+        bytes.put_slice(&entry.payload);
         self.header.count += 1;
         self.header.last_index = entry.index;
         if entry.kind == EntryKind::Batch

@@ -202,9 +202,10 @@ fn block_crc(group: GroupId, position: u64, covered: &[u8]) -> u32 {
 }
 
 impl BlockHeader {
-    /// Appends the block that lies at `position`.
-    pub fn encode(&self, group: GroupId, position: u64, data: &[u8], out: &mut Vec<u8>) {
-        let from = out.len();
+    /// Writes the head of the block that lies at `position` of the file; `block` is all of it, with the data in place behind
+    /// [`BLOCK_HEADER_BYTES`].
+    pub fn put(&self, group: GroupId, position: u64, block: &mut [u8]) {
+        let mut out = &mut block[..BLOCK_HEADER_BYTES];
         out.put_slice(&BLOCK_MAGIC);
         out.put_u32_le(0);
         out.put_u8(self.codec as u8);
@@ -216,9 +217,8 @@ impl BlockHeader {
             out.put_u64_le(n);
         }
         out.put_i64_le(self.max_timestamp);
-        out.put_slice(data);
-        let crc = block_crc(group, position, &out[from + 8..]);
-        out[from + 4..from + 8].copy_from_slice(&crc.to_le_bytes());
+        let crc = block_crc(group, position, &block[8..]);
+        block[4..8].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// Reads the head of a block, without its checksum. `Ok(None)`: no block begins here, but padding.

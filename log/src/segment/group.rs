@@ -260,7 +260,7 @@ impl<R: Rt> GroupSegments<R> {
         if options.level > 0 {
             return Ok(rt.offload("pack blocks", move || encode_chunk(&batch, next_offset, options, &before)).await?);
         }
-        let mut packer = Packer::new(options);
+        let mut packer = Packer::new(options, &batch);
         for entry in batch {
             if packer.push(&entry) {
                 rt.yield_if_needed().await;

@@ -21,6 +21,16 @@ fn every_flipped_bit_is_rot_or_harmless_and_never_a_tear() {
     }
 }
 
+proptest! {
+    #[test]
+    fn the_checksum_is_crc_32_begun_from_the_start(nonce: u64, stamp: u32, place in 0_u64..1 << 40, content in prop::collection::vec(any::<u8>(), CONTENT_BYTES)) {
+        let (seal, position) = (Seal { nonce, stamp }, place * SECTOR_BYTES as u64);
+        let mut begun = crc32fast::Hasher::new_with_initial(seal.start(position));
+        begun.update(&content);
+        prop_assert_eq!(seal.crc(position, &content), begun.finalize());
+    }
+}
+
 #[test]
 fn a_sector_torn_at_any_byte_is_no_rot() {
     let new = sector(SEAL, 8192, 7);

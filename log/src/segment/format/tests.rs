@@ -57,8 +57,9 @@ proptest! {
         bit in any::<prop::sample::Index>(),
     ) {
         let header = BlockHeader { stored_len: data.len() as u32, ..header };
-        let mut bytes = Vec::new();
-        header.encode(GroupId(group), position, &data, &mut bytes);
+        let mut bytes = vec![0; BLOCK_HEADER_BYTES];
+        bytes.extend_from_slice(&data);
+        header.put(GroupId(group), position, &mut bytes);
         prop_assert_eq!(bytes.len(), header.len());
         prop_assert_eq!(check_block(GroupId(group), position, &bytes), Ok((header, &data[..])));
         prop_assert!(check_block(GroupId(group), position ^ 4096, &bytes).is_err(), "misdirected");
