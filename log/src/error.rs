@@ -88,6 +88,14 @@ pub enum LogError {
         /// The bound, in bytes.
         bound: u64,
     },
+    /// Raft asks for what cannot be: a mistake of ours. The group goes no further.
+    #[error("group {group}: {what}")]
+    Replica {
+        /// The group.
+        group: GroupId,
+        /// What was asked for.
+        what: String,
+    },
     /// Bytes on disk are not what we wrote and synced. Nothing was truncated or skipped.
     #[error("{} is damaged at byte {position} ({len} bytes): {what}", file.display())]
     Corrupt {
@@ -141,6 +149,7 @@ impl LogError {
             Self::BadBatch { .. } => "fix the request: this batch will be refused again",
             Self::DiskFull { .. } => "free space on the data directory's file system, or shorten retention; appends resume by themselves",
             Self::Full { .. } => "retry after a short wait; if it lasts, the disk is slower than the producers",
+            Self::Replica { .. } => "report this as a bug, with the log of the node",
             Self::Corrupt { .. } => {
                 "do not delete anything: run `millpond inspect` on the file, and restore it from a copy if there is one"
             }

@@ -11,13 +11,14 @@ use crate::{
     entry::{Entry, EntryKind},
     journal::format::{FormatError, Settled},
     producers::Producers,
+    replica::{HardState, Replica, Truncation},
     tail::{Moved, Tail, TailEntry},
 };
 use bytes::Bytes;
 use millpond_batch::Header;
 use millpond_runtime::{GroupId, Index, Offset, Term};
 
-/// Everything is written in this term: a node alone holds no elections.
+/// Entries of a group that is alone are written in this term: it holds no elections.
 pub const TERM: Term = Term(1);
 
 /// See the module.
@@ -51,6 +52,8 @@ pub struct Group {
     pub slot: (u64, usize),
     /// Whether the group waits to be settled.
     pub queued: bool,
+    /// What makes it a replica; `None` for a group that is alone, where what is synced is committed.
+    pub replica: Option<Box<Replica>>,
 }
 
 impl Group {
@@ -72,23 +75,106 @@ impl Group {
             tail: Tail::default(),
             slot: (0, 0),
             queued: false,
+            replica: None,
         }
     }
 
     /// Appends a stamped batch. Its producer's sequence has been checked.
     pub fn push_batch(&mut self, batch: Bytes, header: &Header, file_seq: u64, now_ms: i64) {
+        self.push(TERM, batch, Some(header), file_seq, now_ms);
+    }
+
+    /// Appends an entry: a stamped batch with its header, or one of Raft's without records.
+    pub fn push(&mut self, term: Term, payload: Bytes, header: Option<&Header>, file_seq: u64, now_ms: i64) {
         let base_offset = self.end_offset;
         let index = self.last_index.next();
-        self.producers.record(header, base_offset, now_ms);
+        if let Some(replica) = &mut self.replica {
+            replica.remember(index, base_offset, self.max_timestamp, header, &self.producers);
+            replica.terms.push(index, term);
+        }
         self.last_index = index;
-        self.end_offset = base_offset.plus(header.record_span());
-        self.max_timestamp = self.max_timestamp.max(Some(header.max_timestamp));
+        if let Some(header) = header {
+            self.producers.record(header, base_offset, now_ms);
+            self.end_offset = base_offset.plus(header.record_span());
+            self.max_timestamp = self.max_timestamp.max(Some(header.max_timestamp));
+        }
+        let kind = if header.is_some() { EntryKind::Batch } else { EntryKind::Raft };
         self.tail.push(TailEntry {
-            entry: Entry { index, term: TERM, kind: EntryKind::Batch, base_offset, payload: batch },
+            entry: Entry { index, term, kind, base_offset, payload },
             next_offset: self.end_offset,
-            max_timestamp: header.max_timestamp,
+            max_timestamp: header.map_or(i64::MIN, |header| header.max_timestamp),
             file_seq,
         });
+    }
+
+    /// The last entry that is both committed and synced.
+    #[must_use]
+    pub fn lasting_index(&self) -> Index {
+        self.replica.as_ref().map_or(self.synced_index, |replica| replica.committed.min(self.synced_index))
+    }
+
+    /// The offset after its last record: how far readers see.
+    #[must_use]
+    pub fn lasting_offset(&self) -> Offset {
+        self.replica.as_ref().map_or(self.synced_offset, |replica| replica.committed_offset.min(self.synced_offset))
+    }
+
+    /// How often entries have gone: what was said of an earlier life of an index is of no use any more.
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.replica.as_ref().map_or(0, |replica| replica.truncations)
+    }
+
+    /// What must hold of a change of the hard state.
+    pub fn check_hard(&self, hard: &HardState) -> Result<(), String> {
+        let Some(replica) = &self.replica else { return Err("is no replica".into()) };
+        let before = replica.hard;
+        if hard.term < before.term || (hard.term == before.term && before.vote != 0 && hard.vote != before.vote) {
+            return Err(format!("voted for {} in term {}, and now for {} in term {}", before.vote, before.term, hard.vote, hard.term));
+        }
+        if hard.commit < before.commit || hard.commit > self.last_index {
+            return Err(format!("committed up to {}, outside {}..={}", hard.commit, before.commit, self.last_index));
+        }
+        Ok(())
+    }
+
+    /// Takes note of a hard state that was checked.
+    pub fn apply_hard(&mut self, hard: HardState) {
+        if let Some(replica) = &mut self.replica {
+            replica.hard = hard;
+        }
+    }
+
+    /// Entries up to `index` are committed. What is not in the log yet, or not in memory any more, is not looked at.
+    pub fn commit(&mut self, index: Index) {
+        let index = index.min(self.last_index);
+        let end = if index == self.settled.index { Some(self.settled.next_offset) } else { self.tail.entry(index).map(|e| e.next_offset) };
+        if let (Some(replica), Some(end)) = (&mut self.replica, end) {
+            replica.commit(index, end);
+        }
+    }
+
+    /// Entries are gone, the newest first. An error if that cannot be.
+    pub fn apply_truncation(&mut self, gone: &Truncation) -> Result<Moved, FormatError> {
+        let id = self.id;
+        let wrong = |what: String| Err(FormatError::Shape { what: format!("group {id} truncated to entry {}: {what}", gone.last_index) });
+        let Some(replica) = &mut self.replica else { return wrong("it is no replica".into()) };
+        if gone.last_index >= self.last_index || gone.end_offset > self.end_offset {
+            return wrong(format!("it ends with {} at offset {}", self.last_index, self.end_offset));
+        }
+        let lasts = self.settled.index.max(replica.hard.commit).max(replica.committed);
+        if gone.last_index < lasts || gone.end_offset < self.settled.next_offset {
+            return wrong(format!("entries up to {lasts} are committed, and settled up to offset {}", self.settled.next_offset));
+        }
+        replica.truncate(gone.last_index);
+        for (producer, before) in &gone.producers {
+            self.producers.restore(*producer, before.clone());
+        }
+        (self.last_index, self.end_offset, self.max_timestamp) = (gone.last_index, gone.end_offset, gone.max_timestamp);
+        if self.synced_index > gone.last_index {
+            (self.synced_index, self.synced_offset) = (gone.last_index, gone.end_offset);
+        }
+        Ok(self.tail.truncate(gone.last_index))
     }
 
     /// What trimming to `start` makes of [`Group::settled`]: entries that end before `start` count as settled, since they never
@@ -102,7 +188,7 @@ impl Group {
         if start < self.settled.next_offset {
             return Some(self.settled);
         }
-        let overtaken = self.tail.last_before(start).filter(|last| last.entry.index > self.settled.index);
+        let overtaken = self.tail.last_before(start, self.lasting_index()).filter(|last| last.entry.index > self.settled.index);
         let settled = overtaken.map_or(self.settled, |last| Settled {
             index: last.entry.index,
             term: last.entry.term,
@@ -125,6 +211,10 @@ impl Group {
         }
         self.start_offset = start;
         self.settled = settled;
+        if let (Some(replica), None) = (&mut self.replica, settled.segment) {
+            // Nothing before it is left.
+            replica.terms.trim(settled.index);
+        }
         Ok(())
     }
 
@@ -152,6 +242,9 @@ impl Group {
         self.noted = self.settled.segment.map(|s| s.base_offset);
         self.synced_index = self.last_index;
         self.synced_offset = self.end_offset;
+        // What is settled was committed, whether the journal heard of that or not.
+        let committed = self.replica.as_ref().map_or(self.last_index, |replica| replica.hard.commit);
+        self.commit(committed.max(self.settled.index));
     }
 
     /// Bytes that could be settled now, at most: those of synced and of unsynced entries alike.
@@ -167,6 +260,8 @@ impl Group {
             "starts after its end"
         } else if self.settled.index > self.last_index || self.settled.next_offset > self.end_offset {
             "is settled past its end"
+        } else if self.replica.as_ref().is_some_and(|replica| replica.hard.commit > self.last_index) {
+            "is committed past its end"
         } else if self.end_offset.0 > bound || self.last_index.0 > bound {
             "is longer than any can be"
         } else {
@@ -179,6 +274,12 @@ impl Group {
     pub fn check(&self) {
         self.sound().expect("what the disk says was checked when it was read, so this is our own mistake");
         assert!(self.synced_index <= self.last_index && self.synced_offset <= self.end_offset, "group {} synced past its end", self.id);
+        if let Some(replica) = &self.replica {
+            let (settled, committed) = (self.settled.index, replica.committed);
+            assert!(settled <= committed && committed <= self.last_index, "group {}: {settled} settled, {committed} committed", self.id);
+            assert!(replica.committed_offset <= self.end_offset, "group {} is committed past its end", self.id);
+            assert!(self.last_index.0 == 0 || replica.terms.last().is_some(), "group {} has entries without terms", self.id);
+        }
         self.tail.check();
     }
 }

@@ -7,6 +7,8 @@
 
 use crate::{
     group::Group,
+    journal::gather::Touched,
+    replica::Truncation,
     tail::{Moved, TailEntry},
 };
 use millpond_runtime::{GroupId, Index, Offset};
@@ -20,6 +22,8 @@ pub struct Groups {
     needed_of: BTreeMap<GroupId, u64>,
     cache: VecDeque<(GroupId, Index)>,
     ready: VecDeque<GroupId>,
+    /// Files of entries that are gone, until the note about it is synced: how many such notes there are.
+    held: BTreeMap<u64, usize>,
     unsettled_bytes: usize,
     cached_bytes: usize,
 }
@@ -118,10 +122,12 @@ impl Groups {
         Some(group)
     }
 
-    /// The oldest journal file that holds unsettled entries.
+    /// The oldest journal file that holds entries which a start would need.
     #[must_use]
     pub fn needed_file(&self) -> Option<u64> {
-        self.needed.first().map(|(file, _)| *file)
+        let unsettled = self.needed.first().map(|(file, _)| *file);
+        let held = self.held.first_key_value().map(|(file, _)| *file);
+        unsettled.into_iter().chain(held).min()
     }
 
     /// Groups with unsettled entries, those that hold back the oldest journal file first.
@@ -144,9 +150,44 @@ impl Groups {
     /// Entries before `start` are gone, and the note about it is synced.
     pub fn trim(&mut self, id: GroupId, start: Offset) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let moved = group.tail.trim(start);
+        let moved = group.tail.trim(start, group.settled.index.max(group.lasting_index()));
         self.account(moved);
         self.refile(id);
+    }
+
+    /// Entries of a replica are gone. The journal file that this returns must be given to [`Groups::let_go`] once the note about it is synced.
+    ///
+    /// # Panics
+    /// If it was not the group that said what becomes of it.
+    pub fn truncate(&mut self, id: GroupId, gone: &Truncation) -> Option<u64> {
+        let group = self.groups.get_mut(&id)?;
+        let file = group.tail.needed_file()?;
+        let moved = group.apply_truncation(gone).expect("the group itself has said what becomes of it");
+        *self.held.entry(file).or_default() += 1;
+        self.account(moved);
+        self.refile(id);
+        Some(file)
+    }
+
+    /// A file that [`Groups::truncate`] returned is not needed for that any more.
+    pub fn let_go(&mut self, file: u64) {
+        if let Some(held) = self.held.get_mut(&file) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&file);
+            }
+        }
+    }
+
+    /// Entries of a replica up to `index` are committed; how far readers see, if that is further than before. The group is ready for the
+    /// settler once it has `settle_bytes` unsettled.
+    pub fn commit(&mut self, id: GroupId, index: Index, settle_bytes: usize) -> Option<Offset> {
+        let group = self.groups.get_mut(&id)?;
+        let before = group.lasting_offset();
+        group.commit(index);
+        let now = group.lasting_offset();
+        self.look_ready(id, settle_bytes);
+        (now > before).then_some(now)
     }
 
     /// Drops settled entries, the oldest first, until at most `bytes` of them are left.
@@ -160,12 +201,27 @@ impl Groups {
         }
     }
 
-    /// Entries up to `index` are synced. The group is ready for the settler once it has `settle_bytes` unsettled.
-    pub fn synced(&mut self, id: GroupId, index: Index, end: Offset, settle_bytes: usize) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        group.synced_index = index;
-        group.synced_offset = end;
-        if !group.queued && group.tail.unsettled_bytes() >= settle_bytes {
+    /// Entries are synced; how far readers see, if that is further than before. The group is ready for the settler once it has
+    /// `settle_bytes` unsettled.
+    pub(crate) fn synced(&mut self, touched: &Touched, settle_bytes: usize) -> Option<Offset> {
+        let group = self.groups.get_mut(&touched.group)?;
+        if touched.life != group.life() {
+            // Some of it is gone since. What came in its place is in a flush behind this one.
+            return None;
+        }
+        let before = group.lasting_offset();
+        (group.synced_index, group.synced_offset) = (touched.index, touched.end);
+        let now = group.lasting_offset();
+        self.look_ready(touched.group, settle_bytes);
+        (now > before).then_some(now)
+    }
+
+    fn look_ready(&mut self, id: GroupId, settle_bytes: usize) {
+        if let Some(group) = self.groups.get_mut(&id)
+            && !group.queued
+            && group.tail.unsettled_bytes() >= settle_bytes
+            && group.lasting_index() > group.settled.index
+        {
             group.queued = true;
             self.ready.push_back(id);
         }
@@ -188,10 +244,10 @@ impl Groups {
         !self.ready.is_empty()
     }
 
-    /// Synced entries of a group that are not settled, from the oldest on.
+    /// Committed and synced entries of a group that are not settled, from the oldest on.
     #[must_use]
     pub fn settleable(&self, id: GroupId, bytes_max: usize) -> Vec<TailEntry> {
-        self.groups.get(&id).map_or_else(Vec::new, |g| g.tail.gather(g.settled.index, g.synced_index, bytes_max))
+        self.groups.get(&id).map_or_else(Vec::new, |g| g.tail.gather(g.settled.index, g.lasting_index(), bytes_max))
     }
 
     fn account(&mut self, moved: Moved) {

@@ -155,11 +155,15 @@ impl<R: Rt> Home<R> {
 
     /// Puts a note into the journal.
     pub(crate) fn note(&self, class: Class, kind: FrameKind, group: GroupId, payload: &[u8], then: Option<Then>) -> Result<Lsn> {
+        self.note_with(class, FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) }, payload, then)
+    }
+
+    /// The same, with this head.
+    pub(crate) fn note_with(&self, class: Class, head: FrameHead, payload: &[u8], then: Option<Then>) -> Result<Lsn> {
         if self.journal.state.borrow().closing {
             return Err(LogError::Stopped { why: "closing".into() });
         }
         self.journal.make_room(payload.len(), class, || checkpoint(self))?;
-        let head = FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) };
         Ok(self.journal.put(&head, payload, then))
     }
 
@@ -168,7 +172,7 @@ impl<R: Rt> Home<R> {
         let (before, settled) = {
             let groups = self.groups.borrow();
             let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
-            let before = before.min(g.synced_offset);
+            let before = before.min(g.lasting_offset());
             match g.trimmed(before) {
                 Some(settled) => (before, settled),
                 None => return Ok(self.journal.state.borrow().last_lsn),

@@ -5,6 +5,7 @@ use crate::{
     journal::format::{FILE_MAGIC, FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, Frame, FrameKind, Frames, Settled},
     journal::sector::{self, place},
     journal::walk::{Fault, read_body},
+    replica::{HardState, Members, Truncation},
     segment,
 };
 use millpond_batch::Header;
@@ -130,6 +131,18 @@ fn describe_frame(out: &mut String, flush_at: u64, frame: &Frame<'_>) {
         },
         FrameKind::Settled => match Settled::decode(&mut r) {
             Ok(s) => writeln!(out, " up to entry {}, offset {}, in {:?}", s.index, s.next_offset, s.segment),
+            Err(error) => writeln!(out, ": {error}"),
+        },
+        FrameKind::Hard => match HardState::decode(&mut r) {
+            Ok(hard) => writeln!(out, " term {}, vote {}, committed up to entry {}", hard.term, hard.vote, hard.commit),
+            Err(error) => writeln!(out, ": {error}"),
+        },
+        FrameKind::Truncate => match Truncation::decode(&mut r) {
+            Ok(gone) => writeln!(out, " to entry {}, offset {}", gone.last_index, gone.end_offset),
+            Err(error) => writeln!(out, ": {error}"),
+        },
+        FrameKind::Members => match Members::decode(&mut r) {
+            Ok(members) => writeln!(out, " by entry {}, {} bytes", members.index, members.bytes.len()),
             Err(error) => writeln!(out, ": {error}"),
         },
         FrameKind::Trim => match r.u64() {

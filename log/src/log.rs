@@ -37,7 +37,7 @@ pub struct GroupState {
     pub start_offset: Offset,
     /// Offset that the next appended record gets.
     pub end_offset: Offset,
-    /// Offset after the last record that is synced: what readers see. On a single node that is committed.
+    /// Offset after the last record that is synced and committed: what readers see. In a group that is alone what is synced is committed.
     pub high_watermark: Offset,
     /// Index of the last appended entry; 0 if there is none.
     pub last_index: Index,
@@ -132,7 +132,7 @@ pub struct TornTail {
 
 /// One journal home (a directory `core-NN`) with all its groups. Cheap to clone; lives on one core.
 pub struct Log<R: Rt> {
-    home: Rc<Home<R>>,
+    pub(crate) home: Rc<Home<R>>,
 }
 
 impl<R: Rt> Clone for Log<R> {
@@ -163,7 +163,7 @@ impl<R: Rt> Log<R> {
         Some(GroupState {
             start_offset: g.start_offset,
             end_offset: g.end_offset,
-            high_watermark: g.synced_offset,
+            high_watermark: g.lasting_offset(),
             last_index: g.last_index,
             bytes: self.home.store.bytes(group) + g.unsettled_bytes() as u64,
             max_timestamp: g.max_timestamp,
@@ -210,12 +210,15 @@ impl<R: Rt> Log<R> {
     }
 
     /// Appends one batch that the caller has checked with `millpond_batch::check`, and whose header that gave. Checks the
-    /// producer's sequence and stamps the base offset into the bytes.
+    /// producer's sequence and stamps the base offset into the bytes. For a group that is alone: a replica's entries come from Raft.
     pub fn append(&self, group: GroupId, mut batch: BytesMut, header: &Header, now_ms: i64) -> Result<Appended> {
         let home = &self.home;
         let base_offset = {
             let groups = home.groups.borrow();
             let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+            if g.replica.is_some() {
+                return Err(LogError::Replica { group, what: "an append past Raft".into() });
+            }
             if let Some(base_offset) = g.producers.check(header, now_ms, g.config.producer_expiry_ms)? {
                 let mut state = home.journal.state.borrow_mut();
                 state.stats.duplicates += 1;
@@ -241,12 +244,12 @@ impl<R: Rt> Log<R> {
         let g = g.ok_or(LogError::UnknownGroup { group })?;
         let head = FrameHead { kind: FrameKind::Entry, variant: EntryKind::Batch as u8, group, index: g.last_index, term: TERM };
         let lsn = home.journal.put(&head, &batch, None);
-        home.journal.touch(Touched { group, index: g.last_index, end: g.end_offset }, batch.len(), &mut g.slot);
+        home.journal.touch(Touched { group, index: g.last_index, end: g.end_offset, life: 0 }, batch.len(), &mut g.slot);
         Ok(Appended::New { base_offset, lsn })
     }
 
     /// Refuses what would go past a bound.
-    fn admit(&self, len: usize) -> Result<()> {
+    pub(crate) fn admit(&self, len: usize) -> Result<()> {
         let config = self.home.config();
         let used = self.home.groups.borrow().unsettled_bytes();
         let state = self.home.journal.state.borrow();
@@ -322,10 +325,10 @@ impl<R: Rt> Log<R> {
     pub fn read_tail(&self, group: GroupId, from: Offset, limits: ReadLimits) -> Option<ReadOut> {
         let groups = self.home.groups.borrow();
         let g = groups.get(group)?;
-        if from < g.start_offset || from > g.synced_offset {
+        if from < g.start_offset || from > g.lasting_offset() {
             return None;
         }
-        let end = limits.end.min(g.synced_offset);
+        let end = limits.end.min(g.lasting_offset());
         if from >= end {
             return Some(ReadOut { batches: Vec::new(), next: from });
         }
@@ -337,7 +340,7 @@ impl<R: Rt> Log<R> {
     fn readable(&self, group: GroupId, from: Offset) -> Result<(Offset, Offset)> {
         let groups = self.home.groups.borrow();
         let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
-        let (start, end) = (g.start_offset, g.synced_offset);
+        let (start, end) = (g.start_offset, g.lasting_offset());
         if from < start || from > end {
             return Err(LogError::OffsetOutOfRange { group, start, end, asked: from });
         }
@@ -388,7 +391,7 @@ impl<R: Rt> Log<R> {
     }
 }
 
-fn config_bytes(config: &GroupConfig) -> Vec<u8> {
+pub(crate) fn config_bytes(config: &GroupConfig) -> Vec<u8> {
     let mut out = Vec::new();
     encode_config(config, &mut out);
     out

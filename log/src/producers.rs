@@ -33,8 +33,9 @@ struct Seen {
     base_offset: Offset,
 }
 
+/// One producer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct State {
+pub(crate) struct State {
     epoch: i16,
     last_seen_ms: i64,
     /// From this sequence up to the end of the window each was appended: where the epoch began here, or 0 once sequences
@@ -153,6 +154,21 @@ impl Producers {
         self.by_id.retain(|_, s| s.last_seen_ms >= oldest);
     }
 
+    /// What is remembered of a producer.
+    pub(crate) fn get(&self, id: i64) -> Option<&State> {
+        self.by_id.get(&id)
+    }
+
+    /// Has a producer be as it was; one that was forgotten since stays so.
+    pub(crate) fn restore(&mut self, id: i64, before: Option<State>) {
+        match before {
+            Some(state) => {
+                self.by_id.entry(id).and_modify(|now| *now = state);
+            }
+            None => drop(self.by_id.remove(&id)),
+        }
+    }
+
     /// Producers remembered.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -174,15 +190,7 @@ impl Producers {
         out.put_u32_le(self.by_id.len() as u32);
         for (id, state) in &self.by_id {
             out.put_i64_le(*id);
-            out.put_i16_le(state.epoch);
-            out.put_i64_le(state.last_seen_ms);
-            out.put_i32_le(state.begun);
-            out.put_u8(state.window.len() as u8);
-            for seen in &state.window {
-                out.put_i32_le(seen.first_sequence);
-                out.put_i32_le(seen.last_sequence);
-                out.put_u64_le(seen.base_offset.0);
-            }
+            state.encode(out);
         }
     }
 
@@ -195,20 +203,8 @@ impl Producers {
             return shape(format!("{count} producers, at most {PRODUCERS_MAX} are kept"));
         }
         for _ in 0..count {
-            let (id, epoch, last_seen_ms, begun) = (r.i64()?, r.u16()? as i16, r.i64()?, r.u32()? as i32);
-            let n = usize::from(r.u8()?);
-            if n == 0 || n > WINDOW {
-                return shape(format!("producer {id} with {n} batches, 1 to {WINDOW} are kept"));
-            }
-            let mut window = VecDeque::with_capacity(WINDOW);
-            for _ in 0..n {
-                let (first_sequence, last_sequence) = (r.u32()? as i32, r.u32()? as i32);
-                window.push_back(Seen { first_sequence, last_sequence, base_offset: Offset(r.u64()?) });
-            }
-            let state = State { epoch, last_seen_ms, begun, window };
-            if let Err(what) = state.check() {
-                return shape(format!("producer {id} {what}"));
-            }
+            let id = r.i64()?;
+            let state = State::decode(id, r)?;
             if producers.by_id.last_key_value().is_some_and(|(last, _)| *last >= id) {
                 return shape(format!("producer {id} is out of order"));
             }
@@ -227,6 +223,36 @@ impl Producers {
 }
 
 impl State {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_i16_le(self.epoch);
+        out.put_i64_le(self.last_seen_ms);
+        out.put_i32_le(self.begun);
+        out.put_u8(self.window.len() as u8);
+        for seen in &self.window {
+            out.put_i32_le(seen.first_sequence);
+            out.put_i32_le(seen.last_sequence);
+            out.put_u64_le(seen.base_offset.0);
+        }
+    }
+
+    /// Reads what [`State::encode`] has written of producer `id`, and refuses what it never writes.
+    pub(crate) fn decode(id: i64, r: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let shape = |what: String| FormatError::Shape { what };
+        let (epoch, last_seen_ms, begun) = (r.u16()? as i16, r.i64()?, r.u32()? as i32);
+        let n = usize::from(r.u8()?);
+        if n == 0 || n > WINDOW {
+            return Err(shape(format!("producer {id} with {n} batches, 1 to {WINDOW} are kept")));
+        }
+        let mut window = VecDeque::with_capacity(WINDOW);
+        for _ in 0..n {
+            let (first_sequence, last_sequence) = (r.u32()? as i32, r.u32()? as i32);
+            window.push_back(Seen { first_sequence, last_sequence, base_offset: Offset(r.u64()?) });
+        }
+        let state = Self { epoch, last_seen_ms, begun, window };
+        state.check().map_err(|what| shape(format!("producer {id} {what}")))?;
+        Ok(state)
+    }
+
     /// What always holds of one producer.
     fn check(&self) -> Result<(), &'static str> {
         if self.window.is_empty() || self.window.len() > WINDOW {

@@ -212,7 +212,7 @@ impl<R: Rt> Home<R> {
         let groups = self.groups.borrow();
         let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
         let mut from = g.start_offset;
-        while let Some((batch, next)) = g.tail.find_time(from, g.synced_offset, ms) {
+        while let Some((batch, next)) = g.tail.find_time(from, g.lasting_offset(), ms) {
             if let Some(found) = first_at(&batch, ms, from) {
                 return Ok(Some(found));
             }

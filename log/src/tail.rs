@@ -124,10 +124,10 @@ impl Tail {
         moved
     }
 
-    /// Drops every entry that ends at or before `start`, settled or not.
-    pub fn trim(&mut self, start: Offset) -> Moved {
+    /// Drops every entry up to `upto` that ends at or before `start`, settled or not.
+    pub fn trim(&mut self, start: Offset, upto: Index) -> Moved {
         let mut moved = Moved::default();
-        while self.entries.front().is_some_and(|e| e.next_offset <= start) {
+        while self.entries.front().is_some_and(|e| e.next_offset <= start && e.entry.index <= upto) {
             let cost = self.pop_cost();
             if self.cached > 0 {
                 self.cached -= 1;
@@ -145,11 +145,29 @@ impl Tail {
         self.entries.pop_front().map_or(0, |e| e.cost())
     }
 
-    /// The last entry that ends at or before `offset`.
+    /// Drops every entry after `index`; none of them may be settled.
+    pub fn truncate(&mut self, index: Index) -> Moved {
+        let mut moved = Moved::default();
+        while self.entries.back().is_some_and(|e| e.entry.index > index) {
+            assert!(self.entries.len() > self.cached, "a settled entry was to be replaced");
+            moved.unsettled += self.entries.pop_back().map_or(0, |e| e.cost());
+        }
+        self.unsettled_bytes -= moved.unsettled;
+        moved
+    }
+
+    /// The last entry up to `upto` that ends at or before `offset`.
     #[must_use]
-    pub fn last_before(&self, offset: Offset) -> Option<&TailEntry> {
-        let n = self.entries.partition_point(|e| e.next_offset <= offset);
+    pub fn last_before(&self, offset: Offset, upto: Index) -> Option<&TailEntry> {
+        let n = self.entries.partition_point(|e| e.next_offset <= offset && e.entry.index <= upto);
         n.checked_sub(1).and_then(|i| self.entries.get(i))
+    }
+
+    /// The entry at `index`, if it is in memory.
+    #[must_use]
+    pub fn entry(&self, index: Index) -> Option<&TailEntry> {
+        let first = self.entries.front()?.entry.index;
+        self.entries.get(usize::try_from(index.0.checked_sub(first.0)?).ok()?)
     }
 
     /// Entries after `after` up to `upto`, at least one and about `bytes_max` bytes of them.

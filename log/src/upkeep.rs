@@ -127,7 +127,7 @@ async fn look_after<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
             bytes: segments.as_ref().map_or(0, |s| s.bytes()) + g.tail.unsettled_bytes() as u64,
             max_timestamp: g.max_timestamp,
             start: g.start_offset,
-            end: g.synced_offset,
+            end: g.lasting_offset(),
         };
         retain_from(&holdings, &g.config, now_ms)
     };

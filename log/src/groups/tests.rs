@@ -23,7 +23,7 @@ fn push(groups: &mut Groups, id: u64, file: u64) {
 
 fn sync(groups: &mut Groups, id: u64, settle_bytes: usize) {
     if let Some((index, end)) = groups.get(GroupId(id)).map(|g| (g.last_index, g.end_offset)) {
-        groups.synced(GroupId(id), index, end, settle_bytes);
+        groups.synced(&Touched { group: GroupId(id), index, end, life: 0 }, settle_bytes);
     }
 }
 
@@ -127,4 +127,21 @@ proptest! {
             groups.check();
         }
     }
+}
+
+#[test]
+fn what_is_gone_holds_its_file_until_that_is_known() {
+    let mut groups = Groups::default();
+    let replica = Some(Box::new(crate::replica::Replica::new(Bytes::new())));
+    groups.insert(Group { replica, ..Group::new(GroupId(1), GroupConfig::default()) });
+    let cost = PAYLOAD + crate::tail::ENTRY_OVERHEAD_BYTES;
+    for file in [3, 4] {
+        groups.push(GroupId(1), cost, |g| g.push(Term(1), Bytes::from(vec![0; PAYLOAD]), None, file, 0));
+    }
+    let gone = groups.get(GroupId(1)).and_then(|g| g.replica.as_ref()?.truncation(Index(0))).expect("nothing is committed");
+    let file = groups.truncate(GroupId(1), &gone);
+    groups.check();
+    assert_eq!((file, groups.needed_file(), groups.unsettled_bytes()), (Some(3), Some(3), 0), "a crash now would bring them back");
+    groups.let_go(3);
+    assert_eq!(groups.needed_file(), None);
 }

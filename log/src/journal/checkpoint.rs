@@ -4,13 +4,18 @@
 //! settings     | version u8 = 1 | retention_ms opt | retention_bytes opt | segment_bytes u64 | segment_ms u64 | flags u8 (1 compact, 2 delete)
 //!              | delete_retention_ms u64 | min_compaction_lag_ms u64 | producer_expiry_ms u64 |       opt = u8 0, or u8 1 and u64
 //! group        | settings | start_offset u64 | last_index u64 | end_offset u64 | max_timestamp i64 (i64::MIN none) | settled | producers |
+//!              | if it is a replica: hard state | members | terms |
+//! hard state   | term u64 | vote u64 | commit u64 |
+//! members      | index u64 | len u32 | bytes |
+//! terms        | n u32 | n x ( first index u64 | term u64 ) |
+//! new replica  | settings | members |
 //! ```
 //!
 //! A journal file begins with a checkpoint: a frame per group as it was just before the file's first entry, then
 //! `CheckpointEnd` with their number. Only the checkpoint of the oldest file is ever read; the others wait to become it.
 
 use super::format::{FormatError, Settled};
-use crate::{config::GroupConfig, group::Group, producers::Producers};
+use crate::{config::GroupConfig, group::Group, producers::Producers, replica::Replica};
 use bytes::BufMut;
 use millpond_runtime::{GroupId, Index, Offset, codec::Reader};
 
@@ -76,6 +81,7 @@ pub fn encode_group(group: &Group, out: &mut Vec<u8>) {
     out.put_i64_le(group.max_timestamp.unwrap_or(i64::MIN));
     group.settled.encode(out);
     group.producers.encode(out);
+    group.replica.iter().for_each(|replica| replica.encode(out));
 }
 
 /// Reads a group as it was.
@@ -88,6 +94,9 @@ pub fn decode_group(id: GroupId, r: &mut Reader<'_>) -> Result<Group, FormatErro
     group.max_timestamp = (max_timestamp != i64::MIN).then_some(max_timestamp);
     group.settled = Settled::decode(r)?;
     group.producers = Producers::decode(r)?;
+    if r.left() > 0 {
+        group.replica = Some(Box::new(Replica::decode(r)?));
+    }
     group.sound()?;
     Ok(group)
 }

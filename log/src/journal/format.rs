@@ -278,6 +278,12 @@ pub enum FrameKind {
     CheckpointGroup = 7,
     /// The checkpoint is complete. Payload: number of groups.
     CheckpointEnd = 8,
+    /// A replica's hard state changed. Payload: [`crate::HardState`].
+    Hard = 9,
+    /// A replica's newest entries are gone. Payload: [`crate::replica::Truncation`].
+    Truncate = 10,
+    /// A replica's members changed. Payload: [`crate::Members`].
+    Members = 11,
 }
 
 impl FrameKind {
@@ -291,6 +297,9 @@ impl FrameKind {
             6 => Self::Settled,
             7 => Self::CheckpointGroup,
             8 => Self::CheckpointEnd,
+            9 => Self::Hard,
+            10 => Self::Truncate,
+            11 => Self::Members,
             _ => return shape(format!("frame kind {kind} is not known")),
         })
     }
@@ -301,7 +310,7 @@ impl FrameKind {
 pub struct FrameHead {
     /// What the payload is.
     pub kind: FrameKind,
-    /// For an entry, its kind; else 0.
+    /// For an entry, its kind; for a group that is created, 1 if it is a replica; else 0.
     pub variant: u8,
     /// The group it speaks of.
     pub group: GroupId,

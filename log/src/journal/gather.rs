@@ -17,6 +17,8 @@ pub(crate) struct Touched {
     pub(crate) index: Index,
     /// The offset after it.
     pub(crate) end: Offset,
+    /// See [`crate::group::Group::life`].
+    pub(crate) life: u32,
 }
 
 /// What becomes true once the flush is synced.
@@ -28,6 +30,8 @@ pub(crate) enum Then {
     Trimmed(GroupId, Offset),
     /// The group is gone.
     Dropped(GroupId),
+    /// Entries that begin in this journal file are gone, and it is known that they are.
+    Truncated(u64),
     /// The checkpoint of this journal file is complete.
     Checkpointed(u64),
 }

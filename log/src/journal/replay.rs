@@ -8,7 +8,12 @@ use super::{
     checkpoint::{decode_config, decode_group, encode_group},
     format::{FormatError, Frame, FrameKind, Settled},
 };
-use crate::{entry::EntryKind, group::Group, producers::check_producer};
+use crate::{
+    entry::EntryKind,
+    group::Group,
+    producers::check_producer,
+    replica::{HardState, Members, Replica, Truncation},
+};
 use bytes::Bytes;
 use millpond_batch::Header;
 use millpond_runtime::{GroupId, Offset, codec::Reader};
@@ -72,7 +77,10 @@ impl Replay {
                 return Ok(());
             }
             FrameKind::GroupCreate => {
-                let group = Group::new(head.group, decode_config(&mut r)?);
+                let mut group = Group::new(head.group, decode_config(&mut r)?);
+                if head.variant != 0 {
+                    group.replica = Some(Box::new(Replica::new(Members::decode(&mut r)?.bytes)));
+                }
                 if self.groups.insert(head.group, group).is_some() {
                     return shape(format!("group {} is created twice", head.group));
                 }
@@ -88,19 +96,7 @@ impl Replay {
                 if head.index != group.last_index.next() {
                     return shape(format!("entry {} of group {} follows entry {}", head.index, head.group, group.last_index));
                 }
-                if head.variant != EntryKind::Batch as u8 {
-                    return shape(format!("entry of kind {}", head.variant));
-                }
-                let header = Header::parse(frame.payload).map_err(|error| FormatError::Shape { what: error.to_string() })?;
-                if Offset(header.base_offset) != group.end_offset || header.batch_len != frame.payload.len() {
-                    return shape(format!(
-                        "batch at offset {} of group {}, which ends at {}",
-                        header.base_offset, head.group, group.end_offset
-                    ));
-                }
-                check_producer(&header).map_err(|what| FormatError::Shape { what })?;
-                group.push_batch(Bytes::copy_from_slice(frame.payload), &header, self.file_seq, self.now_ms);
-                self.entries += 1;
+                self.entry(frame)?;
             }
             FrameKind::GroupAlter => group.config = decode_config(&mut r)?,
             FrameKind::GroupDrop => {
@@ -109,16 +105,60 @@ impl Replay {
             FrameKind::Trim => {
                 let start = Offset(r.u64()?);
                 group.apply_trim(start, Settled::decode(&mut r)?)?;
-                let _ = group.tail.trim(start);
+                let _ = group.tail.trim(start, group.settled.index);
+            }
+            FrameKind::Hard => {
+                let hard = HardState::decode(&mut r)?;
+                group.check_hard(&hard).or_else(|what| shape(format!("group {}: {what}", head.group)))?;
+                group.apply_hard(hard);
+                group.commit(hard.commit);
+            }
+            FrameKind::Truncate => {
+                let _ = group.apply_truncation(&Truncation::decode(&mut r)?)?;
+            }
+            FrameKind::Members => {
+                let Some(replica) = &mut group.replica else {
+                    return shape(format!("members of group {}, which is no replica", head.group));
+                };
+                replica.members = Members::decode(&mut r)?;
             }
             FrameKind::Settled => {
                 group.apply_settled(Settled::decode(&mut r)?)?;
                 let index = group.settled.index;
+                group.commit(index);
                 let _ = group.tail.release(index);
                 let _ = group.tail.evict(index);
             }
             FrameKind::CheckpointGroup | FrameKind::CheckpointEnd | FrameKind::GroupCreate => {}
         }
+        Ok(())
+    }
+
+    /// The next entry of a group that is known.
+    fn entry(&mut self, frame: &Frame<'_>) -> Result<(), FormatError> {
+        let head = frame.head;
+        let Some(group) = self.groups.get_mut(&head.group) else { return Ok(()) };
+        if let Some(replica) = &group.replica
+            && replica.terms.last().is_some_and(|last| last > head.term)
+        {
+            return shape(format!("entry {} of group {} in term {}, which is over", head.index, head.group, head.term));
+        }
+        let payload = Bytes::copy_from_slice(frame.payload);
+        self.entries += 1;
+        if head.variant == EntryKind::Raft as u8 && group.replica.is_some() {
+            group.push(head.term, payload, None, self.file_seq, self.now_ms);
+            return Ok(());
+        }
+        if head.variant != EntryKind::Batch as u8 {
+            return shape(format!("entry of kind {}", head.variant));
+        }
+        let header = Header::parse(frame.payload).map_err(|error| FormatError::Shape { what: error.to_string() })?;
+        if Offset(header.base_offset) != group.end_offset || header.batch_len != frame.payload.len() {
+            let (offset, end) = (header.base_offset, group.end_offset);
+            return shape(format!("batch at offset {offset} of group {}, which ends at {end}", head.group));
+        }
+        check_producer(&header).map_err(|what| FormatError::Shape { what })?;
+        group.push(head.term, payload, Some(&header), self.file_seq, self.now_ms);
         Ok(())
     }
 
@@ -155,7 +195,7 @@ impl Replay {
         for group in groups.values_mut() {
             group.sync_all();
             let (start, settled) = (group.start_offset, group.settled.index);
-            let _ = group.tail.trim(start);
+            let _ = group.tail.trim(start, settled);
             let _ = group.tail.release(settled);
             let _ = group.tail.evict(settled);
             let missing = group.last_index.0 - settled.0;
@@ -179,6 +219,7 @@ fn group_facts(group: &Group) -> Group {
         end_offset: group.end_offset,
         max_timestamp: group.max_timestamp,
         settled: group.settled,
+        replica: group.replica.clone(),
         ..Group::new(group.id, group.config.clone())
     }
 }

@@ -7,7 +7,7 @@
 use super::{
     Buf, State,
     file::JournalFile,
-    gather::{Gather, Then},
+    gather::{Gather, Then, Touched},
     layout::Class,
 };
 use crate::{config::LogConfig, home::Home, log::Advance};
@@ -148,20 +148,21 @@ struct Done {
 fn complete<R: Rt>(home: &Rc<Home<R>>, done: Done) {
     let advances: Vec<Advance> = {
         let mut groups = home.groups.borrow_mut();
-        for touched in &done.touched {
-            groups.synced(touched.group, touched.index, touched.end, home.journal.config.settle_bytes);
-        }
+        let settle_bytes = home.journal.config.settle_bytes;
+        let advance = |t: &Touched| Some(Advance { group: t.group, high_watermark: groups.synced(t, settle_bytes)? });
+        let advances = done.touched.iter().filter_map(advance).collect();
         for then in &done.then {
             match *then {
                 Then::Settled(group, index, segment) => groups.release(group, index, segment),
                 Then::Trimmed(group, start) => groups.trim(group, start),
                 Then::Dropped(group) => groups.forget(group),
+                Then::Truncated(file_seq) => groups.let_go(file_seq),
                 Then::Checkpointed(file_seq) => home.journal.checkpointed(file_seq),
             }
         }
         let cache_max = home.journal.config.tail_bytes_max.saturating_sub(groups.unsettled_bytes());
         groups.evict_to(cache_max);
-        done.touched.iter().map(|t| Advance { group: t.group, high_watermark: t.end }).collect()
+        advances
     };
     let (wakers, quiet): (Vec<Waker>, bool) = {
         let mut state = home.journal.state.borrow_mut();

@@ -226,6 +226,7 @@ impl<R: Rt> GroupSegments<R> {
         let place = self.place();
         if let (Some(opened), Some((position, created_ms))) = (&growing, place)
             && full(position, created_ms)
+            && !self.is_without_records()
         {
             self.seal(opened).await?;
             growing = None;
@@ -274,6 +275,11 @@ impl<R: Rt> GroupSegments<R> {
         let state = self.state.borrow();
         let active = state.active.as_ref()?;
         Some((active.position, active.loaded.as_ref()?.created_ms))
+    }
+
+    /// Whether what grows holds no offset, but entries of Raft alone: the next segment would have its name.
+    fn is_without_records(&self) -> bool {
+        self.state.borrow().active.as_ref().is_some_and(|active| active.next_offset == active.name.base_offset)
     }
 
     async fn begin(&self, base_offset: Offset, base_index: Index, now_ms: i64) -> Result<Rc<SegmentFile<R>>> {

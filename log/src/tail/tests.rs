@@ -40,7 +40,7 @@ fn released_entries_stay_readable_until_they_are_evicted() {
 fn trim_takes_settled_and_unsettled_alike_and_whole_entries_only() {
     let mut tail = six();
     let _ = tail.release(Index(1));
-    assert_eq!(tail.trim(Offset(5)), Moved { unsettled: COST, cached_in: 0, cached_out: COST });
+    assert_eq!(tail.trim(Offset(5), Index(6)), Moved { unsettled: COST, cached_in: 0, cached_out: COST });
     assert_eq!(tail.first_offset(), Some(Offset(4)));
     tail.check();
 }

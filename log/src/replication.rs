@@ -1,0 +1,232 @@
+//! What Raft asks of the log of a group that is a replica: entries of its choosing, its hard state, its members, and how far it is committed.
+//!
+//! Order is everything: what is put first is synced first, so that a hard state that follows an entry never outlives it. Nobody is
+//! told of anything before [`Log::synced`] has returned for its place.
+
+use crate::{
+    config::GroupConfig,
+    entry::{Entry, EntryKind},
+    error::{LogError, Result},
+    group::Group,
+    journal::{
+        format::{FrameHead, FrameKind},
+        gather::{Then, Touched},
+        layout::Class,
+    },
+    log::{Advance, Log, checkpoint, config_bytes},
+    lsn::Lsn,
+    producers::check_producer,
+    replica::{HardState, MEMBERS_BYTES_MAX, Members, Replica},
+    tail::ENTRY_OVERHEAD_BYTES,
+};
+use bytes::Bytes;
+use millpond_batch::Header;
+use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
+
+/// What Raft must know of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaState {
+    /// What the journal has, or will have once its open flush is synced.
+    pub hard: HardState,
+    /// Who the members are.
+    pub members: Members,
+    /// The last entry known to be committed.
+    pub committed: Index,
+    /// The last entry.
+    pub last_index: Index,
+    /// Its term; 0 without entries.
+    pub last_term: Term,
+}
+
+impl<R: Rt> Log<R> {
+    /// Creates a group that is a replica. Its id must never have been used; `members` are whom it begins with, at most
+    /// [`MEMBERS_BYTES_MAX`].
+    pub fn create_replica(&self, group: GroupId, config: GroupConfig, members: Bytes) -> Result<Lsn> {
+        if self.home.groups.borrow().get(group).is_some() {
+            return Err(LogError::GroupExists { group });
+        }
+        let replica = Replica::new(check_members(group, members)?);
+        let mut payload = config_bytes(&config);
+        replica.members.encode(&mut payload);
+        let head = FrameHead { variant: 1, ..note_head(FrameKind::GroupCreate, group) };
+        let lsn = self.home.note_with(Class::Note, head, &payload, None)?;
+        let group = Group { replica: Some(Box::new(replica)), ..Group::new(group, config) };
+        self.home.groups.borrow_mut().insert(group);
+        Ok(lsn)
+    }
+
+    /// What Raft must know of a replica; `None` if the group does not live here, or is alone.
+    #[must_use]
+    pub fn replica(&self, group: GroupId) -> Option<ReplicaState> {
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group)?;
+        let replica = g.replica.as_ref()?;
+        Some(ReplicaState {
+            hard: replica.hard,
+            members: replica.members.clone(),
+            committed: replica.committed,
+            last_index: g.last_index,
+            last_term: replica.terms.last().unwrap_or_default(),
+        })
+    }
+
+    /// The term of an entry: 0 before the first one, `None` behind the last one, and where it is not known any more.
+    #[must_use]
+    pub fn term_of(&self, group: GroupId, index: Index) -> Option<Term> {
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group)?;
+        match index {
+            Index(0) => Some(Term(0)),
+            index if index > g.last_index => None,
+            index => g.replica.as_ref()?.terms.of(index),
+        }
+    }
+
+    /// Entries from `from` up to `upto` (included), at least one and about `bytes_max` bytes of them, if they are in memory.
+    #[must_use]
+    pub fn entries_in_memory(&self, group: GroupId, from: Index, upto: Index, bytes_max: usize) -> Option<Vec<Entry>> {
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group)?;
+        g.tail.entry(from)?;
+        let before = Index(from.0.checked_sub(1)?);
+        Some(g.tail.gather(before, upto, bytes_max).into_iter().map(|e| e.entry).collect())
+    }
+
+    /// Whether the batch of an idempotent producer is in the log already, committed or not, and at which offset: a leader proposes only what is
+    /// not. Refuses what does not follow, as [`Log::append`] does.
+    pub fn produced(&self, group: GroupId, batch: &Header, now_ms: i64) -> Result<Option<Offset>> {
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+        g.producers.check(batch, now_ms, g.config.producer_expiry_ms)
+    }
+
+    /// Puts an entry at its index. If there is one already, it and all behind it go first: none of them may be committed.
+    /// A batch must be stamped with the offset at which the log ends then.
+    ///
+    /// # Errors
+    /// [`LogError::Replica`] if Raft asks for what cannot be, which is a mistake of ours. If there is no room for the entry, what it was to take
+    /// the place of may be gone all the same.
+    pub fn append_entry(&self, group: GroupId, entry: Entry, now_ms: i64) -> Result<Lsn> {
+        let home = &self.home;
+        let header = self.check_entry(group, &entry)?;
+        self.admit(entry.payload.len())?;
+        self.truncate(group, Index(entry.index.0 - 1))?;
+        home.journal.make_room(entry.payload.len(), Class::Entry, || checkpoint(home))?;
+        let file_seq = home.journal.file_seq();
+        let cost = entry.payload.len() + ENTRY_OVERHEAD_BYTES;
+        let mut groups = home.groups.borrow_mut();
+        let push = |g: &mut Group| g.push(entry.term, entry.payload.clone(), header.as_ref(), file_seq, now_ms);
+        let g = groups.push(group, cost, push).ok_or(LogError::UnknownGroup { group })?;
+        let head = FrameHead { kind: FrameKind::Entry, variant: entry.kind as u8, group, index: entry.index, term: entry.term };
+        let lsn = home.journal.put(&head, &entry.payload, None);
+        let touched = Touched { group, index: g.last_index, end: g.end_offset, life: g.life() };
+        home.journal.touch(touched, entry.payload.len(), &mut g.slot);
+        Ok(lsn)
+    }
+
+    /// Refuses an entry that cannot come where it says. The header of a batch.
+    fn check_entry(&self, group: GroupId, entry: &Entry) -> Result<Option<Header>> {
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+        let refuse = |what: String| LogError::Replica { group, what: format!("entry {} in term {}: {what}", entry.index, entry.term) };
+        let Some(replica) = &g.replica else { return Err(refuse("the group is alone".into())) };
+        if entry.index <= replica.committed || entry.index > g.last_index.next() {
+            return Err(refuse(format!("the log is committed up to {} and ends with {}", replica.committed, g.last_index)));
+        }
+        let before = Index(entry.index.0 - 1);
+        if replica.terms.of(before).is_some_and(|term| term > entry.term) {
+            return Err(refuse(format!("entry {before} is of term {:?}", replica.terms.of(before))));
+        }
+        let max = self.home.config().entry_bytes_max();
+        if entry.payload.len() > max {
+            return Err(LogError::BadBatch { what: format!("{} bytes, the journal takes {max}", entry.payload.len()) });
+        }
+        if entry.kind == EntryKind::Raft {
+            return Ok(None);
+        }
+        let header = Header::parse(&entry.payload).map_err(|e| LogError::BadBatch { what: e.to_string() })?;
+        let end = if before == g.last_index { Some(g.end_offset) } else { replica.truncation(before).map(|gone| gone.end_offset) };
+        if header.batch_len != entry.payload.len()
+            || end.map(|end| end.0) != Some(header.base_offset)
+            || entry.base_offset.0 != header.base_offset
+        {
+            return Err(refuse(format!("a batch at offset {}, where the log ends at {end:?}", header.base_offset)));
+        }
+        check_producer(&header).map_err(|what| LogError::BadBatch { what })?;
+        Ok(Some(header))
+    }
+
+    /// Has the log end with the entry at `index`.
+    fn truncate(&self, group: GroupId, index: Index) -> Result<()> {
+        let home = &self.home;
+        let gone = {
+            let groups = home.groups.borrow();
+            let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+            if index >= g.last_index {
+                return Ok(());
+            }
+            let gone = g.replica.as_ref().and_then(|replica| replica.truncation(index));
+            gone.ok_or_else(|| LogError::Replica { group, what: format!("entries behind {index} cannot go") })?
+        };
+        let mut payload = Vec::with_capacity(64);
+        gone.encode(&mut payload);
+        home.journal.make_room(payload.len(), Class::Note, || checkpoint(home))?;
+        let file = home.groups.borrow_mut().truncate(group, &gone);
+        home.journal.put(&note_head(FrameKind::Truncate, group), &payload, file.map(Then::Truncated));
+        Ok(())
+    }
+
+    /// Puts the hard state. An entry that it calls committed must have been put before.
+    ///
+    /// # Errors
+    /// [`LogError::Replica`] if it takes back a vote, a term or a commit, or speaks of entries that are not there.
+    pub fn set_hard_state(&self, group: GroupId, hard: HardState) -> Result<Lsn> {
+        {
+            let groups = self.home.groups.borrow();
+            let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+            g.check_hard(&hard).map_err(|what| LogError::Replica { group, what })?;
+        }
+        let mut payload = Vec::with_capacity(24);
+        hard.encode(&mut payload);
+        let lsn = self.home.note(Class::Note, FrameKind::Hard, group, &payload, None)?;
+        if let Some(g) = self.home.groups.borrow_mut().get_mut(group) {
+            g.apply_hard(hard);
+        }
+        Ok(lsn)
+    }
+
+    /// Puts who the members are.
+    pub fn set_members(&self, group: GroupId, members: Members) -> Result<Lsn> {
+        if self.replica(group).is_none() {
+            return Err(LogError::Replica { group, what: "it has no members: it is alone, or not here".into() });
+        }
+        let members = Members { bytes: check_members(group, members.bytes)?, ..members };
+        let mut payload = Vec::with_capacity(64);
+        members.encode(&mut payload);
+        let lsn = self.home.note(Class::Note, FrameKind::Members, group, &payload, None)?;
+        if let Some(replica) = self.home.groups.borrow_mut().get_mut(group).and_then(|g| g.replica.as_mut()) {
+            replica.members = members;
+        }
+        Ok(lsn)
+    }
+
+    /// Entries up to `index` are committed: readers see those that are synced. Only a hard state tells a later start of it.
+    pub fn commit(&self, group: GroupId, index: Index) {
+        let moved = self.home.groups.borrow_mut().commit(group, index, self.home.config().settle_bytes);
+        if let Some(high_watermark) = moved {
+            self.home.advanced(&[Advance { group, high_watermark }]);
+            self.home.after_flush(false);
+        }
+    }
+}
+
+fn note_head(kind: FrameKind, group: GroupId) -> FrameHead {
+    FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) }
+}
+
+fn check_members(group: GroupId, members: Bytes) -> Result<Bytes> {
+    if members.len() > MEMBERS_BYTES_MAX {
+        return Err(LogError::Replica { group, what: format!("members in {} bytes, at most {MEMBERS_BYTES_MAX} are kept", members.len()) });
+    }
+    Ok(members)
+}
