@@ -6,7 +6,7 @@ use std::cell::Cell;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Reads that a home has under way at once, of [`READ_BYTES_MAX`](super::file::READ_BYTES_MAX) each.
-const TURNS: u32 = 4;
+const TURNS: u32 = 8;
 /// So long after a flush, in ns, reads make way for the next one.
 const MAKE_WAY_FOR: Nanos = 20_000_000;
 
