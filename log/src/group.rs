@@ -166,6 +166,11 @@ impl Group {
         if gone.last_index < lasts || gone.end_offset < self.settled.next_offset {
             return wrong(format!("entries up to {lasts} are committed, and settled up to offset {}", self.settled.next_offset));
         }
+        // What is in memory knows better than the note where it ends.
+        let ends = self.tail.entry(gone.last_index).map_or(gone.end_offset, |last| last.next_offset);
+        if ends != gone.end_offset || gone.end_offset < replica.committed_offset || gone.end_offset < self.start_offset {
+            return wrong(format!("offset {} is not where that entry ends", gone.end_offset));
+        }
         replica.truncate(gone.last_index);
         for (producer, before) in &gone.producers {
             self.producers.restore(*producer, before.clone());
@@ -262,6 +267,8 @@ impl Group {
             "is settled past its end"
         } else if self.replica.as_ref().is_some_and(|replica| replica.hard.commit > self.last_index) {
             "is committed past its end"
+        } else if self.replica.as_ref().is_some_and(|replica| replica.terms.begins() > self.last_index) {
+            "has terms of entries past its end"
         } else if self.end_offset.0 > bound || self.last_index.0 > bound {
             "is longer than any can be"
         } else {

@@ -97,6 +97,11 @@ impl Terms {
         after.checked_sub(1).map(|run| self.0[run].1)
     }
 
+    /// Where the newest term begins; 0 if there is none.
+    pub(crate) fn begins(&self) -> Index {
+        self.0.back().map_or(Index(0), |(first, _)| *first)
+    }
+
     /// The newest term.
     #[must_use]
     pub fn last(&self) -> Option<Term> {

@@ -66,6 +66,25 @@ fn what_is_committed_does_not_go() {
 }
 
 #[test]
+fn a_note_that_cannot_be_true_is_refused() {
+    let mut group = four();
+    let gone = replica(&group).truncation(Index(2)).expect("nothing is committed");
+    for forged in [
+        Truncation { end_offset: Offset(1), ..gone.clone() },
+        Truncation { end_offset: Offset(3), ..gone.clone() },
+        Truncation { end_offset: Offset(9), ..gone.clone() },
+        Truncation { last_index: Index(4), ..gone.clone() },
+    ] {
+        assert!(group.apply_truncation(&forged).is_err(), "{forged:?}");
+    }
+    group.check();
+    let mut late = four();
+    late.last_index = Index(3);
+    assert!(late.sound().is_err(), "term 3 begins with entry 4");
+    assert!(group.apply_truncation(&gone).is_ok());
+}
+
+#[test]
 fn readers_see_what_is_both_committed_and_synced() {
     let mut group = four();
     group.commit(Index(2));
