@@ -213,17 +213,20 @@ fn look(local: &Local, driver: &mut Driver, wake: &mut Vec<Waker>) -> io::Result
     let what = if driver.awaits_disk() { For::Disk } else { For::Anything };
     let mut patience = local.patience.borrow_mut();
     let Some(ns) = patience.look(what) else { return Ok(false) };
+    // Whatever completes is news, also what wakes nobody: an alarm that has gone off must be set anew before the core sleeps.
+    let completed = driver.stats.completed;
     if !driver.is_quiet() {
         driver.enter(false, wake)?;
     }
     let until = now() + ns;
-    let until = local.timers.borrow().next().map_or(until, |timer| timer.min(until));
+    let timer = local.timers.borrow().next().unwrap_or(u64::MAX);
     let news = loop {
-        if !wake.is_empty() || !local.inbox.is_empty() || !driver.is_quiet() {
+        if driver.stats.completed != completed || !local.inbox.is_empty() || !driver.is_quiet() {
             break true;
         }
-        if now() >= until {
-            break false;
+        let now = now();
+        if now >= timer.min(until) {
+            break now >= timer;
         }
         std::hint::spin_loop();
     };
