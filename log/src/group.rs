@@ -79,12 +79,7 @@ impl Group {
         }
     }
 
-    /// Appends a stamped batch. Its producer's sequence has been checked.
-    pub fn push_batch(&mut self, batch: Bytes, header: &Header, file_seq: u64, now_ms: i64) {
-        self.push(TERM, batch, Some(header), file_seq, now_ms);
-    }
-
-    /// Appends an entry: a stamped batch with its header, or one of Raft's without records.
+    /// Appends an entry: a stamped batch with its header, whose producer's sequence has been checked, or one of Raft's without records.
     pub fn push(&mut self, term: Term, payload: Bytes, header: Option<&Header>, file_seq: u64, now_ms: i64) {
         let base_offset = self.end_offset;
         let index = self.last_index.next();

@@ -155,21 +155,20 @@ impl Groups {
         self.refile(id);
     }
 
-    /// Entries of a replica are gone. The journal file that this returns must be given to [`Groups::let_go`] once the note about it is synced.
+    /// Entries of a replica are gone, of which the oldest that was not settled lies in the journal file `file`: it is needed until
+    /// [`Groups::let_go`], once the note about it is synced.
     ///
     /// # Panics
     /// If it was not the group that said what becomes of it.
-    pub fn truncate(&mut self, id: GroupId, gone: &Truncation) -> Option<u64> {
-        let group = self.groups.get_mut(&id)?;
-        let file = group.tail.needed_file()?;
+    pub fn truncate(&mut self, id: GroupId, gone: &Truncation, file: u64) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
         let moved = group.apply_truncation(gone).expect("the group itself has said what becomes of it");
         *self.held.entry(file).or_default() += 1;
         self.account(moved);
         self.refile(id);
-        Some(file)
     }
 
-    /// A file that [`Groups::truncate`] returned is not needed for that any more.
+    /// A file that [`Groups::truncate`] was given is not needed for that any more.
     pub fn let_go(&mut self, file: u64) {
         if let Some(held) = self.held.get_mut(&file) {
             *held -= 1;
@@ -182,12 +181,7 @@ impl Groups {
     /// Entries of a replica up to `index` are committed; how far readers see, if that is further than before. The group is ready for the
     /// settler once it has `settle_bytes` unsettled.
     pub fn commit(&mut self, id: GroupId, index: Index, settle_bytes: usize) -> Option<Offset> {
-        let group = self.groups.get_mut(&id)?;
-        let before = group.lasting_offset();
-        group.commit(index);
-        let now = group.lasting_offset();
-        self.look_ready(id, settle_bytes);
-        (now > before).then_some(now)
+        self.advance(id, settle_bytes, |group| group.commit(index))
     }
 
     /// Drops settled entries, the oldest first, until at most `bytes` of them are left.
@@ -204,27 +198,25 @@ impl Groups {
     /// Entries are synced; how far readers see, if that is further than before. The group is ready for the settler once it has
     /// `settle_bytes` unsettled.
     pub(crate) fn synced(&mut self, touched: &Touched, settle_bytes: usize) -> Option<Offset> {
-        let group = self.groups.get_mut(&touched.group)?;
-        if touched.life != group.life() {
-            // Some of it is gone since. What came in its place is in a flush behind this one.
-            return None;
-        }
-        let before = group.lasting_offset();
-        (group.synced_index, group.synced_offset) = (touched.index, touched.end);
-        let now = group.lasting_offset();
-        self.look_ready(touched.group, settle_bytes);
-        (now > before).then_some(now)
+        self.advance(touched.group, settle_bytes, |group| {
+            // If some of it is gone since, what came in its place is in a flush behind this one.
+            if touched.life == group.life() {
+                (group.synced_index, group.synced_offset) = (touched.index, touched.end);
+            }
+        })
     }
 
-    fn look_ready(&mut self, id: GroupId, settle_bytes: usize) {
-        if let Some(group) = self.groups.get_mut(&id)
-            && !group.queued
-            && group.tail.unsettled_bytes() >= settle_bytes
-            && group.lasting_index() > group.settled.index
-        {
+    /// See [`Groups::synced`] and [`Groups::commit`].
+    fn advance(&mut self, id: GroupId, settle_bytes: usize, change: impl FnOnce(&mut Group)) -> Option<Offset> {
+        let group = self.groups.get_mut(&id)?;
+        let before = group.lasting_offset();
+        change(group);
+        let now = group.lasting_offset();
+        if !group.queued && group.tail.unsettled_bytes() >= settle_bytes && group.lasting_index() > group.settled.index {
             group.queued = true;
             self.ready.push_back(id);
         }
+        (now > before).then_some(now)
     }
 
     /// The group that has been ready for longest.

@@ -15,7 +15,7 @@ use crate::{
     store::Store,
 };
 use bytes::BufMut;
-use millpond_runtime::{GroupId, Index, Offset, Rt, Share, Term};
+use millpond_runtime::{GroupId, Offset, Rt, Share};
 use std::{
     cell::{Cell, RefCell},
     future::Future,
@@ -155,7 +155,7 @@ impl<R: Rt> Home<R> {
 
     /// Puts a note into the journal.
     pub(crate) fn note(&self, class: Class, kind: FrameKind, group: GroupId, payload: &[u8], then: Option<Then>) -> Result<Lsn> {
-        self.note_with(class, FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) }, payload, then)
+        self.note_with(class, FrameHead::note(kind, group), payload, then)
     }
 
     /// The same, with this head.

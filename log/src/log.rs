@@ -229,28 +229,36 @@ impl<R: Rt> Log<R> {
         if batch.len() != header.batch_len {
             return Err(LogError::BadBatch { what: format!("{} bytes, its header says {}", batch.len(), header.batch_len) });
         }
-        let max = home.config().entry_bytes_max();
-        if batch.len() > max {
-            return Err(LogError::BadBatch { what: format!("{} bytes, the journal takes {max}", batch.len()) });
-        }
         self.admit(batch.len())?;
-        home.journal.make_room(batch.len(), Class::Entry, || checkpoint(home))?;
         millpond_batch::stamp(&mut batch, base_offset.0, TERM.0 as i32);
-        let batch = batch.freeze();
-        let cost = batch.len() + ENTRY_OVERHEAD_BYTES;
+        let lsn = self.put_entry(group, TERM, batch.freeze(), Some(header), now_ms)?;
+        Ok(Appended::New { base_offset, lsn })
+    }
+
+    /// Puts the next entry of a group, which was checked and admitted: a stamped batch with its header, or one of Raft's.
+    pub(crate) fn put_entry(&self, group: GroupId, term: Term, payload: Bytes, header: Option<&Header>, now_ms: i64) -> Result<Lsn> {
+        let home = &self.home;
+        home.journal.make_room(payload.len(), Class::Entry, || checkpoint(home))?;
+        let cost = payload.len() + ENTRY_OVERHEAD_BYTES;
         let file_seq = home.journal.file_seq();
         let mut groups = home.groups.borrow_mut();
-        let g = groups.push(group, cost, |g| g.push_batch(batch.clone(), header, file_seq, now_ms));
+        let g = groups.push(group, cost, |g| g.push(term, payload.clone(), header, file_seq, now_ms));
         let g = g.ok_or(LogError::UnknownGroup { group })?;
-        let head = FrameHead { kind: FrameKind::Entry, variant: EntryKind::Batch as u8, group, index: g.last_index, term: TERM };
-        let lsn = home.journal.put(&head, &batch, None);
-        home.journal.touch(Touched { group, index: g.last_index, end: g.end_offset, life: 0 }, batch.len(), &mut g.slot);
-        Ok(Appended::New { base_offset, lsn })
+        let kind = if header.is_some() { EntryKind::Batch } else { EntryKind::Raft };
+        let head = FrameHead { kind: FrameKind::Entry, variant: kind as u8, group, index: g.last_index, term };
+        let lsn = home.journal.put(&head, &payload, None);
+        let touched = Touched { group, index: g.last_index, end: g.end_offset, life: g.life() };
+        home.journal.touch(touched, payload.len(), &mut g.slot);
+        Ok(lsn)
     }
 
     /// Refuses what would go past a bound.
     pub(crate) fn admit(&self, len: usize) -> Result<()> {
         let config = self.home.config();
+        let max = config.entry_bytes_max();
+        if len > max {
+            return Err(LogError::BadBatch { what: format!("{len} bytes, the journal takes {max}") });
+        }
         let used = self.home.groups.borrow().unsettled_bytes();
         let state = self.home.journal.state.borrow();
         if let Some(why) = &state.stopped {
@@ -400,14 +408,13 @@ pub(crate) fn config_bytes(config: &GroupConfig) -> Vec<u8> {
 /// All groups as they are at this moment, as frames.
 pub(crate) fn checkpoint<R: Rt>(home: &Home<R>) -> Vec<(FrameHead, Vec<u8>)> {
     let groups = home.groups.borrow();
-    let head = |kind, group| FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) };
     let mut frames = Vec::with_capacity(groups.len() + 1);
     for group in groups.iter() {
         let mut out = Vec::new();
         encode_group(group, &mut out);
-        frames.push((head(FrameKind::CheckpointGroup, group.id), out));
+        frames.push((FrameHead::note(FrameKind::CheckpointGroup, group.id), out));
     }
-    frames.push((head(FrameKind::CheckpointEnd, GroupId(0)), (groups.len() as u64).to_le_bytes().to_vec()));
+    frames.push((FrameHead::note(FrameKind::CheckpointEnd, GroupId(0)), (groups.len() as u64).to_le_bytes().to_vec()));
     frames
 }
 

@@ -10,14 +10,13 @@ use crate::{
     group::Group,
     journal::{
         format::{FrameHead, FrameKind},
-        gather::{Then, Touched},
+        gather::Then,
         layout::Class,
     },
-    log::{Advance, Log, checkpoint, config_bytes},
+    log::{Advance, Log, config_bytes},
     lsn::Lsn,
     producers::check_producer,
     replica::{HardState, MEMBERS_BYTES_MAX, Members, Replica},
-    tail::ENTRY_OVERHEAD_BYTES,
 };
 use bytes::Bytes;
 use millpond_batch::Header;
@@ -48,7 +47,7 @@ impl<R: Rt> Log<R> {
         let replica = Replica::new(check_members(group, members)?);
         let mut payload = config_bytes(&config);
         replica.members.encode(&mut payload);
-        let head = FrameHead { variant: 1, ..note_head(FrameKind::GroupCreate, group) };
+        let head = FrameHead { variant: 1, ..FrameHead::note(FrameKind::GroupCreate, group) };
         let lsn = self.home.note_with(Class::Note, head, &payload, None)?;
         let group = Group { replica: Some(Box::new(replica)), ..Group::new(group, config) };
         self.home.groups.borrow_mut().insert(group);
@@ -107,21 +106,10 @@ impl<R: Rt> Log<R> {
     /// [`LogError::Replica`] if Raft asks for what cannot be, which is a mistake of ours. If there is no room for the entry, what it was to take
     /// the place of may be gone all the same.
     pub fn append_entry(&self, group: GroupId, entry: Entry, now_ms: i64) -> Result<Lsn> {
-        let home = &self.home;
         let header = self.check_entry(group, &entry)?;
         self.admit(entry.payload.len())?;
         self.truncate(group, Index(entry.index.0 - 1))?;
-        home.journal.make_room(entry.payload.len(), Class::Entry, || checkpoint(home))?;
-        let file_seq = home.journal.file_seq();
-        let cost = entry.payload.len() + ENTRY_OVERHEAD_BYTES;
-        let mut groups = home.groups.borrow_mut();
-        let push = |g: &mut Group| g.push(entry.term, entry.payload.clone(), header.as_ref(), file_seq, now_ms);
-        let g = groups.push(group, cost, push).ok_or(LogError::UnknownGroup { group })?;
-        let head = FrameHead { kind: FrameKind::Entry, variant: entry.kind as u8, group, index: entry.index, term: entry.term };
-        let lsn = home.journal.put(&head, &entry.payload, None);
-        let touched = Touched { group, index: g.last_index, end: g.end_offset, life: g.life() };
-        home.journal.touch(touched, entry.payload.len(), &mut g.slot);
-        Ok(lsn)
+        self.put_entry(group, entry.term, entry.payload, header.as_ref(), now_ms)
     }
 
     /// Refuses an entry that cannot come where it says. The header of a batch.
@@ -136,10 +124,6 @@ impl<R: Rt> Log<R> {
         let before = Index(entry.index.0 - 1);
         if replica.terms.of(before).is_some_and(|term| term > entry.term) {
             return Err(refuse(format!("entry {before} is of term {:?}", replica.terms.of(before))));
-        }
-        let max = self.home.config().entry_bytes_max();
-        if entry.payload.len() > max {
-            return Err(LogError::BadBatch { what: format!("{} bytes, the journal takes {max}", entry.payload.len()) });
         }
         if entry.kind == EntryKind::Raft {
             return Ok(None);
@@ -159,20 +143,19 @@ impl<R: Rt> Log<R> {
     /// Has the log end with the entry at `index`.
     fn truncate(&self, group: GroupId, index: Index) -> Result<()> {
         let home = &self.home;
-        let gone = {
+        let (gone, file) = {
             let groups = home.groups.borrow();
             let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
             if index >= g.last_index {
                 return Ok(());
             }
-            let gone = g.replica.as_ref().and_then(|replica| replica.truncation(index));
+            let gone = g.replica.as_ref().and_then(|replica| replica.truncation(index)).zip(g.tail.needed_file());
             gone.ok_or_else(|| LogError::Replica { group, what: format!("entries behind {index} cannot go") })?
         };
         let mut payload = Vec::with_capacity(64);
         gone.encode(&mut payload);
-        home.journal.make_room(payload.len(), Class::Note, || checkpoint(home))?;
-        let file = home.groups.borrow_mut().truncate(group, &gone);
-        home.journal.put(&note_head(FrameKind::Truncate, group), &payload, file.map(Then::Truncated));
+        home.note(Class::Note, FrameKind::Truncate, group, &payload, Some(Then::Truncated(file)))?;
+        home.groups.borrow_mut().truncate(group, &gone, file);
         Ok(())
     }
 
@@ -218,10 +201,6 @@ impl<R: Rt> Log<R> {
             self.home.after_flush(false);
         }
     }
-}
-
-fn note_head(kind: FrameKind, group: GroupId) -> FrameHead {
-    FrameHead { kind, variant: 0, group, index: Index(0), term: Term(0) }
 }
 
 fn check_members(group: GroupId, members: Bytes) -> Result<Bytes> {

@@ -20,7 +20,7 @@ fn five() -> Group {
     let mut group = Group::new(GroupId(1), GroupConfig::default());
     for i in 0..5 {
         let (bytes, header) = batch(2, i * 2);
-        group.push_batch(bytes, &header, 1, 0);
+        group.push(TERM, bytes, Some(&header), 1, 0);
     }
     group.sync_all();
     let segment = Some(SegmentMark { base_offset: Offset(0), generation: 0, position: 8192 });

@@ -139,7 +139,8 @@ fn what_is_gone_holds_its_file_until_that_is_known() {
         groups.push(GroupId(1), cost, |g| g.push(Term(1), Bytes::from(vec![0; PAYLOAD]), None, file, 0));
     }
     let gone = groups.get(GroupId(1)).and_then(|g| g.replica.as_ref()?.truncation(Index(0))).expect("nothing is committed");
-    let file = groups.truncate(GroupId(1), &gone);
+    let file = groups.get(GroupId(1)).and_then(|g| g.tail.needed_file());
+    groups.truncate(GroupId(1), &gone, file.expect("nothing is settled"));
     groups.check();
     assert_eq!((file, groups.needed_file(), groups.unsettled_bytes()), (Some(3), Some(3), 0), "a crash now would bring them back");
     groups.let_go(3);

@@ -321,6 +321,12 @@ pub struct FrameHead {
 }
 
 impl FrameHead {
+    /// Of a note about a group, which speaks of no entry.
+    #[must_use]
+    pub fn note(kind: FrameKind, group: GroupId) -> Self {
+        Self { kind, variant: 0, group, index: Index(0), term: Term(0) }
+    }
+
     /// The 36 bytes before a payload of `payload_len` bytes.
     #[must_use]
     pub fn encode(&self, payload_len: usize) -> [u8; FRAME_HEAD_BYTES] {

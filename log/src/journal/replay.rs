@@ -96,7 +96,8 @@ impl Replay {
                 if head.index != group.last_index.next() {
                     return shape(format!("entry {} of group {} follows entry {}", head.index, head.group, group.last_index));
                 }
-                self.entry(frame)?;
+                push_entry(group, frame, self.file_seq, self.now_ms)?;
+                self.entries += 1;
             }
             FrameKind::GroupAlter => group.config = decode_config(&mut r)?,
             FrameKind::GroupDrop => {
@@ -131,34 +132,6 @@ impl Replay {
             }
             FrameKind::CheckpointGroup | FrameKind::CheckpointEnd | FrameKind::GroupCreate => {}
         }
-        Ok(())
-    }
-
-    /// The next entry of a group that is known.
-    fn entry(&mut self, frame: &Frame<'_>) -> Result<(), FormatError> {
-        let head = frame.head;
-        let Some(group) = self.groups.get_mut(&head.group) else { return Ok(()) };
-        if let Some(replica) = &group.replica
-            && replica.terms.last().is_some_and(|last| last > head.term)
-        {
-            return shape(format!("entry {} of group {} in term {}, which is over", head.index, head.group, head.term));
-        }
-        let payload = Bytes::copy_from_slice(frame.payload);
-        self.entries += 1;
-        if head.variant == EntryKind::Raft as u8 && group.replica.is_some() {
-            group.push(head.term, payload, None, self.file_seq, self.now_ms);
-            return Ok(());
-        }
-        if head.variant != EntryKind::Batch as u8 {
-            return shape(format!("entry of kind {}", head.variant));
-        }
-        let header = Header::parse(frame.payload).map_err(|error| FormatError::Shape { what: error.to_string() })?;
-        if Offset(header.base_offset) != group.end_offset || header.batch_len != frame.payload.len() {
-            let (offset, end) = (header.base_offset, group.end_offset);
-            return shape(format!("batch at offset {offset} of group {}, which ends at {end}", head.group));
-        }
-        check_producer(&header).map_err(|what| FormatError::Shape { what })?;
-        group.push(head.term, payload, Some(&header), self.file_seq, self.now_ms);
         Ok(())
     }
 
@@ -209,6 +182,32 @@ impl Replay {
         }
         Ok(groups)
     }
+}
+
+/// The entry that follows the group's last.
+fn push_entry(group: &mut Group, frame: &Frame<'_>, file_seq: u64, now_ms: i64) -> Result<(), FormatError> {
+    let head = frame.head;
+    if let Some(replica) = &group.replica
+        && replica.terms.last().is_some_and(|last| last > head.term)
+    {
+        return shape(format!("entry {} of group {} in term {}, which is over", head.index, head.group, head.term));
+    }
+    let payload = || Bytes::copy_from_slice(frame.payload);
+    if head.variant == EntryKind::Raft as u8 && group.replica.is_some() {
+        group.push(head.term, payload(), None, file_seq, now_ms);
+        return Ok(());
+    }
+    if head.variant != EntryKind::Batch as u8 {
+        return shape(format!("entry of kind {}", head.variant));
+    }
+    let header = Header::parse(frame.payload).map_err(|error| FormatError::Shape { what: error.to_string() })?;
+    if Offset(header.base_offset) != group.end_offset || header.batch_len != frame.payload.len() {
+        let (offset, end) = (header.base_offset, group.end_offset);
+        return shape(format!("batch at offset {offset} of group {}, which ends at {end}", head.group));
+    }
+    check_producer(&header).map_err(|what| FormatError::Shape { what })?;
+    group.push(head.term, payload(), Some(&header), file_seq, now_ms);
+    Ok(())
 }
 
 /// A group without what is large.
