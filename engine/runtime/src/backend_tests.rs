@@ -67,6 +67,20 @@ pub(crate) fn a_file_keeps_what_was_written_and_refuses_odd_positions<B: Backend
     });
 }
 
+pub(crate) fn what_takes_several_operations_is_written_whole<B: Backend>() {
+    run(1, |rt: B, dir| async move {
+        let file = rt.open(&dir.join("large"), Open::Create).await.expect("create");
+        let bytes: Vec<u8> = (0..(5_u32 << 17)).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let mut buf = file.buf(bytes.len() + 4096);
+        buf.put(&bytes);
+        buf.put_zeros(4096);
+        buf.truncate(bytes.len());
+        file.write_synced_at(4096, buf).await.expect("write");
+        assert_eq!(file.len().await.expect("len"), 4096 + bytes.len() as u64, "what was taken back is not written");
+        assert!(file.read_at(4096, bytes.len()).await.expect("read")[..] == bytes[..]);
+    });
+}
+
 pub(crate) fn a_panic_in_a_job_is_an_error_and_the_pool_goes_on<B: Backend>() {
     run(1, |rt: B, _| async move {
         let panicked = rt.offload("panics", || panic!("on purpose")).await.expect_err("it panicked");
@@ -332,6 +346,7 @@ macro_rules! tests_of {
             foreign_wake_ups_arrive_under_contention
             busy_time_counts_from_the_start_however_often_it_is_asked_for
             thousands_of_reads_at_once_all_come_back
+            what_takes_several_operations_is_written_whole
             writes_that_are_given_up_leave_everything_else_alone
             dropped_connections_end_at_their_peers
         }

@@ -123,7 +123,8 @@ pub trait File: 'static {
     fn buf(&self, capacity: usize) -> Self::Buf;
     /// Up to `len` bytes from `position`; fewer only at the end of the file.
     fn read_at(&self, position: u64, len: usize) -> impl Future<Output = Result<Self::Read>>;
-    /// Writes all of `buf` or fails; what a failed write left is not known. A dropped future may still have written.
+    /// Writes all of `buf` or fails; what a failed write left is not known. A dropped future may still have written. Large ones may be
+    /// written piece by piece, so that other writes get between.
     fn write_at(&self, position: u64, buf: Self::Buf) -> impl Future<Output = Result<()>>;
     /// Returns once everything whose `write_at` returned before this call is on stable media (fdatasync).
     /// After an error nothing may be assumed of unsynced writes, and a later success does not cover them.
@@ -158,10 +159,40 @@ pub trait IoBuf: 'static {
     fn put_zeros(&mut self, n: usize);
     /// What has been written, to patch a header into.
     fn filled(&mut self) -> &mut [u8];
+    /// Takes back what lies behind the first `len` bytes. Panics if there are fewer.
+    fn truncate(&mut self, len: usize);
     /// Appends zeros up to the next whole block.
     fn pad_to_block(&mut self) {
         let padded = self.len().next_multiple_of(BLOCK_BYTES);
         self.put_zeros(padded - self.len());
+    }
+}
+
+/// Plain memory, for what no disk writes from: it grows past its capacity.
+impl IoBuf for Vec<u8> {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn capacity(&self) -> usize {
+        Self::capacity(self)
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn put_zeros(&mut self, n: usize) {
+        self.resize(Self::len(self) + n, 0);
+    }
+
+    fn filled(&mut self) -> &mut [u8] {
+        self
+    }
+
+    fn truncate(&mut self, len: usize) {
+        assert!(len <= Self::len(self), "{len} bytes of {}", Self::len(self));
+        Self::truncate(self, len);
     }
 }
 

@@ -1,10 +1,6 @@
 use super::*;
 use crate::{
-    journal::{
-        format::FrameHead,
-        gather::{Gather, Memory},
-        sector::Seal,
-    },
+    journal::{format::FrameHead, gather::Gather, sector::Seal},
     lsn::Lsn,
 };
 use millpond_runtime::{GroupId, Index, Term};
@@ -19,15 +15,15 @@ fn journal() -> Vec<u8> {
     let (mut position, mut prev_crc) = (FIRST_FLUSH as usize, 0);
     for (seq, payload) in [(7, Some([1u8; 8])), (8, None), (9, Some([2u8; 8]))] {
         let seal = Seal { nonce: FILE.nonce, stamp: seq as u32 };
-        let mut gather = Gather::new(Memory::default(), seal, FILE.file_seq, position as u64, Lsn(0));
+        let mut gather = Gather::new(Vec::with_capacity(1 << 20), seal, FILE.file_seq, position as u64, Lsn(0));
         if let Some(payload) = payload {
             let head = FrameHead { kind: FrameKind::Trim, variant: 0, group: GroupId(6), index: Index(0), term: Term(0) };
             gather.put(&head, &payload, Lsn(0));
         }
         let (flush, crc) = gather.finish(seq, prev_crc);
-        bytes[position..position + flush.0.len()].copy_from_slice(&flush.0);
+        bytes[position..position + flush.len()].copy_from_slice(&flush);
         prev_crc = crc;
-        position += flush.0.len();
+        position += flush.len();
     }
     bytes
 }

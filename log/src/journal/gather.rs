@@ -166,27 +166,3 @@ impl<B: IoBuf> Gather<B> {
         (self.buf, u32::from_le_bytes([a, b, c, d]))
     }
 }
-
-/// Memory of a test's disk.
-#[cfg(test)]
-#[derive(Default)]
-pub(crate) struct Memory(pub(crate) Vec<u8>);
-
-#[cfg(test)]
-impl IoBuf for Memory {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-    fn capacity(&self) -> usize {
-        1 << 20
-    }
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-    fn put_zeros(&mut self, n: usize) {
-        self.0.resize(self.0.len() + n, 0);
-    }
-    fn filled(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}

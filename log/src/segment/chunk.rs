@@ -2,13 +2,13 @@
 
 use super::{
     format::{BLOCK_HEADER_BYTES, BlockHeader, BlockIndex, Codec, Damage, ENTRY_HEADER_BYTES},
-    list::end_chunk,
+    list::{end_chunk, listed},
 };
 use crate::entry::{Entry, EntryKind};
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use millpond_batch::{Compression, Header};
 use millpond_runtime::{
-    GroupId, Index, Offset,
+    GroupId, Index, IoBuf, Offset,
     codec::{Reader, Short},
     limits::BLOCK_BYTES,
 };
@@ -30,9 +30,9 @@ pub struct ChunkOptions {
 
 /// Blocks, one behind the other, ready to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Chunk {
+pub struct Chunk<B = Vec<u8>> {
     /// Whole 4 KiB.
-    pub bytes: Vec<u8>,
+    pub bytes: B,
     /// The blocks in it.
     pub index: Vec<BlockIndex>,
 }
@@ -51,17 +51,30 @@ struct Open {
 /// [list](super::list): [`BEFORE_MAX`](super::list::BEFORE_MAX) and one more are enough.
 #[must_use]
 pub fn encode_chunk(entries: &[Entry], next_offset: Offset, options: ChunkOptions, before: &[BlockIndex]) -> Chunk {
-    let mut packer = Packer::new(options, entries);
+    let most = chunk_bytes_max(entries);
+    // A quarter of what compresses is likely to be left.
+    let likely = if options.level > 0 { (most / 4 + BLOCK_RAW_BYTES).min(most) } else { most };
+    let mut packer = Packer::new(options, Vec::with_capacity(likely));
     for entry in entries {
         packer.push(entry);
     }
     packer.finish(next_offset, before)
 }
 
+/// Bytes of the longest chunk that these entries can become.
+#[must_use]
+pub fn chunk_bytes_max(entries: &[Entry]) -> usize {
+    let raw: usize = entries.iter().map(|entry| ENTRY_HEADER_BYTES + entry.payload.len()).sum();
+    // A block ends because it is full, or because the term does, or with the chunk.
+    let terms = entries.windows(2).filter(|pair| pair[0].term != pair[1].term).count();
+    let blocks = raw / BLOCK_RAW_BYTES + terms + 1;
+    listed(raw + blocks * BLOCK_HEADER_BYTES, blocks).next_multiple_of(BLOCK_BYTES)
+}
+
 /// Makes a chunk entry by entry: their bytes go where they will lie, and only what compresses is moved once more.
-pub struct Packer {
+pub struct Packer<B> {
     options: ChunkOptions,
-    chunk: Chunk,
+    chunk: Chunk<B>,
     open: Option<Open>,
     /// After the last entry.
     next_index: Index,
@@ -71,14 +84,10 @@ pub struct Packer {
     zipped: Vec<u8>,
 }
 
-impl Packer {
-    /// Nothing yet. `entries` are what will come, about.
+impl<B: IoBuf> Packer<B> {
+    /// Nothing yet. The chunk is made in `bytes`, where [`chunk_bytes_max`] of what will come have room.
     #[must_use]
-    pub fn new(options: ChunkOptions, entries: &[Entry]) -> Self {
-        let raw: usize = entries.iter().map(|entry| ENTRY_HEADER_BYTES + entry.payload.len()).sum();
-        // A block, its head and its place in the list; a quarter of the rest is likely to be left of what compresses.
-        let most = if options.level > 0 { raw / 4 + BLOCK_RAW_BYTES } else { raw };
-        let bytes = Vec::with_capacity(most + (raw / BLOCK_RAW_BYTES + 1) * 2 * BLOCK_HEADER_BYTES + 2 * BLOCK_BYTES);
+    pub fn new(options: ChunkOptions, bytes: B) -> Self {
         let chunk = Chunk { bytes, index: Vec::new() };
         Self { options, chunk, open: None, next_index: Index(0), zstd: None, zipped: Vec::new() }
     }
@@ -99,7 +108,7 @@ impl Packer {
 
     /// Ends the chunk, as [`encode_chunk`] does.
     #[must_use]
-    pub fn finish(mut self, next_offset: Offset, before: &[BlockIndex]) -> Chunk {
+    pub fn finish(mut self, next_offset: Offset, before: &[BlockIndex]) -> Chunk<B> {
         if let Some(last) = self.open.take() {
             self.close(last, self.next_index, next_offset);
         }
@@ -119,9 +128,9 @@ impl Packer {
         if worth && self.zip(at + BLOCK_HEADER_BYTES) && self.zipped.len() + self.zipped.len() / 20 < raw_len {
             header.codec = Codec::Zstd;
             self.chunk.bytes.truncate(at + BLOCK_HEADER_BYTES);
-            self.chunk.bytes.extend_from_slice(&self.zipped);
+            self.chunk.bytes.put(&self.zipped);
         }
-        let block = &mut self.chunk.bytes[at..];
+        let block = &mut self.chunk.bytes.filled()[at..];
         header.stored_len = (block.len() - BLOCK_HEADER_BYTES) as u32;
         let position = self.options.position + at as u64;
         header.put(self.options.group, position, block);
@@ -133,7 +142,7 @@ impl Packer {
         if self.zstd.is_none() {
             self.zstd = Compressor::new(self.options.level).ok();
         }
-        let raw = &self.chunk.bytes[from..];
+        let raw = &self.chunk.bytes.filled()[from..];
         self.zipped.clear();
         self.zipped.reserve(zstd::zstd_safe::compress_bound(raw.len()));
         self.zstd.as_mut().is_some_and(|zstd| zstd.compress_to_buffer(raw, &mut self.zipped).is_ok())
@@ -142,7 +151,7 @@ impl Packer {
 
 impl Open {
     /// Begins a block behind `bytes`, for `entry` and those that follow.
-    fn at(bytes: &mut Vec<u8>, entry: &Entry) -> Self {
+    fn at(bytes: &mut impl IoBuf, entry: &Entry) -> Self {
         let header = BlockHeader {
             codec: Codec::Raw,
             raw_len: 0,
@@ -156,18 +165,21 @@ impl Open {
             max_timestamp: i64::MIN,
         };
         let at = bytes.len();
-        bytes.put_bytes(0, BLOCK_HEADER_BYTES);
+        bytes.put_zeros(BLOCK_HEADER_BYTES);
         Self { at, header, packed: 0 }
     }
 
-    fn raw_len(&self, bytes: &[u8]) -> usize {
+    fn raw_len(&self, bytes: &impl IoBuf) -> usize {
         bytes.len() - self.at - BLOCK_HEADER_BYTES
     }
 
-    fn push(&mut self, entry: &Entry, bytes: &mut Vec<u8>) {
-        bytes.put_u32_le(entry.payload.len() as u32);
-        bytes.put_u8(entry.kind as u8);
-        bytes.put_slice(&entry.payload);
+    fn push(&mut self, entry: &Entry, bytes: &mut impl IoBuf) {
+        let mut head = [0; ENTRY_HEADER_BYTES];
+        let (len, kind) = head.split_at_mut(4);
+        len.copy_from_slice(&(entry.payload.len() as u32).to_le_bytes());
+        kind[0] = entry.kind as u8;
+        bytes.put(&head);
+        bytes.put(&entry.payload);
         self.header.count += 1;
         self.header.last_index = entry.index;
         if entry.kind == EntryKind::Batch

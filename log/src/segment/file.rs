@@ -100,6 +100,17 @@ impl<R: Rt> SegmentFile<R> {
         self.write(position, &chunk.bytes).await
     }
 
+    /// The same of one that was made in memory from [`SegmentFile::buf`].
+    pub async fn write_packed(&self, position: u64, bytes: <R::File as File>::Buf) -> Result<()> {
+        Ok(self.file.write_at(position, bytes).await?)
+    }
+
+    /// Memory that this file's disk writes from, for at most so many bytes.
+    #[must_use]
+    pub fn buf(&self, capacity: usize) -> <R::File as File>::Buf {
+        self.file.buf(capacity)
+    }
+
     /// Makes what was written last.
     pub async fn sync(&self) -> Result<()> {
         Ok(self.file.sync().await?)

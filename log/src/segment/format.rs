@@ -348,7 +348,7 @@ impl BlockIndex {
     }
 
     /// Appends its [`INDEX_ENTRY_BYTES`].
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, mut out: impl BufMut) {
         out.put_u64_le(self.position);
         out.put_u32_le(self.len);
         out.put_u32_le(self.raw_len);

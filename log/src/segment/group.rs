@@ -6,7 +6,7 @@
 //! A segment that the journal's newest *synced* note calls the growing one is never compacted nor deleted, nor is a newer one.
 
 use super::{
-    chunk::{Chunk, ChunkOptions, Packer, encode_chunk},
+    chunk::{ChunkOptions, Packer, chunk_bytes_max, encode_chunk},
     file::{Bound, SegmentFile, corrupt},
     format::{BlockIndex, Damage, HEADER_BYTES, SegmentHeader, SegmentName},
     handles::{Handles, Key, Opened},
@@ -17,7 +17,7 @@ use crate::{
     entry::Entry,
     error::{LogError, Result},
 };
-use millpond_runtime::{GroupId, Index, Offset, Open, Rt};
+use millpond_runtime::{GroupId, Index, IoBuf, Offset, Open, Rt};
 use std::{
     cell::{Cell, RefCell},
     path::{Path, PathBuf},
@@ -242,32 +242,43 @@ impl<R: Rt> GroupSegments<R> {
             (active.position, active.loaded.as_ref().map_or_else(Vec::new, |loaded| last_blocks(&loaded.index)))
         };
         let options = ChunkOptions { group: self.group, position, level };
-        let chunk = self.pack(batch, next_offset, options, before).await?;
-        file.write_chunk(position, &chunk).await?;
+        let (len, blocks) = self.write(&file, batch, next_offset, options, before).await?;
         file.sync().await?;
         let mut state = self.state.borrow_mut();
         let active = state.active.as_mut().expect("only settling takes it away, and that is us");
-        active.position = position + chunk.bytes.len() as u64;
+        active.position = position + len as u64;
         (active.next_offset, active.last_index) = (next_offset, last_index);
         let loaded = active.loaded.as_mut().expect("loaded or begun above");
-        Rc::make_mut(&mut loaded.index).extend(chunk.index);
+        Rc::make_mut(&mut loaded.index).extend(blocks);
         Ok(Mark { name: active.name, position: active.position, next_offset })
     }
 
-    /// Compresses on the pool. What is not compressed is packed here, block by block: memory has run short, producers wait for it,
-    /// and the pool may have others to work for.
-    async fn pack(&self, batch: Vec<Entry>, next_offset: Offset, options: ChunkOptions, before: Vec<BlockIndex>) -> Result<Chunk> {
+    /// Writes a chunk; its length in bytes and its blocks. Compresses on the pool. What is not compressed is packed here, block by
+    /// block, where the disk takes it: memory has run short, producers wait for it, and the pool may have others to work for.
+    async fn write(
+        &self,
+        file: &SegmentFile<R>,
+        batch: Vec<Entry>,
+        next_offset: Offset,
+        options: ChunkOptions,
+        before: Vec<BlockIndex>,
+    ) -> Result<(usize, Vec<BlockIndex>)> {
         let rt = self.handles.rt();
         if options.level > 0 {
-            return Ok(rt.offload("pack blocks", move || encode_chunk(&batch, next_offset, options, &before)).await?);
+            let chunk = rt.offload("pack blocks", move || encode_chunk(&batch, next_offset, options, &before)).await?;
+            file.write_chunk(options.position, &chunk).await?;
+            return Ok((chunk.bytes.len(), chunk.index));
         }
-        let mut packer = Packer::new(options, &batch);
+        let mut packer = Packer::new(options, file.buf(chunk_bytes_max(&batch)));
         for entry in batch {
             if packer.push(&entry) {
                 rt.yield_if_needed().await;
             }
         }
-        Ok(packer.finish(next_offset, &before))
+        let chunk = packer.finish(next_offset, &before);
+        let len = chunk.bytes.len();
+        file.write_packed(options.position, chunk.bytes).await?;
+        Ok((len, chunk.index))
     }
 
     /// How far the growing segment counts and when it was begun, once it is loaded.

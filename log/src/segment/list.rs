@@ -13,7 +13,7 @@
 
 use super::format::{BlockIndex, Damage, HEADER_BYTES, INDEX_ENTRY_BYTES};
 use bytes::BufMut;
-use millpond_runtime::{GroupId, codec::Reader, limits::BLOCK_BYTES};
+use millpond_runtime::{GroupId, IoBuf, codec::Reader, limits::BLOCK_BYTES};
 
 /// Bytes before the entries.
 const FRONT_BYTES: usize = 8;
@@ -63,26 +63,32 @@ pub fn last_blocks(index: &[BlockIndex]) -> Vec<BlockIndex> {
 
 /// Ends the chunk `out`, which begins at `position` and holds `blocks`, with their list and zeros up to whole 4 KiB. Those of
 /// `before`, the blocks in front of the chunk, are listed as well as far as they need no 4 KiB more.
-pub fn end_chunk(group: GroupId, position: u64, blocks: &[BlockIndex], before: &[BlockIndex], out: &mut Vec<u8>) {
+pub fn end_chunk(group: GroupId, position: u64, blocks: &[BlockIndex], before: &[BlockIndex], out: &mut impl IoBuf) {
     let front = out.len();
-    let used = front + FRONT_BYTES + blocks.len() * INDEX_ENTRY_BYTES + LIST_TAIL_BYTES;
+    let used = listed(front, blocks.len());
     let whole = used.next_multiple_of(BLOCK_BYTES);
     let before = whole_chunks(before, (whole - used) / INDEX_ENTRY_BYTES);
-    out.reserve(whole - front);
-    out.put_slice(&FRONT_MAGIC);
-    out.put_u32_le((whole - front) as u32);
-    before.iter().chain(blocks).for_each(|block| block.encode(out));
-    out.resize(whole - LIST_TAIL_BYTES, 0);
     let end = position + whole as u64;
-    let list_crc = crc(group, end, &out[front..]);
-    let tail = out.len();
-    out.put_slice(&TAIL_MAGIC);
-    out.put_u32_le(0);
-    out.put_u32_le(list_crc);
-    out.put_u32_le((before.len() + blocks.len()) as u32);
-    out.put_u64_le(position + front as u64);
-    let tail_crc = crc(group, end, &out[tail + 8..]);
-    out[tail + 4..tail + 8].copy_from_slice(&tail_crc.to_le_bytes());
+    let mut list = Vec::with_capacity(whole - front);
+    list.put_slice(&FRONT_MAGIC);
+    list.put_u32_le((whole - front) as u32);
+    before.iter().chain(blocks).for_each(|block| block.encode(&mut list));
+    list.resize(whole - front - LIST_TAIL_BYTES, 0);
+    let list_crc = crc(group, end, &list);
+    let tail = list.len();
+    list.put_slice(&TAIL_MAGIC);
+    list.put_u32_le(0);
+    list.put_u32_le(list_crc);
+    list.put_u32_le((before.len() + blocks.len()) as u32);
+    list.put_u64_le(position + front as u64);
+    let tail_crc = crc(group, end, &list[tail + 8..]);
+    list[tail + 4..tail + 8].copy_from_slice(&tail_crc.to_le_bytes());
+    out.put(&list);
+}
+
+/// Bytes of a chunk whose blocks take `blocks_bytes`, up to the end of its list without zeros.
+pub(super) fn listed(blocks_bytes: usize, blocks: usize) -> usize {
+    blocks_bytes + FRONT_BYTES + blocks * INDEX_ENTRY_BYTES + LIST_TAIL_BYTES
 }
 
 /// Reads the tail of the list of a chunk that ends at byte `end` of the file; `last` ends there.

@@ -277,15 +277,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn blocks_come_back(sizes in proptest::collection::vec(0..20_000_usize, 1..60), level in 0..4) {
+    fn blocks_come_back(sizes in proptest::collection::vec(0..20_000_usize, 1..60), level in 0..4, every in 1..40_usize) {
         let mut all = Vec::new();
         for (n, size) in sizes.iter().enumerate() {
             let mut one = some(n as u64, 1, *size);
+            // A term ends now and then, and with it a block.
+            one[0].term = Term(1 + (n / every) as u64);
             all.append(&mut one);
         }
         let next = Offset(sizes.len() as u64);
         let chunk = encode_chunk(&all, next, ChunkOptions { group: GROUP, position: 4096, level }, &[]);
         prop_assert_eq!(chunk.bytes.len() % 4096, 0);
+        prop_assert!(chunk.bytes.len() <= chunk::chunk_bytes_max(&all));
         let mut back = Vec::new();
         for block in &chunk.index {
             let at = (block.position - 4096) as usize;

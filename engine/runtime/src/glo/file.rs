@@ -43,6 +43,11 @@ impl IoBuf for GloBuf {
     fn filled(&mut self) -> &mut [u8] {
         &mut self.memory.as_bytes_mut()[..self.filled]
     }
+
+    fn truncate(&mut self, len: usize) {
+        assert!(len <= self.filled, "{len} bytes of {}", self.filled);
+        self.filled = len;
+    }
 }
 
 impl File for GloFile {

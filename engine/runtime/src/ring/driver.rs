@@ -18,6 +18,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     io,
+    ops::Range,
     os::fd::{AsRawFd, OwnedFd, RawFd},
     pin::Pin,
     rc::Rc,
@@ -387,17 +388,17 @@ impl Op {
         Self::start(driver, entry, Held { _file: file, memory: Some(memory) }, false)
     }
 
-    /// Writes what the memory has been filled with, from byte `from` on, to `position` of the file; if `synced`, it completes when that is on
+    /// Writes a piece of what the memory has been filled with to `position` of the file; if `synced`, it completes when that is on
     /// stable media.
     pub(super) fn write(
         driver: &Rc<RefCell<Driver>>,
         (fd, file): (RawFd, Rc<dyn Any>),
         position: u64,
         memory: Memory,
-        from: usize,
+        piece: Range<usize>,
         synced: bool,
     ) -> Self {
-        let len = memory.len() - from;
+        let (from, len) = (piece.start, piece.len());
         let flags = if synced { libc::RWF_DSYNC } else { 0 };
         let entry = opcode::Write::new(types::Fd(fd), memory.place(from, len), len as u32).offset(position).rw_flags(flags).build();
         Self::start(driver, entry, Held { _file: file, memory: Some(memory) }, false)

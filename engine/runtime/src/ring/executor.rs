@@ -23,6 +23,7 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
+    ops::Range,
     os::fd::{AsFd, AsRawFd, RawFd},
     rc::Rc,
     sync::{Arc, OnceLock},
@@ -91,8 +92,8 @@ impl Local {
         Op::read(&self.driver, file, position, memory, into, len)
     }
 
-    pub(super) fn write(&self, file: (RawFd, Rc<dyn Any>), position: u64, memory: Memory, from: usize, synced: bool) -> Op {
-        Op::write(&self.driver, file, position, memory, from, synced)
+    pub(super) fn write(&self, file: (RawFd, Rc<dyn Any>), position: u64, memory: Memory, piece: Range<usize>, synced: bool) -> Op {
+        Op::write(&self.driver, file, position, memory, piece, synced)
     }
 
     pub(super) fn sync(&self, file: (RawFd, Rc<dyn Any>)) -> Op {

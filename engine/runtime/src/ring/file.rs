@@ -13,6 +13,9 @@ use std::{
     rc::Rc,
 };
 
+/// Bytes that one operation writes at most: what another file writes meanwhile waits for no more.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+
 /// A file of the core that opened it.
 pub struct RingFile {
     pub(super) file: Option<Rc<std::fs::File>>,
@@ -55,6 +58,10 @@ impl IoBuf for RingBuf {
     fn filled(&mut self) -> &mut [u8] {
         self.0.filled()
     }
+
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
 }
 
 pub(super) fn disk_error(doing: &'static str, path: &Path, source: io::Error) -> IoError {
@@ -83,10 +90,10 @@ impl RingFile {
         // A short write is legal and rare: a signal, or a disk that is about to be full. What is written again is whole blocks, from the
         // last one that was written whole.
         while done < len {
-            let (wrote, back) = self.local.write(self.handle(), position + done as u64, memory, done, synced).await;
+            let piece = done..len.min(done + WRITE_BYTES_MAX);
+            let (wrote, back) = self.local.write(self.handle(), position + done as u64, memory, piece, synced).await;
             memory = back.expect("a write gives its memory back");
             match wrote {
-                Ok(n) if n == len - done => return Ok(()),
                 Ok(n) if n >= BLOCK_BYTES => done += n / BLOCK_BYTES * BLOCK_BYTES,
                 Ok(_) => {
                     let full = io::Error::new(io::ErrorKind::StorageFull, format!("only {done} of {len} bytes could be written"));

@@ -129,6 +129,11 @@ impl IoBuf for Memory {
         // SAFETY: the first `filled` bytes are ours alone and have been written.
         unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.filled) }
     }
+
+    fn truncate(&mut self, len: usize) {
+        assert!(len <= self.filled, "{len} bytes of {}", self.filled);
+        self.filled = len;
+    }
 }
 
 impl Deref for Memory {
@@ -183,6 +188,15 @@ mod tests {
             assert_eq!(kept.bytes, KEPT_BYTES_ALL);
             assert_eq!(kept.free.iter().map(Vec::len).sum::<usize>(), KEPT_BYTES_ALL / KEPT_BYTES_MAX);
         });
+    }
+
+    #[test]
+    fn what_is_taken_back_is_written_over() {
+        let mut memory = Memory::new(4096);
+        memory.put(b"stays goes");
+        IoBuf::truncate(&mut memory, 6);
+        memory.put(b"is new");
+        assert_eq!(&memory[..], b"stays is new");
     }
 
     #[test]

@@ -217,4 +217,8 @@ impl IoBuf for SimBuf {
     fn filled(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
+
+    fn truncate(&mut self, len: usize) {
+        IoBuf::truncate(&mut self.bytes, len);
+    }
 }

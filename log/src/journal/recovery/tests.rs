@@ -7,7 +7,7 @@ use crate::{
     journal::{
         checkpoint::{encode_config, encode_group},
         format::{FrameHead, FrameKind, Settled},
-        gather::{Gather, Memory},
+        gather::Gather,
         sector::Seal,
     },
     lsn::Lsn,
@@ -32,15 +32,15 @@ fn file_after((last, mut prev_crc): (u64, u32), header: FileHeader, flushes: &[V
     bytes[..64].copy_from_slice(&header.encode());
     let mut position = FIRST_FLUSH;
     for (frames, seq) in flushes.iter().zip(last + 1..) {
-        let mut gather = Gather::new(Memory::default(), Seal { nonce: header.nonce, stamp: seq as u32 }, 1, position, Lsn(0));
+        let mut gather = Gather::new(Vec::with_capacity(1 << 20), Seal { nonce: header.nonce, stamp: seq as u32 }, 1, position, Lsn(0));
         for (kind, payload) in frames {
             let head = FrameHead { kind: *kind, variant: 0, group: GroupId(1), index: Index(0), term: Term(0) };
             gather.put(&head, payload, Lsn(0));
         }
         let (flush, crc) = gather.finish(seq, prev_crc);
-        bytes[position as usize..position as usize + flush.0.len()].copy_from_slice(&flush.0);
+        bytes[position as usize..position as usize + flush.len()].copy_from_slice(&flush);
         prev_crc = crc;
-        position += flush.0.len() as u64;
+        position += flush.len() as u64;
     }
     (bytes, (last + flushes.len() as u64, prev_crc))
 }

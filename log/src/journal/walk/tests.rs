@@ -1,7 +1,7 @@
 use super::*;
 use crate::journal::{
     format::{FrameHead, FrameKind},
-    gather::{Gather, Memory},
+    gather::Gather,
     sector::{Seal, disarm},
 };
 use crate::lsn::Lsn;
@@ -11,15 +11,15 @@ const FILE: FileHeader = FileHeader { cluster_id: 1, node_id: 1, home: 1, file_s
 
 fn flush(position: u64, seq: u64, prev: u32, payloads: &[&[u8]]) -> (Vec<u8>, u32) {
     let seal = Seal { nonce: FILE.nonce, stamp: seq as u32 + 1000 };
-    let mut gather = Gather::new(Memory::default(), seal, 1, position, Lsn(0));
+    let mut gather = Gather::new(Vec::with_capacity(1 << 20), seal, 1, position, Lsn(0));
     for payload in payloads {
         let head = FrameHead { kind: FrameKind::Entry, variant: 1, group: GroupId(1), index: Index(1), term: Term(1) };
         gather.put(&head, payload, Lsn(1));
     }
     let expected = gather.disk_len();
     let (memory, crc) = gather.finish(seq, prev);
-    assert_eq!(memory.0.len() as u64, expected);
-    (memory.0, crc)
+    assert_eq!(memory.len() as u64, expected);
+    (memory, crc)
 }
 
 #[test]
