@@ -5,7 +5,7 @@ CARGO ?= cargo
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fmt clippy docs unit bench crash-test sim
+.PHONY: help setup build demo test check fmt clippy docs unit bench crash-test cluster-sim sim
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ docs: setup
 unit: setup
 	$(CARGO) test --workspace --locked -j $(JOBS)
 	$(CARGO) test -p millpond-runtime --features glommio --lib --locked -j $(JOBS) glo::
+
+cluster-sim: setup ## Clusters in the simulator: make cluster-sim SEEDS=5000
+	SEEDS=$(or $(SEEDS),500) $(CARGO) test --locked -p millpond-raft --test cluster -- --nocapture
 
 sim: setup ## Crash schedules of the log in the simulator: make sim SEEDS=20000
 	SEEDS=$(or $(SEEDS),2000) $(CARGO) test --locked -p millpond-log --test crash -- --nocapture

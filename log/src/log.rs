@@ -238,7 +238,8 @@ impl<R: Rt> Log<R> {
     /// Puts the next entry of a group, which was checked and admitted: a stamped batch with its header, or one of Raft's.
     pub(crate) fn put_entry(&self, group: GroupId, term: Term, payload: Bytes, header: Option<&Header>, now_ms: i64) -> Result<Lsn> {
         let home = &self.home;
-        home.journal.make_room(payload.len(), Class::Entry, || checkpoint(home))?;
+        let class = if header.is_some() { Class::Entry } else { Class::Note };
+        home.journal.make_room(payload.len(), class, || checkpoint(home))?;
         let cost = payload.len() + ENTRY_OVERHEAD_BYTES;
         let file_seq = home.journal.file_seq();
         let mut groups = home.groups.borrow_mut();

@@ -91,6 +91,14 @@ impl<R: Rt> Log<R> {
         Some(g.tail.gather(before, upto, bytes_max).into_iter().map(|e| e.entry).collect())
     }
 
+    /// The first entry that is in memory: the one after the last if there is none. `None` if the group does not live here.
+    #[must_use]
+    pub fn first_in_memory(&self, group: GroupId) -> Option<Index> {
+        let groups = self.home.groups.borrow();
+        let g = groups.get(group)?;
+        Some(g.tail.first_index().unwrap_or(g.last_index.next()))
+    }
+
     /// Whether the batch of an idempotent producer is in the log already, committed or not, and at which offset: a leader proposes only what is
     /// not. Refuses what does not follow, as [`Log::append`] does.
     pub fn produced(&self, group: GroupId, batch: &Header, now_ms: i64) -> Result<Option<Offset>> {
@@ -100,14 +108,17 @@ impl<R: Rt> Log<R> {
     }
 
     /// Puts an entry at its index. If there is one already, it and all behind it go first: none of them may be committed.
-    /// A batch must be stamped with the offset at which the log ends then.
+    /// A batch must be stamped with the offset at which the log ends then. An entry without records needs no more room than a note does: without
+    /// it a new leader commits nothing, and what fills the log could never go.
     ///
     /// # Errors
     /// [`LogError::Replica`] if Raft asks for what cannot be, which is a mistake of ours. If there is no room for the entry, what it was to take
     /// the place of may be gone all the same.
     pub fn append_entry(&self, group: GroupId, entry: Entry, now_ms: i64) -> Result<Lsn> {
         let header = self.check_entry(group, &entry)?;
-        self.admit(entry.payload.len())?;
+        if entry.kind == EntryKind::Batch {
+            self.admit(entry.payload.len())?;
+        }
         self.truncate(group, Index(entry.index.0 - 1))?;
         self.put_entry(group, entry.term, entry.payload, header.as_ref(), now_ms)
     }

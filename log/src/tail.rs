@@ -163,6 +163,12 @@ impl Tail {
         n.checked_sub(1).and_then(|i| self.entries.get(i))
     }
 
+    /// The first entry in memory.
+    #[must_use]
+    pub fn first_index(&self) -> Option<Index> {
+        self.entries.front().map(|first| first.entry.index)
+    }
+
     /// The entry at `index`, if it is in memory.
     #[must_use]
     pub fn entry(&self, index: Index) -> Option<&TailEntry> {

@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("millpond-runtime", &[], &[]),
     ("millpond-batch", &[], &[]),
     ("millpond-log", &["millpond-batch", "millpond-runtime"], &[]),
+    ("millpond-raft", &["millpond-batch", "millpond-log", "millpond-runtime"], &[]),
     ("millpond-wire", &["millpond-batch"], &[]),
     ("millpond-client", &["millpond-batch", "millpond-wire"], &[]),
     // The harness sees a server as its clients do, and the disk without any of our code between.
@@ -32,7 +33,7 @@ const WORLD: &[(&str, &[&str])] = &[
     ("memmap2", &["millpond-log"]),
     ("rand", &["millpond-bench", "millpond-client", "millpond-runtime"]),
     // Elsewhere its `sync` alone is used, which needs no runtime: clippy.toml refuses the rest.
-    ("tokio", &["millpond", "millpond-bench", "millpond-client", "millpond-log", "millpond-runtime"]),
+    ("tokio", &["millpond", "millpond-bench", "millpond-client", "millpond-log", "millpond-raft", "millpond-runtime"]),
     ("tokio-stream", &["millpond", "millpond-bench", "millpond-client"]),
     ("axum", &["millpond"]),
     ("prometheus-client", &["millpond"]),

@@ -1,0 +1,565 @@
+//! All groups of one core: what they are asked, what they put into the journal, what they say to other nodes.
+//!
+//! All groups share the journal of the core, so that one write and one sync serve whatever any of them had to put meanwhile; and all their
+//! messages to a node wait in one queue ([`Queue`]), so that they leave in one frame. Nothing here waits but two tasks: one ticks, one
+//! keeps promises ([`Promise`]) when the journal has synced.
+
+use crate::{
+    change::Change,
+    logger::logger,
+    members::{Membership, RaftId},
+    queue::Queue,
+    replica::{Promise, Replica, Waiter},
+    storage::{OpenError, to_log},
+    wire::{self, Envelope, WireError},
+};
+use bytes::{Bytes, BytesMut};
+use millpond_batch::Header;
+use millpond_log::{GroupConfig, HardState, Log, LogError, Lsn, Members};
+use millpond_runtime::{GroupId, Index, NodeId, Offset, Rt, Share, Term};
+use raft::{
+    Config, StateRole,
+    eraftpb::{Entry, EntryType, Message, MessageType},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
+use tokio::sync::{Notify, oneshot};
+
+/// How replicas behave. All nodes of a cluster should agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftConfig {
+    /// The unit of Raft's time.
+    pub tick: Duration,
+    /// A leader is heard from so often, in ticks.
+    pub heartbeat_ticks: usize,
+    /// A leader that is not heard from for so many ticks, or up to twice as many, is taken for dead. More than `heartbeat_ticks`.
+    pub election_ticks: usize,
+    /// Decides election timeouts.
+    pub seed: u64,
+    /// Entries in one message, in bytes; one entry always goes.
+    pub message_bytes_max: usize,
+    /// Messages with entries that a follower has not answered.
+    pub messages_in_flight_max: usize,
+    /// Entries of a group that are not committed, in bytes: past it, proposals are refused.
+    pub uncommitted_bytes_max: usize,
+    /// What waits to be sent to one node, in bytes: past it, messages are dropped, which Raft bears.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for RaftConfig {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(50),
+            heartbeat_ticks: 2,
+            election_ticks: 8,
+            seed: 0,
+            message_bytes_max: 1 << 20,
+            messages_in_flight_max: 64,
+            uncommitted_bytes_max: 32 << 20,
+            queue_bytes_max: 32 << 20,
+        }
+    }
+}
+
+impl RaftConfig {
+    fn raft(&self) -> Config {
+        Config {
+            election_tick: self.election_ticks,
+            heartbeat_tick: self.heartbeat_ticks,
+            max_size_per_msg: self.message_bytes_max as u64,
+            max_inflight_msgs: self.messages_in_flight_max,
+            check_quorum: true,
+            pre_vote: true,
+            max_uncommitted_size: self.uncommitted_bytes_max as u64,
+            max_committed_size_per_ready: 8 << 20,
+            ..Config::default()
+        }
+    }
+}
+
+/// It is not known what became of an entry: its leader no longer leads, or another has put something else in its place. The same batch of an
+/// idempotent producer may be sent again, and takes effect once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the leader changed before the entry was committed: whether it will be is unknown")]
+pub struct Lost;
+
+/// A proposal is refused, and has had no effect.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// The group does not live here, or has to be repaired.
+    #[error("group {0} is not served here")]
+    Unknown(GroupId),
+    /// Another replica leads, if any does.
+    #[error("another replica leads the group")]
+    NotLeader {
+        /// Where it lives, as far as it is known.
+        leader: Option<NodeId>,
+    },
+    /// Too much is not committed yet, or leadership is being handed over: to be tried again.
+    #[error("the group takes no proposal for the moment")]
+    Busy,
+    /// The log refuses it.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// An entry on its way.
+#[derive(Debug)]
+pub struct Proposed {
+    /// Of its first record.
+    pub offset: Offset,
+    /// Whether the log had it already.
+    pub duplicate: bool,
+    committed: oneshot::Receiver<Result<(), Lost>>,
+}
+
+impl Proposed {
+    /// Returns when a quorum has synced it.
+    pub async fn committed(self) -> Result<Offset, Lost> {
+        self.committed.await.unwrap_or(Err(Lost)).map(|()| self.offset)
+    }
+}
+
+/// How a replica stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its own id.
+    pub me: RaftId,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whom it follows, if it knows.
+    pub leader: Option<RaftId>,
+    /// The newest term it has seen.
+    pub term: Term,
+    /// The last entry applied.
+    pub applied: Index,
+}
+
+/// Told of each entry that is committed here, in order. It must not call the driver.
+type OnCommitted = Box<dyn Fn(GroupId, &Entry)>;
+
+struct Inner<R: Rt> {
+    rt: R,
+    log: Log<R>,
+    config: RaftConfig,
+    raft: Config,
+    logger: slog::Logger,
+    replicas: RefCell<BTreeMap<GroupId, Replica<R>>>,
+    /// Replicas that must not take part any more, and why.
+    broken: RefCell<BTreeMap<GroupId, String>>,
+    queues: RefCell<BTreeMap<NodeId, Rc<Queue>>>,
+    /// Promises of all groups, by their place in the journal.
+    due: RefCell<BTreeSet<(Lsn, GroupId)>>,
+    promised: Notify,
+    stopping: Cell<bool>,
+    on_committed: RefCell<Option<OnCommitted>>,
+}
+
+/// See the module. Cheap to clone.
+pub struct Driver<R: Rt>(Rc<Inner<R>>);
+
+impl<R: Rt> Clone for Driver<R> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<R: Rt> Driver<R> {
+    /// A driver without groups over the log of this core; its tasks run until [`Driver::stop`].
+    #[must_use]
+    pub fn start(rt: R, log: Log<R>, config: RaftConfig) -> Self {
+        let inner = Inner {
+            raft: config.raft(),
+            logger: logger(),
+            rt: rt.clone(),
+            log,
+            config,
+            replicas: RefCell::default(),
+            broken: RefCell::default(),
+            queues: RefCell::default(),
+            due: RefCell::default(),
+            promised: Notify::new(),
+            stopping: Cell::new(false),
+            on_committed: RefCell::default(),
+        };
+        let this = Self(Rc::new(inner));
+        let ticks = this.clone();
+        rt.spawn("raft ticks", Share::Serve, async move { ticks.tick().await });
+        let keeps = this.clone();
+        rt.spawn("raft promises", Share::Serve, async move { keeps.keep_promises().await });
+        this
+    }
+
+    /// Ends its tasks, and those of its links. The journal is not touched.
+    pub fn stop(&self) {
+        self.0.stopping.set(true);
+        self.0.promised.notify_waiters();
+        self.0.queues.borrow().values().for_each(|queue| queue.wake());
+        for replica in self.0.replicas.borrow_mut().values_mut() {
+            replica.lose_waiters();
+        }
+    }
+
+    /// Whether [`Driver::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.get()
+    }
+
+    /// The door that it goes through.
+    #[must_use]
+    pub fn rt(&self) -> &R {
+        &self.0.rt
+    }
+
+    /// Has `callback` told of each entry that is committed here, in order. It must not call the driver.
+    pub fn on_committed(&self, callback: impl Fn(GroupId, &Entry) + 'static) {
+        *self.0.on_committed.borrow_mut() = Some(Box::new(callback));
+    }
+
+    /// Makes a replica of a new group. The id of the group must never have been used.
+    pub fn create(&self, group: GroupId, config: GroupConfig, members: &Membership) -> Result<(), LogError> {
+        self.0.log.create_replica(group, config, members.encode())?;
+        self.open(group).map_err(|e| LogError::Replica { group, what: e.to_string() })
+    }
+
+    /// Begins with a replica that the log has: all that it has must be on stable media, as after a start.
+    pub fn open(&self, group: GroupId) -> Result<(), OpenError> {
+        let inner = &self.0;
+        let replica = Replica::open(&inner.log, group, &inner.raft, inner.config.seed, &inner.logger)?;
+        for node in replica.members.nodes.values() {
+            self.queue(*node);
+        }
+        inner.replicas.borrow_mut().insert(group, replica);
+        Ok(())
+    }
+
+    /// How a replica stands; `None` if it does not live here or is broken.
+    #[must_use]
+    pub fn status(&self, group: GroupId) -> Option<Status> {
+        let replicas = self.0.replicas.borrow();
+        let replica = replicas.get(&group)?;
+        Some(Status {
+            me: replica.members.me,
+            leads: replica.is_leader(),
+            leader: replica.leader(),
+            term: replica.term(),
+            applied: replica.applied,
+        })
+    }
+
+    /// Why a replica takes no part any more.
+    #[must_use]
+    pub fn broken(&self, group: GroupId) -> Option<String> {
+        self.0.broken.borrow().get(&group).cloned()
+    }
+
+    /// What waits to be sent to a node.
+    pub(crate) fn queue(&self, node: NodeId) -> Rc<Queue> {
+        let new = || Rc::new(Queue::new(self.0.config.queue_bytes_max));
+        Rc::clone(self.0.queues.borrow_mut().entry(node).or_insert_with(new))
+    }
+
+    /// Proposes a batch, whose header has been parsed and checked. The batch gets its offset and goes to the journal and to followers.
+    pub fn propose(&self, group: GroupId, mut batch: BytesMut, header: &Header) -> Result<Proposed, ProposeError> {
+        let log = &self.0.log;
+        self.with(group, |replica| {
+            if !replica.is_leader() {
+                let leader = replica.leader().and_then(|id| replica.members.nodes.get(&id).copied());
+                return Err(ProposeError::NotLeader { leader });
+            }
+            let (tell, committed) = oneshot::channel();
+            if let Some(offset) = log.produced(group, header, self.0.rt.wall_ms())? {
+                // Whatever the log ends with, the first copy of the batch lies before.
+                let last = log.replica(group).ok_or(ProposeError::Unknown(group))?;
+                replica.waiters.push_back(Waiter { index: last.last_index, term: last.last_term, tell });
+                replica.tell_applied(|index| log.term_of(group, index));
+                return Ok(Proposed { offset, duplicate: true, committed });
+            }
+            if !log.room() {
+                return Err(ProposeError::Busy);
+            }
+            let offset = log.state(group).ok_or(ProposeError::Unknown(group))?.end_offset;
+            millpond_batch::stamp(&mut batch, offset.0, replica.term().0 as i32);
+            let mut proposal = Message { from: replica.members.me, ..Message::default() };
+            proposal.set_msg_type(MessageType::MsgPropose);
+            proposal.entries.push(Entry { data: batch.freeze(), ..Entry::default() });
+            replica.ask(|raw| raw.step(proposal)).map_err(|_| ProposeError::Busy)?;
+            let (index, term) = (Index(replica.raw.raft.raft_log.last_index()), replica.term());
+            replica.waiters.push_back(Waiter { index, term, tell });
+            Ok(Proposed { offset, duplicate: false, committed })
+        })
+        .unwrap_or(Err(ProposeError::Unknown(group)))
+    }
+
+    /// Changes the members, one change after the other: what is proposed while another is under way is refused.
+    pub fn change(&self, group: GroupId, changes: &[Change]) -> Result<(), ProposeError> {
+        let change = crate::change::message(changes);
+        self.with(group, |replica| {
+            if !replica.is_leader() {
+                let leader = replica.leader().and_then(|id| replica.members.nodes.get(&id).copied());
+                return Err(ProposeError::NotLeader { leader });
+            }
+            if replica.raw.raft.has_pending_conf() {
+                return Err(ProposeError::Busy);
+            }
+            replica.ask(|raw| raw.propose_conf_change(Vec::new(), change)).map_err(|_| ProposeError::Busy)
+        })
+        .unwrap_or(Err(ProposeError::Unknown(group)))
+    }
+
+    /// Has the leader hand over to another replica, if it leads.
+    pub fn transfer(&self, group: GroupId, to: RaftId) {
+        self.with(group, |replica| replica.ask(|raw| raw.transfer_leader(to)));
+    }
+
+    /// Takes a frame that a node has sent.
+    pub fn receive(&self, frame: &Bytes) -> Result<(), WireError> {
+        for envelope in wire::decode(frame)? {
+            check_batches(&envelope.message)?;
+            let Envelope { group, message } = envelope;
+            self.with(group, |replica| self.step(replica, message));
+        }
+        Ok(())
+    }
+
+    /// Messages to a node did not arrive.
+    pub(crate) fn unreachable(&self, node: NodeId) {
+        let groups: Vec<GroupId> = self.0.replicas.borrow().keys().copied().collect();
+        for group in groups {
+            self.with(group, |replica| {
+                let there: Vec<RaftId> = replica.members.nodes.iter().filter(|(_, at)| **at == node).map(|(id, _)| *id).collect();
+                if replica.is_leader() {
+                    for id in there {
+                        replica.ask(|raw| raw.report_unreachable(id));
+                    }
+                }
+            });
+        }
+    }
+
+    /// Passes a message on to Raft, unless Raft could not bear it.
+    fn step(&self, replica: &mut Replica<R>, message: Message) {
+        if message.to != replica.members.me {
+            // To an earlier incarnation.
+            return;
+        }
+        if !message.entries.is_empty() && !self.0.log.room() {
+            // The leader sends it again.
+            return;
+        }
+        if let Some(why) = impossible(replica, &message) {
+            self.0.broken.borrow_mut().insert(replica.group, why);
+            return;
+        }
+        // What Raft refuses has no effect.
+        let _ = replica.ask(|raw| raw.step(message));
+    }
+
+    /// Asks something of a replica and does whatever Raft wants then.
+    fn with<T>(&self, group: GroupId, ask: impl FnOnce(&mut Replica<R>) -> T) -> Option<T> {
+        let mut replicas = self.0.replicas.borrow_mut();
+        let replica = replicas.get_mut(&group)?;
+        let answer = ask(replica);
+        let driven = self.drive(replica);
+        if let Some(why) = self.broken(group) {
+            tracing::error!(%group, why, "a replica takes no part any more until it is repaired");
+            drop(replicas.remove(&group));
+        } else if let Err(error) = driven {
+            self.refused(replicas.remove(&group), group, &error);
+        }
+        Some(answer)
+    }
+
+    /// The log did not take what Raft wants to last. Nothing of it was promised: the replica begins anew from what is on stable media, as
+    /// after a crash.
+    fn refused(&self, replica: Option<Replica<R>>, group: GroupId, error: &LogError) {
+        let Some(mut replica) = replica else { return };
+        replica.lose_waiters();
+        if matches!(error, LogError::Stopped { .. }) {
+            return;
+        }
+        if !error.is_retryable() {
+            tracing::error!(%group, %error, "a replica's log refuses what Raft wants");
+            self.0.broken.borrow_mut().insert(group, error.to_string());
+            return;
+        }
+        tracing::warn!(%group, %error, "a replica begins anew");
+        let (this, lsn) = (self.clone(), replica.last_put);
+        self.0.rt.spawn("raft begins anew", Share::Serve, async move {
+            this.0.log.wait_room().await;
+            if this.0.log.synced(lsn).await.is_ok()
+                && !this.is_stopping()
+                && let Err(error) = this.open(group)
+            {
+                this.0.broken.borrow_mut().insert(group, error.to_string());
+            }
+        });
+    }
+
+    /// Does whatever Raft wants.
+    fn drive(&self, replica: &mut Replica<R>) -> Result<(), LogError> {
+        while replica.raw.has_ready() {
+            let mut ready = replica.raw.ready();
+            let before = replica.last_put;
+            let (entries, committed, number) = (ready.take_entries(), ready.take_committed_entries(), ready.number());
+            let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
+            let vote = ready.hs().map(|hs| (Term(hs.term), hs.vote));
+            self.put(replica, vote, entries)?;
+            replica.ask(|raw| raw.advance_append_async(ready));
+            self.apply(replica, &committed)?;
+            self.post(replica, now);
+            let promise = Promise { lsn: replica.last_put, number, messages: later };
+            if replica.last_put == before && replica.promises.is_empty() {
+                self.keep(replica, promise);
+            } else {
+                self.0.due.borrow_mut().insert((promise.lsn, replica.group));
+                replica.promises.push_back(promise);
+                self.0.promised.notify_one();
+            }
+        }
+        replica.note_role();
+        Ok(())
+    }
+
+    /// Puts into the journal what must last: first a new term or vote, so that no entry there is of a newer term; last how far the log is
+    /// applied.
+    fn put(&self, replica: &mut Replica<R>, vote: Option<(Term, u64)>, entries: Vec<Entry>) -> Result<(), LogError> {
+        let (log, group) = (&self.0.log, replica.group);
+        if let Some((term, vote)) = vote.filter(|new| *new != (replica.hard.term, replica.hard.vote)) {
+            let hard = HardState { term, vote, ..replica.hard };
+            replica.last_put = log.set_hard_state(group, hard)?;
+            replica.hard = hard;
+        }
+        let some = !entries.is_empty();
+        for entry in entries {
+            replica.last_put = log.append_entry(group, to_log(entry), self.0.rt.wall_ms())?;
+        }
+        if some && replica.applied > replica.hard.commit {
+            let hard = HardState { commit: replica.applied, ..replica.hard };
+            replica.last_put = log.set_hard_state(group, hard)?;
+            replica.hard = hard;
+        }
+        Ok(())
+    }
+
+    /// Carries out what is committed.
+    fn apply(&self, replica: &mut Replica<R>, committed: &[Entry]) -> Result<(), LogError> {
+        let Some(last) = committed.last() else { return Ok(()) };
+        let (log, group) = (&self.0.log, replica.group);
+        for entry in committed {
+            if entry.get_entry_type() != EntryType::EntryNormal {
+                self.change_members(replica, entry)?;
+            }
+            if let Some(callback) = &*self.0.on_committed.borrow() {
+                callback(group, entry);
+            }
+        }
+        log.commit(group, Index(last.index));
+        replica.applied = Index(last.index);
+        replica.ask(|raw| raw.advance_apply_to(last.index));
+        replica.tell_applied(|index| log.term_of(group, index));
+        Ok(())
+    }
+
+    /// Keeps what was promised: this replica counts from here on, and says so.
+    fn keep(&self, replica: &mut Replica<R>, promise: Promise) {
+        replica.ask(|raw| raw.on_persist_ready(promise.number));
+        self.post(replica, promise.messages);
+    }
+
+    /// Has messages leave.
+    fn post(&self, replica: &Replica<R>, messages: Vec<Message>) {
+        for (node, envelope) in replica.address(messages) {
+            self.queue(node).push(envelope);
+        }
+    }
+
+    async fn tick(&self) {
+        while !self.is_stopping() {
+            self.0.rt.sleep(self.0.config.tick).await;
+            let groups: Vec<GroupId> = self.0.replicas.borrow().keys().copied().collect();
+            for group in groups {
+                self.with(group, |replica| replica.ask(|raw| raw.tick()));
+                self.0.rt.yield_if_needed().await;
+            }
+        }
+    }
+
+    async fn keep_promises(&self) {
+        while !self.is_stopping() {
+            let first = self.0.due.borrow().first().map(|(lsn, _)| *lsn);
+            let Some(lsn) = first else {
+                self.0.promised.notified().await;
+                continue;
+            };
+            if self.0.log.synced(lsn).await.is_err() {
+                // The journal has stopped, and the node will.
+                return;
+            }
+            let synced = self.0.log.synced_lsn();
+            while let Some((_, group)) = self.due_until(synced) {
+                self.with(group, |replica| {
+                    while let Some(promise) = replica.promises.pop_front_if(|promise| promise.lsn <= synced) {
+                        self.keep(replica, promise);
+                    }
+                });
+                self.0.rt.yield_if_needed().await;
+            }
+        }
+    }
+
+    fn due_until(&self, synced: Lsn) -> Option<(Lsn, GroupId)> {
+        let mut due = self.0.due.borrow_mut();
+        let first = *due.first().filter(|(lsn, _)| *lsn <= synced)?;
+        due.remove(&first);
+        Some(first)
+    }
+
+    /// A change of members is committed.
+    fn change_members(&self, replica: &mut Replica<R>, entry: &Entry) -> Result<(), LogError> {
+        let group = replica.group;
+        let wrong = |what: String| LogError::Replica { group, what: format!("entry {} changes members: {what}", entry.index) };
+        let (change, nodes) = crate::change::decode(entry).map_err(wrong)?;
+        let conf = replica.ask(|raw| raw.apply_conf_change(&change)).map_err(|e| wrong(e.to_string()))?;
+        replica.members.nodes.extend(nodes);
+        let known =
+            |id: &RaftId| [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next].iter().any(|list| list.contains(id));
+        replica.members.nodes.retain(|id, _| known(id));
+        replica.members.conf = conf;
+        let members = Members { index: Index(entry.index), bytes: replica.members.encode() };
+        replica.last_put = self.0.log.set_members(group, members)?;
+        Ok(())
+    }
+}
+
+/// Whether the batches of entries are whole: what a peer says is checked before it is kept.
+fn check_batches(message: &Message) -> Result<(), WireError> {
+    for entry in message.entries.iter().filter(|e| e.get_entry_type() == EntryType::EntryNormal && !e.data.is_empty()) {
+        millpond_batch::check(&entry.data).map_err(|e| WireError::Shape(format!("entry {}: {e}", entry.index)))?;
+    }
+    Ok(())
+}
+
+/// Why a replica with this state cannot be told this: it has lost what it once had, or has what others do not.
+fn impossible<R: Rt>(replica: &Replica<R>, message: &Message) -> Option<String> {
+    let raft = &replica.raw.raft;
+    if message.term < raft.term {
+        return None;
+    }
+    let (last, committed) = (raft.raft_log.last_index(), raft.raft_log.committed);
+    match message.get_msg_type() {
+        MessageType::MsgHeartbeat if message.commit > last => {
+            Some(format!("its leader knows that it had entry {}, and it ends with {last}", message.commit))
+        }
+        MessageType::MsgAppend if raft.state != StateRole::Leader => {
+            let differs = |e: &&Entry| e.index <= committed && raft.raft_log.term(e.index).is_ok_and(|term| term != 0 && term != e.term);
+            message.entries.iter().find(differs).map(|e| format!("entry {} is committed here and is another at its leader", e.index))
+        }
+        _ => None,
+    }
+}

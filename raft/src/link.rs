@@ -1,0 +1,120 @@
+//! Connections between nodes. Each node dials each other one and only sends on what it has dialled, so that messages stay in order for as
+//! long as a connection lasts.
+
+use crate::{
+    driver::Driver,
+    queue::Queue,
+    wire::{GREETING_BYTES, Greeting, WireError, encode, frame_len},
+};
+use bytes::BytesMut;
+use millpond_runtime::{Conn, ConnRead, ConnWrite, IoError, NodeId, Rt, Share, rt::timeout};
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
+
+/// A connection that is not there after this time is given up.
+const DIAL_MAX: Duration = Duration::from_secs(2);
+/// A frame that is not sent after this time breaks the connection.
+const SEND_MAX: Duration = Duration::from_secs(5);
+/// How long to wait before dialling again.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// The least that is read at a time.
+const READ_BYTES_MIN: usize = 64 * 1024;
+
+/// Why a connection of a peer ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It broke.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// It does not speak as a peer does.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Connections of this node to others.
+pub struct Links;
+
+impl Links {
+    /// Sends what the driver has for these nodes, dialling them whenever that is needed, until the driver stops.
+    pub fn start<R: Rt>(driver: &Driver<R>, cluster: u64, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>) {
+        for (to, at) in peers {
+            let link = Link { driver: driver.clone(), queue: driver.queue(to), greeting: Greeting { cluster, from: me, to }, at };
+            driver.rt().spawn("raft link", Share::Serve, async move { link.run().await });
+        }
+    }
+}
+
+struct Link<R: Rt> {
+    driver: Driver<R>,
+    queue: Rc<Queue>,
+    greeting: Greeting,
+    at: SocketAddr,
+}
+
+impl<R: Rt> Link<R> {
+    async fn run(&self) {
+        let rt = self.driver.rt();
+        while !self.driver.is_stopping() {
+            if let Err(error) = self.connected().await {
+                tracing::debug!(node = %self.greeting.to, %error, "a peer cannot be reached");
+                self.queue.clear();
+                self.driver.unreachable(self.greeting.to);
+                rt.sleep(AGAIN_AFTER).await;
+            }
+        }
+    }
+
+    /// Dials once there is something to say, and sends until it breaks or the driver stops.
+    async fn connected(&self) -> Result<(), LinkError> {
+        let rt = self.driver.rt();
+        let late = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::TimedOut.into() };
+        let mut first = self.queue.take().await;
+        let conn = timeout(rt, DIAL_MAX, rt.dial(self.at)).await.map_err(|_| late("connect to a peer"))??;
+        let (_read, mut write) = conn.split();
+        write.send(&[self.greeting.encode()]).await?;
+        while !self.driver.is_stopping() {
+            let envelopes = if first.is_empty() { self.queue.take().await } else { std::mem::take(&mut first) };
+            if !envelopes.is_empty() {
+                timeout(rt, SEND_MAX, write.send(&encode(&envelopes))).await.map_err(|_| late("send to a peer"))??;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads what a peer sends on a connection that it has dialled, until it ends or makes no sense.
+pub async fn accept<R: Rt>(driver: &Driver<R>, cluster: u64, me: NodeId, conn: R::Conn) -> Result<(), LinkError> {
+    let (mut read, _write) = conn.split();
+    let mut buf = BytesMut::new();
+    if !fill(&mut read, &mut buf, GREETING_BYTES).await? {
+        return Ok(());
+    }
+    let greeting = Greeting::decode(&buf.split_to(GREETING_BYTES))?;
+    if greeting.cluster != cluster || greeting.to != me {
+        let what = format!("node {} of cluster {:x} looks for node {}", greeting.from, greeting.cluster, greeting.to);
+        return Err(WireError::Stranger(what).into());
+    }
+    while !driver.is_stopping() {
+        if !fill(&mut read, &mut buf, 4).await? {
+            return Ok(());
+        }
+        let len = frame_len(&buf)?.unwrap_or(GREETING_BYTES);
+        if !fill(&mut read, &mut buf, len).await? {
+            return Ok(());
+        }
+        driver.receive(&buf.split_to(len).freeze())?;
+        driver.rt().yield_if_needed().await;
+    }
+    Ok(())
+}
+
+/// Reads until there are `len` bytes; false if the stream ends before.
+async fn fill(read: &mut impl ConnRead, buf: &mut BytesMut, len: usize) -> Result<bool, IoError> {
+    while buf.len() < len {
+        // What a frame claims is given as it arrives.
+        buf.reserve(READ_BYTES_MIN.max((len - buf.len()).min(buf.len())));
+        if read.recv(buf).await? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,57 @@
+//! What waits to be sent to one node: messages of all groups, in order. Full, it drops what comes, which Raft bears.
+
+use crate::wire::{CUT_BYTES, Envelope};
+use std::{cell::RefCell, collections::VecDeque};
+use tokio::sync::Notify;
+
+/// See the module.
+pub(crate) struct Queue {
+    bytes_max: usize,
+    waiting: RefCell<(VecDeque<Envelope>, usize)>,
+    pushed: Notify,
+}
+
+impl Queue {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, waiting: RefCell::default(), pushed: Notify::new() }
+    }
+
+    /// Takes a message, or drops it.
+    pub(crate) fn push(&self, envelope: Envelope) {
+        let (waiting, bytes) = &mut *self.waiting.borrow_mut();
+        let len = envelope.len();
+        if *bytes > 0 && *bytes + len > self.bytes_max {
+            return;
+        }
+        *bytes += len;
+        waiting.push_back(envelope);
+        self.pushed.notify_one();
+    }
+
+    /// What goes into one frame; waits for it, or for [`Queue::wake`], and is empty then.
+    pub(crate) async fn take(&self) -> Vec<Envelope> {
+        if self.waiting.borrow().0.is_empty() {
+            self.pushed.notified().await;
+        }
+        let (waiting, bytes) = &mut *self.waiting.borrow_mut();
+        let (mut taken, mut len) = (Vec::new(), 0);
+        while len < CUT_BYTES
+            && let Some(next) = waiting.pop_front()
+        {
+            len += next.len();
+            taken.push(next);
+        }
+        *bytes -= len;
+        taken
+    }
+
+    /// Forgets what waits: the node cannot be reached, and it would be old news.
+    pub(crate) fn clear(&self) {
+        *self.waiting.borrow_mut() = Default::default();
+    }
+
+    /// Ends a wait.
+    pub(crate) fn wake(&self) {
+        self.pushed.notify_one();
+    }
+}

@@ -1,0 +1,143 @@
+//! One group on this core: Raft's state machine over the log, and what is under way.
+//!
+//! Invariants: nothing is asked of Raft between a `Ready` and its end; the hard state in the journal calls no entry committed that has not been
+//! applied, so that members are never older than the commit; election timeouts are a function of seed, replica and term.
+
+use crate::{
+    driver::Lost,
+    members::{Membership, RaftId},
+    storage::{OpenError, Storage},
+    wire::Envelope,
+};
+use millpond_log::{HardState, Log, Lsn};
+use millpond_runtime::{GroupId, Index, NodeId, Rt, Term};
+use raft::{RawNode, StateRole, eraftpb::Message};
+use slog::Logger;
+use std::collections::VecDeque;
+use tokio::sync::oneshot;
+
+/// A promise that may be kept once the journal has synced so far.
+pub(crate) struct Promise {
+    pub(crate) lsn: Lsn,
+    /// Which `Ready` it is a part of.
+    pub(crate) number: u64,
+    /// What may be said then.
+    pub(crate) messages: Vec<Message>,
+}
+
+/// Somebody who waits for an entry to be committed.
+pub(crate) struct Waiter {
+    pub(crate) index: Index,
+    pub(crate) term: Term,
+    pub(crate) tell: oneshot::Sender<Result<(), Lost>>,
+}
+
+/// See the module.
+pub(crate) struct Replica<R: Rt> {
+    pub(crate) group: GroupId,
+    pub(crate) members: Membership,
+    pub(crate) raw: RawNode<Storage<R>>,
+    /// What the journal has, or will have.
+    pub(crate) hard: HardState,
+    /// The last entry applied.
+    pub(crate) applied: Index,
+    /// The last place in the journal that this group has put something.
+    pub(crate) last_put: Lsn,
+    /// In order.
+    pub(crate) promises: VecDeque<Promise>,
+    /// In the order of their entries.
+    pub(crate) waiters: VecDeque<Waiter>,
+    was_leader: bool,
+    seed: u64,
+}
+
+impl<R: Rt> Replica<R> {
+    /// Opens what the log has.
+    pub(crate) fn open(log: &Log<R>, group: GroupId, config: &raft::Config, seed: u64, logger: &Logger) -> Result<Self, OpenError> {
+        let (storage, members, applied) = Storage::new(log.clone(), group)?;
+        let hard = log.replica(group).ok_or(OpenError::Unknown)?.hard;
+        let config = raft::Config { id: members.me, applied: applied.0, ..config.clone() };
+        let raw = RawNode::new(&config, storage, logger)?;
+        let mut this = Self {
+            group,
+            members,
+            raw,
+            hard,
+            applied,
+            last_put: Lsn(0),
+            promises: VecDeque::new(),
+            waiters: VecDeque::new(),
+            was_leader: false,
+            seed,
+        };
+        this.settle_timeout();
+        Ok(this)
+    }
+
+    /// Asks something of Raft. Whatever draws a new election timeout there, it is ours afterwards.
+    pub(crate) fn ask<T>(&mut self, ask: impl FnOnce(&mut RawNode<Storage<R>>) -> T) -> T {
+        let answer = ask(&mut self.raw);
+        self.settle_timeout();
+        answer
+    }
+
+    fn settle_timeout(&mut self) {
+        let raft = &mut self.raw.raft;
+        let (min, span) = (raft.election_timeout(), raft.election_timeout() as u64);
+        let drawn = scatter(self.seed ^ scatter(self.members.me ^ scatter(raft.term))) % span;
+        raft.set_randomized_election_timeout(min + drawn as usize);
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// Whom it follows, if it knows.
+    pub(crate) fn leader(&self) -> Option<RaftId> {
+        Some(self.raw.raft.leader_id).filter(|id| *id != 0)
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        Term(self.raw.raft.term)
+    }
+
+    /// Where messages go; those to nobody that is known go nowhere.
+    pub(crate) fn address(&self, messages: Vec<Message>) -> impl Iterator<Item = (NodeId, Envelope)> {
+        let group = self.group;
+        messages.into_iter().filter_map(move |message| {
+            let node = *self.members.nodes.get(&message.to)?;
+            Some((node, Envelope { group, message }))
+        })
+    }
+
+    /// Tells those whose entry is applied what has become of it. `term_of` knows the terms of entries.
+    pub(crate) fn tell_applied(&mut self, term_of: impl Fn(Index) -> Option<Term>) {
+        while let Some(waiter) = self.waiters.pop_front_if(|waiter| waiter.index <= self.applied) {
+            let outcome = if term_of(waiter.index) == Some(waiter.term) { Ok(()) } else { Err(Lost) };
+            // Whoever asked may have gone.
+            let _ = waiter.tell.send(outcome);
+        }
+    }
+
+    /// One that no longer leads cannot say what becomes of its entries.
+    pub(crate) fn note_role(&mut self) {
+        let (led, leads) = (self.was_leader, self.is_leader());
+        self.was_leader = leads;
+        if led && !leads {
+            self.lose_waiters();
+        }
+    }
+
+    pub(crate) fn lose_waiters(&mut self) {
+        for waiter in self.waiters.drain(..) {
+            let _ = waiter.tell.send(Err(Lost));
+        }
+    }
+}
+
+/// A number that looks like chance (the finalizer of splitmix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
+fn scatter(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}

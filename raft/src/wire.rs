@@ -1,0 +1,289 @@
+//! What nodes say to each other: a greeting, then frames, each with messages of any number of groups.
+//!
+//! ```text
+//!   greeting, 40 bytes: | MPRG | version u32 | cluster u64 | from node u64 | to node u64 | crc u32 | 0 u32 |
+//!
+//!   frame:   0      4      8        12
+//!            | len  | crc  | n u32  | n × message |
+//!   message: | group u64 | from u64 | to u64 | term u64 | log term u64 | index u64 | commit u64 | commit term u64 |
+//!            | reject hint u64 | priority i64 | type u8 | reject u8 | context len u16 | entries u32 | context | entries × entry |
+//!   entry:   | index u64 | term u64 | type u8 | len u32 | payload |
+//! ```
+//!
+//! Little-endian. `len` counts what follows it, `crc` (CRC-32) covers what follows it. Payloads are not copied: they leave as pieces of their
+//! own, and arrive as slices of the frame. The types are numbered as in the `raft` crate; those that a node only says to itself, proposals
+//! (only leaders propose) and snapshots are refused.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use millpond_runtime::{
+    GroupId, NodeId,
+    codec::{Reader, Short},
+    limits::{BATCH_BYTES_LIMIT, FRAME_BYTES_MAX},
+};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+
+const MAGIC: [u8; 4] = *b"MPRG";
+/// Of the whole conversation.
+pub const VERSION: u32 = 1;
+/// Bytes of a greeting.
+pub const GREETING_BYTES: usize = 40;
+/// Bytes before a frame's messages.
+pub const HEAD_BYTES: usize = 12;
+/// Bytes of a message before its context.
+const MESSAGE_BYTES: usize = 88;
+/// Bytes of an entry before its payload.
+const ENTRY_BYTES: usize = 21;
+/// Payloads below this are copied into the piece before them: a piece of their own costs more.
+const COPIED_BYTES_MAX: usize = 1024;
+/// The longest frame, in bytes: whoever sends cuts earlier, after the message that reaches [`CUT_BYTES`].
+pub const BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// A frame that is so long, in bytes, takes no further message.
+pub const CUT_BYTES: usize = 1 << 20;
+
+/// A message of one replica to another of its group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// The group.
+    pub group: GroupId,
+    /// What it says.
+    pub message: Message,
+}
+
+impl Envelope {
+    /// Bytes that it takes in a frame.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let entries: usize = self.message.entries.iter().map(|e| ENTRY_BYTES + e.data.len()).sum();
+        MESSAGE_BYTES + self.message.context.len() + entries
+    }
+
+    /// Never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// What a peer has sent is not what we speak. The connection is of no use any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// It ended too early.
+    #[error("a peer's message is cut: {0}")]
+    Short(#[from] Short),
+    /// It was changed on its way.
+    #[error("a peer's frame has checksum {found:#010x}, expected {expected:#010x}")]
+    Checksum {
+        /// As it says.
+        expected: u32,
+        /// As it is.
+        found: u32,
+    },
+    /// No sense.
+    #[error("a peer says what makes no sense: {0}")]
+    Shape(String),
+    /// Another cluster, another node, another version.
+    #[error("a peer is not whom we expect: {0}")]
+    Stranger(String),
+}
+
+/// Who speaks to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// Nodes of another cluster have no business here.
+    pub cluster: u64,
+    /// Who dialled.
+    pub from: NodeId,
+    /// Whom it wanted.
+    pub to: NodeId,
+}
+
+impl Greeting {
+    /// As it is sent.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(GREETING_BYTES);
+        out.put_slice(&MAGIC);
+        out.put_u32_le(VERSION);
+        for n in [self.cluster, self.from.0, self.to.0] {
+            out.put_u64_le(n);
+        }
+        out.put_u32_le(crc32fast::hash(&out));
+        out.put_u32_le(0);
+        out.freeze()
+    }
+
+    /// Reads what [`Greeting::encode`] has written: [`GREETING_BYTES`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut r = Reader::new(bytes);
+        if r.take(4)? != MAGIC {
+            return Err(WireError::Stranger("it does not begin as a node of Millpond".into()));
+        }
+        let version = r.u32()?;
+        if version != VERSION {
+            return Err(WireError::Stranger(format!("it speaks version {version}, this node {VERSION}")));
+        }
+        let this = Self { cluster: r.u64()?, from: NodeId(r.u64()?), to: NodeId(r.u64()?) };
+        let found = crc32fast::hash(&bytes[..r.at()]);
+        let expected = r.u32()?;
+        if expected == found { Ok(this) } else { Err(WireError::Checksum { expected, found }) }
+    }
+}
+
+/// A frame of these messages, in pieces to be sent one behind the other.
+#[must_use]
+pub fn encode(envelopes: &[Envelope]) -> Vec<Bytes> {
+    let mut pieces = Pieces::default();
+    pieces.open.put_bytes(0, HEAD_BYTES);
+    for Envelope { group, message: m } in envelopes {
+        let out = &mut pieces.open;
+        let hint = m.reject_hint;
+        for n in [group.0, m.from, m.to, m.term, m.log_term, m.index, m.commit, m.commit_term, hint] {
+            out.put_u64_le(n);
+        }
+        out.put_i64_le(m.priority);
+        out.put_u8(m.get_msg_type() as u8);
+        out.put_u8(u8::from(m.reject));
+        out.put_u16_le(m.context.len() as u16);
+        out.put_u32_le(m.entries.len() as u32);
+        out.put_slice(&m.context);
+        for entry in m.entries.iter() {
+            pieces.put_entry(entry);
+        }
+    }
+    pieces.finish(envelopes.len() as u32)
+}
+
+/// Bytes of ours and payloads of others, in turns.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Bytes>,
+    open: BytesMut,
+}
+
+impl Pieces {
+    fn put_entry(&mut self, entry: &Entry) {
+        self.open.put_u64_le(entry.index);
+        self.open.put_u64_le(entry.term);
+        self.open.put_u8(entry.get_entry_type() as u8);
+        self.open.put_u32_le(entry.data.len() as u32);
+        if entry.data.len() < COPIED_BYTES_MAX {
+            return self.open.put_slice(&entry.data);
+        }
+        self.done.push(self.open.split().freeze());
+        self.done.push(entry.data.clone());
+    }
+
+    fn finish(mut self, count: u32) -> Vec<Bytes> {
+        self.done.push(self.open.freeze());
+        let len: usize = self.done.iter().map(Bytes::len).sum();
+        let mut first = BytesMut::from(&self.done[0][..]);
+        first[..4].copy_from_slice(&((len - 4) as u32).to_le_bytes());
+        first[8..12].copy_from_slice(&count.to_le_bytes());
+        let mut hash = crc32fast::Hasher::new();
+        hash.update(&first[8..]);
+        self.done[1..].iter().for_each(|piece| hash.update(piece));
+        first[4..8].copy_from_slice(&hash.finalize().to_le_bytes());
+        self.done[0] = first.freeze();
+        self.done
+    }
+}
+
+/// Bytes of the frame at the front of `bytes`, `len` and all, once its first four are there.
+pub fn frame_len(bytes: &[u8]) -> Result<Option<usize>, WireError> {
+    let Some(len) = bytes.get(..4) else { return Ok(None) };
+    let len = 4 + u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize;
+    if (HEAD_BYTES..=BYTES_MAX).contains(&len) {
+        return Ok(Some(len));
+    }
+    Err(WireError::Shape(format!("a frame of {len} bytes, where {HEAD_BYTES} to {BYTES_MAX} can be")))
+}
+
+/// Reads a whole frame.
+pub fn decode(frame: &Bytes) -> Result<Vec<Envelope>, WireError> {
+    let mut r = Reader::new(frame);
+    let (len, expected) = (r.u32()? as usize, r.u32()?);
+    if len + 4 != frame.len() {
+        return Err(WireError::Shape(format!("a frame of {} bytes calls itself {} long", frame.len(), len + 4)));
+    }
+    let found = crc32fast::hash(&frame[8..]);
+    if found != expected {
+        return Err(WireError::Checksum { expected, found });
+    }
+    let count = r.u32()? as usize;
+    if count > r.left() / MESSAGE_BYTES {
+        return Err(WireError::Shape(format!("{count} messages in {} bytes", r.left())));
+    }
+    let envelopes = (0..count).map(|_| message(&mut r, frame)).collect::<Result<Vec<_>, _>>()?;
+    if r.left() > 0 {
+        return Err(WireError::Shape(format!("{} bytes behind the last message", r.left())));
+    }
+    Ok(envelopes)
+}
+
+fn message(r: &mut Reader<'_>, frame: &Bytes) -> Result<Envelope, WireError> {
+    let group = GroupId(r.u64()?);
+    let mut m = Message { from: r.u64()?, to: r.u64()?, term: r.u64()?, log_term: r.u64()?, index: r.u64()?, ..Message::default() };
+    (m.commit, m.commit_term, m.reject_hint, m.priority) = (r.u64()?, r.u64()?, r.u64()?, r.i64()?);
+    m.set_msg_type(type_of(r.u8()?)?);
+    m.reject = r.u8()? != 0;
+    let (context, entries) = (usize::from(r.u16()?), r.u32()? as usize);
+    m.context = Bytes::copy_from_slice(r.take(context)?);
+    if entries > r.left() / ENTRY_BYTES {
+        return Err(WireError::Shape(format!("{entries} entries in {} bytes", r.left())));
+    }
+    let mut before = None;
+    for _ in 0..entries {
+        let entry = entry(r, frame)?;
+        if before.replace(entry.index).is_some_and(|before: u64| before.checked_add(1) != Some(entry.index)) {
+            return Err(WireError::Shape(format!("entry {} does not follow the one before", entry.index)));
+        }
+        m.entries.push(entry);
+    }
+    // Raft counts on it.
+    if m.entries.first().is_some_and(|first| m.index.checked_add(1) != Some(first.index)) {
+        return Err(WireError::Shape(format!("entries that do not follow entry {}", m.index)));
+    }
+    Ok(Envelope { group, message: m })
+}
+
+fn entry(r: &mut Reader<'_>, frame: &Bytes) -> Result<Entry, WireError> {
+    let mut entry = Entry { index: r.u64()?, term: r.u64()?, ..Entry::default() };
+    entry.set_entry_type(match r.u8()? {
+        0 => EntryType::EntryNormal,
+        1 => EntryType::EntryConfChange,
+        2 => EntryType::EntryConfChangeV2,
+        other => return Err(WireError::Shape(format!("an entry of type {other}"))),
+    });
+    let len = r.u32()? as usize;
+    if len > BATCH_BYTES_LIMIT {
+        return Err(WireError::Shape(format!("an entry of {len} bytes")));
+    }
+    entry.data = frame.slice_ref(r.take(len)?);
+    Ok(entry)
+}
+
+/// Those that nodes say to each other.
+fn type_of(n: u8) -> Result<MessageType, WireError> {
+    use MessageType::{
+        MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgHeartbeatResponse, MsgReadIndex, MsgReadIndexResp, MsgRequestPreVote,
+        MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse, MsgTimeoutNow, MsgTransferLeader,
+    };
+    const TYPES: [MessageType; 12] = [
+        MsgAppend,
+        MsgAppendResponse,
+        MsgRequestVote,
+        MsgRequestVoteResponse,
+        MsgHeartbeat,
+        MsgHeartbeatResponse,
+        MsgTransferLeader,
+        MsgTimeoutNow,
+        MsgReadIndex,
+        MsgReadIndexResp,
+        MsgRequestPreVote,
+        MsgRequestPreVoteResponse,
+    ];
+    TYPES.into_iter().find(|t| *t as u8 == n).ok_or_else(|| WireError::Shape(format!("a message of type {n}")))
+}
+
+#[cfg(test)]
+mod tests;

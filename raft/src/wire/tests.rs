@@ -1,0 +1,116 @@
+use super::*;
+use proptest::prelude::*;
+
+fn gather(pieces: &[Bytes]) -> Bytes {
+    pieces.concat().into()
+}
+
+fn some(group: u64, index: u64, payloads: &[usize], context: &[u8]) -> Envelope {
+    let mut m = Message { from: 3, to: 4, term: 9, log_term: 8, index, commit: 5, commit_term: 7, ..Message::default() };
+    (m.reject, m.reject_hint, m.priority) = (true, 77, -3);
+    m.set_msg_type(MessageType::MsgAppend);
+    m.context = Bytes::copy_from_slice(context);
+    for (n, len) in payloads.iter().enumerate() {
+        let mut entry = Entry { term: 9, index: index + 1 + n as u64, data: vec![n as u8; *len].into(), ..Entry::default() };
+        entry.set_entry_type(if n % 3 == 2 { EntryType::EntryConfChangeV2 } else { EntryType::EntryNormal });
+        m.entries.push(entry);
+    }
+    Envelope { group: GroupId(group), message: m }
+}
+
+#[test]
+fn a_greeting_comes_back_and_a_changed_one_does_not() {
+    let greeting = Greeting { cluster: 0xfeed, from: NodeId(1), to: NodeId(2) };
+    let bytes = greeting.encode();
+    assert_eq!(bytes.len(), GREETING_BYTES);
+    assert_eq!(Greeting::decode(&bytes), Ok(greeting));
+    for at in 0..36 {
+        let mut changed = bytes.to_vec();
+        changed[at] ^= 4;
+        assert!(Greeting::decode(&changed).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn large_payloads_are_not_copied() {
+    let envelope = some(1, 0, &[100_000], b"");
+    let pieces = encode(std::slice::from_ref(&envelope));
+    assert!(pieces.iter().any(|piece| piece.as_ptr() == envelope.message.entries[0].data.as_ptr()));
+    let frame = gather(&pieces);
+    let back = decode(&frame).expect("a frame");
+    let data = back[0].message.entries[0].data.as_ptr();
+    assert!(frame.as_ptr_range().contains(&data), "a slice of the frame");
+}
+
+#[test]
+fn every_changed_byte_is_noticed() {
+    let frame = gather(&encode(&[some(1, 3, &[10, 0], b"ctx"), some(2, 0, &[], b"")]));
+    for at in 0..frame.len() {
+        let mut changed = frame.to_vec();
+        changed[at] ^= 1;
+        assert!(decode(&changed.into()).is_err(), "byte {at}");
+    }
+    for cut in 0..frame.len() {
+        assert!(decode(&frame.slice(..cut)).is_err(), "{cut} bytes");
+    }
+}
+
+#[test]
+fn what_a_node_says_to_itself_is_refused() {
+    for own in [MessageType::MsgHup, MessageType::MsgBeat, MessageType::MsgPropose, MessageType::MsgSnapshot, MessageType::MsgCheckQuorum] {
+        let mut envelope = some(1, 0, &[], b"");
+        envelope.message.set_msg_type(own);
+        assert!(matches!(decode(&gather(&encode(&[envelope]))), Err(WireError::Shape(_))), "{own:?}");
+    }
+}
+
+#[test]
+fn entries_follow_each_other() {
+    let mut gap = some(1, 4, &[1, 1], b"");
+    gap.message.entries[1].index = 9;
+    assert!(decode(&gather(&encode(&[gap]))).is_err());
+    let mut behind = some(1, 4, &[1, 1], b"");
+    behind.message.index = 7;
+    assert!(decode(&gather(&encode(&[behind]))).is_err());
+}
+
+/// A frame around these bytes whose checksum is right.
+fn around(messages: &[u8], count: u32) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u32_le(8 + messages.len() as u32);
+    frame.put_u32_le(0);
+    frame.put_u32_le(count);
+    frame.put_slice(messages);
+    let crc = crc32fast::hash(&frame[8..]);
+    frame[4..8].copy_from_slice(&crc.to_le_bytes());
+    frame.freeze()
+}
+
+proptest! {
+    #[test]
+    fn frames_come_back(
+        messages in proptest::collection::vec(
+            (any::<u64>(), 0..1_000_000_u64, proptest::collection::vec(0..3000_usize, 0..6), proptest::collection::vec(any::<u8>(), 0..40)),
+            0..8,
+        )
+    ) {
+        let all: Vec<Envelope> = messages.iter().map(|(g, i, p, c)| some(*g, *i, p, c)).collect();
+        let frame = gather(&encode(&all));
+        prop_assert_eq!(frame_len(&frame), Ok(Some(frame.len())));
+        prop_assert_eq!(frame.len(), HEAD_BYTES + all.iter().map(Envelope::len).sum::<usize>());
+        prop_assert_eq!(decode(&frame), Ok(all));
+    }
+
+    #[test]
+    fn junk_is_refused(junk in proptest::collection::vec(any::<u8>(), 0..400), count in 0..4_u32, message in 0..20_u8) {
+        let mut junk = junk;
+        if junk.len() > 84 {
+            junk[80] = message;
+            junk[82..84].copy_from_slice(&[0, 0]);
+        }
+        if let Ok(read) = decode(&around(&junk, count)) {
+            prop_assert_eq!(decode(&gather(&encode(&read))), Ok(read));
+        }
+        let _ = Greeting::decode(&junk);
+    }
+}

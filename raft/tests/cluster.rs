@@ -1,0 +1,350 @@
+//! A cluster in the simulator: nodes with the production log, driver and links, over disks, clocks and a network that misbehave by the seed.
+//!
+//! What must hold, whatever happens: an entry that is committed anywhere is the same everywhere and for ever; what was acknowledged is there, at its
+//! offset, once; a batch of an idempotent producer that was sent again took effect once; after everything is healed all replicas are equal
+//! and the cluster takes writes again.
+//!
+//! One seed: `SEED=123 cargo test -p millpond-raft --test cluster -- --nocapture`. Many: `SEEDS=5000`.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use bytes::{Bytes, BytesMut};
+use millpond_batch::{Builder, Compression, Header, Producer};
+use millpond_log::{GroupConfig, Log, LogConfig, ReadLimits, ReplicaState};
+use millpond_raft::{Driver, Links, Lost, Membership, ProposeError, RaftConfig, Status, accept};
+use millpond_runtime::{
+    CoreId, GroupId, Listener, NodeId, Offset, Rt, Share,
+    rt::timeout,
+    sim::{FaultPlan, Sim, SimConfig, SimRt},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+const CLUSTER: u64 = 7;
+const PORT: u16 = 9000;
+const GROUPS: u64 = 2;
+/// Those that send one batch after the other without sending any again, per node and group.
+const PLAIN: u64 = 2;
+
+/// The batch that the idempotent producer of a group sends until it is acknowledged.
+#[derive(Clone, Copy)]
+struct Current {
+    sequence: i32,
+    value: u64,
+}
+
+/// One that is up.
+type Node = (Log<SimRt>, Driver<SimRt>);
+
+/// What everybody saw.
+#[derive(Default)]
+struct Book {
+    committed: RefCell<BTreeMap<(GroupId, u64), (u64, Bytes)>>,
+    acked: RefCell<Vec<(GroupId, Offset, u64)>>,
+    current: RefCell<BTreeMap<GroupId, Current>>,
+    values: Cell<u64>,
+    nodes: RefCell<BTreeMap<NodeId, Node>>,
+    terms: Cell<u64>,
+    lost: Cell<u64>,
+    duplicates: Cell<u64>,
+    /// Nobody sends any more.
+    quiet: Cell<bool>,
+}
+
+impl Book {
+    fn value(&self) -> u64 {
+        self.values.set(self.values.get() + 1);
+        self.values.get()
+    }
+
+    fn current(&self, group: GroupId) -> Current {
+        let next = || Current { sequence: 0, value: self.value() };
+        *self.current.borrow_mut().entry(group).or_insert_with(next)
+    }
+
+    fn ack(&self, group: GroupId, offset: Offset, value: u64) {
+        self.acked.borrow_mut().push((group, offset, value));
+    }
+}
+
+fn batch(value: u64, fill: usize, producer: Option<Producer>) -> (BytesMut, Header) {
+    let mut builder = Builder::new(Compression::None, 256);
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    builder.append(1_700_000_000_000, Some(&value.to_le_bytes()), Some(&vec![value as u8; fill]), &headers);
+    let batch = builder.build(producer).unwrap();
+    let header = Header::parse(&batch).unwrap();
+    (batch, header)
+}
+
+fn value_of(batch: &Bytes) -> u64 {
+    let records = millpond_batch::records(batch, millpond_batch::DecompressLimits::bytes(1 << 20)).unwrap();
+    let record = records.into_iter().next().unwrap().unwrap();
+    u64::from_le_bytes(record.key.as_deref().unwrap().try_into().unwrap())
+}
+
+/// One life of a node.
+async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: SocketAddr, book: Rc<Book>) {
+    let config = LogConfig {
+        journal_file_bytes: 1 << 20,
+        flush_bytes_max: 256 << 10,
+        journal_files_max: 24,
+        tail_bytes_max: 16 << 20,
+        disk_reserve_bytes: 0,
+        ..LogConfig::default()
+    };
+    let (log, _) = Log::open(rt.clone(), PathBuf::from("/data/core-00"), config).await.unwrap();
+    let driver = Driver::start(rt.clone(), log.clone(), RaftConfig { seed: 99, ..RaftConfig::default() });
+    let seen = Rc::clone(&book);
+    driver.on_committed(move |group, entry| {
+        let found = (entry.term, entry.data.clone());
+        let mut committed = seen.committed.borrow_mut();
+        let first = committed.entry((group, entry.index)).or_insert_with(|| found.clone());
+        assert!(*first == found, "entry {} of group {group} is committed twice, in terms {} and {}", entry.index, first.0, found.0);
+    });
+    for group in (1..=GROUPS).map(GroupId) {
+        let mut all: BTreeMap<u64, NodeId> = peers.keys().map(|node| (group.0 * 100 + node.0, *node)).collect();
+        all.insert(group.0 * 100 + me.0, me);
+        let kept = GroupConfig { retention_ms: None, producer_expiry_ms: u64::MAX, ..GroupConfig::default() };
+        if log.replica(group).is_some() {
+            driver.open(group).unwrap();
+        } else {
+            driver.create(group, kept, &Membership::first(group.0 * 100 + me.0, all)).unwrap();
+        }
+        for n in 0..=PLAIN {
+            let (rt, driver, book) = (rt.clone(), driver.clone(), Rc::clone(&book));
+            rt.clone().spawn("producer", Share::Serve, async move {
+                if n == 0 { resend(rt, driver, group, book).await } else { send(rt, driver, group, book).await }
+            });
+        }
+    }
+    Links::start(&driver, CLUSTER, me, peers);
+    let listener = rt.listen(at).await.unwrap();
+    book.nodes.borrow_mut().insert(me, (log, driver.clone()));
+    loop {
+        let Ok(conn) = listener.accept().await else { continue };
+        let driver = driver.clone();
+        rt.spawn("peer", Share::Serve, async move {
+            // A connection that breaks is nothing to speak of.
+            let _ = accept(&driver, CLUSTER, me, conn).await;
+        });
+    }
+}
+
+/// Sends whatever comes to mind, as long as this replica leads.
+async fn send(rt: SimRt, driver: Driver<SimRt>, group: GroupId, book: Rc<Book>) {
+    loop {
+        rt.sleep(Duration::from_micros(rt.rand() % 40_000)).await;
+        if book.quiet.get() || !driver.status(group).is_some_and(|status| status.leads) {
+            continue;
+        }
+        let value = book.value();
+        let (batch, header) = batch(value, rt.rand() as usize % 3_000, None);
+        match driver.propose(group, batch, &header) {
+            Ok(proposed) => match timeout(&rt, Duration::from_secs(5), proposed.committed()).await {
+                Ok(Ok(offset)) => book.ack(group, offset, value),
+                Ok(Err(Lost)) => book.lost.set(book.lost.get() + 1),
+                Err(_) => {}
+            },
+            Err(ProposeError::NotLeader { .. } | ProposeError::Busy | ProposeError::Unknown(_)) => {}
+            Err(ProposeError::Log(error)) if error.is_retryable() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Sends the group's current batch until somebody says that it is there.
+async fn resend(rt: SimRt, driver: Driver<SimRt>, group: GroupId, book: Rc<Book>) {
+    loop {
+        rt.sleep(Duration::from_micros(rt.rand() % 40_000)).await;
+        if book.quiet.get() {
+            continue;
+        }
+        let Current { sequence, value } = book.current(group);
+        let (batch, header) = batch(value, 100, Some(Producer { id: 5, epoch: 0, base_sequence: sequence }));
+        let Ok(proposed) = driver.propose(group, batch, &header) else { continue };
+        book.duplicates.set(book.duplicates.get() + u64::from(proposed.duplicate));
+        if let Ok(Ok(offset)) = timeout(&rt, Duration::from_millis(500), proposed.committed()).await
+            && book.current(group).sequence == sequence
+        {
+            book.ack(group, offset, value);
+            book.current.borrow_mut().insert(group, Current { sequence: sequence + 1, value: book.value() });
+        }
+    }
+}
+
+struct Cluster {
+    sim: Sim,
+    nodes: Vec<NodeId>,
+    book: Rc<Book>,
+}
+
+impl Cluster {
+    fn new(seed: u64) -> Self {
+        let sim = Sim::new(SimConfig { seed, faults: FaultPlan::survivable() });
+        let nodes = (1..=if sim.below(3) == 0 { 5 } else { 3 }).map(NodeId).collect();
+        let this = Self { sim, nodes, book: Rc::default() };
+        this.nodes.iter().for_each(|node| this.boot(*node));
+        this
+    }
+
+    fn boot(&self, me: NodeId) {
+        let at = |node: NodeId| self.sim.node(node).addr(PORT);
+        let peers = self.nodes.iter().filter(|node| **node != me).map(|node| (*node, at(*node))).collect();
+        let (at, book) = (at(me), Rc::clone(&self.book));
+        self.sim.node(me).start(CoreId(0), |rt| live(rt, me, peers, at, book));
+    }
+
+    fn any(&self) -> NodeId {
+        self.nodes[self.sim.below(self.nodes.len() as u64) as usize]
+    }
+
+    fn down(&self, node: NodeId) {
+        self.book.nodes.borrow_mut().remove(&node);
+    }
+
+    fn up(&self, node: NodeId) {
+        if !self.sim.node(node).is_up() {
+            assert_eq!(self.sim.halted(node), None, "node {node} halted");
+            self.down(node);
+            self.sim.restart(node);
+            self.boot(node);
+        }
+    }
+
+    /// Something happens.
+    fn happen(&self) {
+        let (sim, node, other) = (&self.sim, self.any(), self.any());
+        match sim.below(12) {
+            0 | 1 => {
+                sim.crash(node);
+                self.down(node);
+            }
+            2 => {
+                sim.kill(node);
+                self.down(node);
+            }
+            3 if sim.node(node).is_up() => sim.crash_at_poll(node, sim.node(node).polls() + 1 + sim.below(3_000)),
+            4 | 5 if node != other => sim.cut(node, other),
+            6 => self.nodes.iter().filter(|other| **other != node).for_each(|other| {
+                sim.cut(node, *other);
+                sim.cut(*other, node);
+            }),
+            7 => sim.heal_all(),
+            8 => sim.node(node).pause(CoreId(0), Duration::from_millis(sim.below(3_000))),
+            9 if node != other => sim.reset_conns(node, other),
+            _ => self.nodes.iter().for_each(|node| self.up(*node)),
+        }
+    }
+
+    /// All is well again: until all replicas have all, and something new.
+    fn heal(&self) {
+        self.sim.set_faults(FaultPlan::none());
+        self.sim.heal_all();
+        self.nodes.iter().for_each(|node| self.up(*node));
+        for node in &self.nodes {
+            self.sim.crash_at_poll(*node, u64::MAX);
+            self.up(*node);
+        }
+        let before = self.book.acked.borrow().len();
+        for _ in 0..600 {
+            self.sim.run_for(Duration::from_millis(100)).unwrap();
+            self.book.quiet.set(self.book.acked.borrow().len() >= before + 20);
+            if self.book.quiet.get() && self.is_equal() {
+                return;
+            }
+        }
+        let nodes = self.book.nodes.borrow();
+        let all: Vec<String> = nodes
+            .iter()
+            .flat_map(|(node, (_, driver))| {
+                (1..=GROUPS).map(GroupId).map(move |g| format!("node {node}, group {g}: {:?}, {:?}", driver.status(g), driver.broken(g)))
+            })
+            .collect();
+        panic!("the cluster takes no writes or is not equal a minute after everything was healed:\n{}", all.join("\n"));
+    }
+
+    /// Whether all replicas have applied all that their leaders have.
+    fn is_equal(&self) -> bool {
+        let nodes = self.book.nodes.borrow();
+        let groups = (1..=GROUPS).map(GroupId);
+        groups.into_iter().all(|group| {
+            let stands: Vec<_> = nodes.values().map(|(log, driver)| (log.replica(group), driver.status(group))).collect();
+            let leads = stands.iter().any(|(_, status)| status.as_ref().is_some_and(|s| s.leads));
+            let last = stands[0].0.as_ref().map(|replica| replica.last_index);
+            let have = |(log, status): &(Option<ReplicaState>, Option<Status>)| {
+                log.as_ref().map(|replica| replica.last_index) == last && status.as_ref().map(|s| s.applied) == last
+            };
+            stands.len() == self.nodes.len() && leads && stands.iter().all(have)
+        })
+    }
+
+    /// What a node has of a group, as readers see it.
+    fn read(&self, node: NodeId, group: GroupId) -> Vec<Bytes> {
+        let log = self.book.nodes.borrow()[&node].0.clone();
+        let read = async move {
+            let end = log.state(group).unwrap().high_watermark;
+            let (mut from, mut all) = (Offset(0), Vec::new());
+            while from < end {
+                let out = log.read(group, from, ReadLimits { bytes_max: 8 << 20, end }).await.unwrap();
+                all.extend(out.batches);
+                from = out.next;
+            }
+            all
+        };
+        self.sim.block_on(node, |_| read).unwrap()
+    }
+
+    fn check(&self) {
+        for group in (1..=GROUPS).map(GroupId) {
+            let acked: Vec<(Offset, u64)> =
+                self.book.acked.borrow().iter().filter(|(g, ..)| *g == group).map(|(_, offset, value)| (*offset, *value)).collect();
+            let all: Vec<Vec<Bytes>> = self.nodes.iter().map(|node| self.read(*node, group)).collect();
+            assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "replicas of group {group} differ");
+            let found: BTreeMap<u64, u64> = all[0].iter().map(|b| (value_of(b), Header::parse(b).unwrap().base_offset)).collect();
+            assert_eq!(found.len(), all[0].len(), "something is there twice");
+            for (offset, value) in acked {
+                assert_eq!(found.get(&value), Some(&offset.0), "value {value} was acknowledged at offset {offset} of group {group}");
+            }
+        }
+        let terms: BTreeSet<(GroupId, u64)> = self.book.committed.borrow().iter().map(|((group, _), (term, _))| (*group, *term)).collect();
+        self.book.terms.set(terms.len() as u64);
+    }
+}
+
+/// Terms that committed something, writes acknowledged, writes lost sight of, repeats that were found out; and the trace.
+fn run(seed: u64) -> ([u64; 4], u64) {
+    let cluster = Cluster::new(seed);
+    for _ in 0..10 + cluster.sim.below(30) {
+        cluster.sim.run_for(Duration::from_millis(20 + cluster.sim.below(1_500))).unwrap();
+        cluster.happen();
+    }
+    cluster.heal();
+    cluster.check();
+    let book = &cluster.book;
+    ([book.terms.get(), book.acked.borrow().len() as u64, book.lost.get(), book.duplicates.get()], cluster.sim.trace_hash())
+}
+
+#[test]
+fn what_was_acknowledged_is_there_once_and_everywhere() {
+    let env = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let (first, seeds) = env("SEED").map_or((0, env("SEEDS").unwrap_or(40)), |seed| (seed, 1));
+    let mut sum = [0; 4];
+    for seed in first..first + seeds {
+        let (counts, _) = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| panic!("seed {seed}: SEED={seed} runs it again"));
+        sum.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
+    }
+    let [terms, acked, lost, duplicates] = sum;
+    println!("{seeds} seeds: {terms} terms, {acked} writes acknowledged, {lost} lost sight of, {duplicates} repeats found out");
+    assert!(seeds < 20 || (terms > 4 * seeds && acked > 100 * seeds && lost > 0 && duplicates > 0), "{sum:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    assert_eq!(run(3).1, run(3).1);
+}
