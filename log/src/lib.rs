@@ -1,5 +1,6 @@
 //! Records on disk: the journal of a core, the segments of a group, recovery, retention, compaction, replay.
 
+mod carry;
 pub mod config;
 pub mod entry;
 pub mod error;

@@ -2,20 +2,18 @@
 
 use crate::{
     config::{GroupConfig, LogConfig},
-    entry::EntryKind,
     error::{LogError, Result},
     group::{Group, TERM},
     home::Home,
     journal::{
         checkpoint::{encode_config, encode_group},
         format::{FrameHead, FrameKind},
-        gather::{Then, Touched},
+        gather::Then,
         layout::Class,
     },
     lsn::Lsn,
     start,
     stats::LogStats,
-    tail::ENTRY_OVERHEAD_BYTES,
 };
 use bytes::{Bytes, BytesMut};
 use millpond_batch::Header;
@@ -240,17 +238,7 @@ impl<R: Rt> Log<R> {
         let home = &self.home;
         let class = if header.is_some() { Class::Entry } else { Class::Note };
         home.journal.make_room(payload.len(), class, || checkpoint(home))?;
-        let cost = payload.len() + ENTRY_OVERHEAD_BYTES;
-        let file_seq = home.journal.file_seq();
-        let mut groups = home.groups.borrow_mut();
-        let g = groups.push(group, cost, |g| g.push(term, payload.clone(), header, file_seq, now_ms));
-        let g = g.ok_or(LogError::UnknownGroup { group })?;
-        let kind = if header.is_some() { EntryKind::Batch } else { EntryKind::Raft };
-        let head = FrameHead { kind: FrameKind::Entry, variant: kind as u8, group, index: g.last_index, term };
-        let lsn = home.journal.put(&head, &payload, None);
-        let touched = Touched { group, index: g.last_index, end: g.end_offset, life: g.life() };
-        home.journal.touch(touched, payload.len(), &mut g.slot);
-        Ok(lsn)
+        home.put_entry(group, term, payload, header, now_ms, None)
     }
 
     /// Refuses what would go past a bound.

@@ -13,7 +13,7 @@ use crate::{
         gather::Then,
         layout::Class,
     },
-    log::{Advance, Log, config_bytes},
+    log::{Advance, Log, SEGMENT_TRIES, config_bytes},
     lsn::Lsn,
     producers::check_producer,
     replica::{HardState, MEMBERS_BYTES_MAX, Members, Replica},
@@ -91,6 +91,23 @@ impl<R: Rt> Log<R> {
         Some(g.tail.gather(before, upto, bytes_max).into_iter().map(|e| e.entry).collect())
     }
 
+    /// Entries from `from` on, at least one and about `bytes_max` bytes of them, from memory or from a segment. `None` if they are not here any more:
+    /// trimmed, or compacted.
+    pub async fn read_entries(&self, group: GroupId, from: Index, bytes_max: usize) -> Result<Option<Vec<Entry>>> {
+        let mut tries = SEGMENT_TRIES;
+        loop {
+            if let Some(entries) = self.entries_in_memory(group, from, Index(u64::MAX), bytes_max) {
+                return Ok(Some(entries));
+            }
+            let Some(segments) = self.home.store.get(group) else { return Ok(None) };
+            match segments.read_entries(from, bytes_max).await {
+                // A segment has gone meanwhile: trimmed, or compacted.
+                Err(LogError::Io(error)) if error.is_not_found() && tries > 0 => tries -= 1,
+                out => return out,
+            }
+        }
+    }
+
     /// The first entry that is in memory: the one after the last if there is none. `None` if the group does not live here.
     #[must_use]
     pub fn first_in_memory(&self, group: GroupId) -> Option<Index> {
@@ -116,10 +133,11 @@ impl<R: Rt> Log<R> {
     /// the place of may be gone all the same.
     pub fn append_entry(&self, group: GroupId, entry: Entry, now_ms: i64) -> Result<Lsn> {
         let header = self.check_entry(group, &entry)?;
+        // First, since that makes room: what goes may be all that there is to make room of.
+        self.truncate(group, Index(entry.index.0 - 1))?;
         if entry.kind == EntryKind::Batch {
             self.admit(entry.payload.len())?;
         }
-        self.truncate(group, Index(entry.index.0 - 1))?;
         self.put_entry(group, entry.term, entry.payload, header.as_ref(), now_ms)
     }
 

@@ -133,7 +133,7 @@ async fn settle<R: Rt>(home: &Rc<Home<R>>, group: GroupId, level: i32) -> Result
         let Some(g) = groups.get(group) else { return Ok(false) };
         (groups.settleable(group, home.config().settle_run_bytes_max), g.config.clone())
     };
-    let Some(last) = entries.last() else { return Ok(false) };
+    let Some(last) = entries.last() else { return home.carry(group) };
     let (index, term, next_offset) = (last.entry.index, last.entry.term, last.next_offset);
     let bytes: usize = entries.iter().map(|e| e.entry.payload.len()).sum();
     let batch: Vec<Entry> = entries.into_iter().map(|e| e.entry).collect();

@@ -21,6 +21,8 @@ pub struct LogStats {
     pub bytes_settled: u64,
     /// Settling runs that were noted in the journal.
     pub settles: u64,
+    /// How often entries that cannot be settled were written anew, so that they do not hold back the oldest journal file.
+    pub carried: u64,
     /// Compaction runs that rewrote something.
     pub compactions: u64,
     /// Compaction runs that gave something up, since what they read was trimmed away or dropped.

@@ -242,6 +242,19 @@ async fn read(log: &Log<SimRt>) -> Vec<Bytes> {
     all
 }
 
+/// All entries up to `upto`, by their index, in pieces.
+async fn read_by_index(log: &Log<SimRt>, upto: u64, bytes_max: usize) -> Vec<Entry> {
+    let mut all: Vec<Entry> = Vec::new();
+    while (all.len() as u64) < upto {
+        let next = Index(all.len() as u64 + 1);
+        let some = log.read_entries(GROUP, next, bytes_max).await.expect("it can be read").expect("nothing was trimmed");
+        assert_eq!(some[0].index, next);
+        all.extend(some);
+    }
+    all.truncate(upto as usize);
+    all
+}
+
 /// Which of the states that the journal may hold a start has found.
 fn find(book: &Book, log: &Log<SimRt>) -> usize {
     let found = log.replica(GROUP).expect("the group was synced");
@@ -293,6 +306,9 @@ fn run(seed: u64) -> (u64, u64, u64) {
             })
             .unwrap();
         assert!(seen == batches(&model.entries[..book.committed.get() as usize]), "readers see something else than what was committed");
+        let (again, upto, bytes_max) = (log.clone(), model.last(), 1 + sim.below(10_000) as usize);
+        let entries = sim.block_on(NODE, |_| async move { read_by_index(&again, upto, bytes_max).await }).unwrap();
+        assert!(entries == model.entries, "entries by index are others");
         // From here on everything that was recovered is on stable media.
         *book.states.borrow_mut() = vec![(Lsn(0), model)];
         book.synced.set(Lsn(0));
@@ -310,6 +326,51 @@ fn run(seed: u64) -> (u64, u64, u64) {
         }
     }
     (book.truncated.get(), book.settled.get(), book.committed.get())
+}
+
+/// Five entries without a quorum, and then ten times what the journal holds in another group.
+#[test]
+fn what_cannot_be_settled_does_not_hold_the_journal() {
+    let sim = Sim::new(3);
+    let config = LogConfig { journal_files_max: 4, tail_bytes_max: 1 << 20, ..config(&sim) };
+    let (home, bytes) = (PathBuf::from("/data/core-00"), 10 * config.journal_file_bytes * config.journal_files_max as u64);
+    let open = |rt: SimRt| Log::open(rt, home.clone(), config.clone());
+    let (log, _) = sim.block_on(NODE, open).unwrap().unwrap();
+    let kept = GroupConfig { retention_ms: None, ..GroupConfig::default() };
+    let members = Members { index: Index(0), bytes: Bytes::from_static(b"1 2 3") };
+    log.create_replica(GROUP, kept.clone(), members.bytes.clone()).unwrap();
+    log.create_group(OTHER, kept).unwrap();
+    let mut model = Model { members, ..Model::default() };
+    for index in 1..=5 {
+        let kind = if index == 3 { EntryKind::Raft } else { EntryKind::Batch };
+        model.entries.push(entry(&model, index, 1, kind, 700));
+        log.append_entry(GROUP, model.entries.last().unwrap().clone(), 0).unwrap();
+    }
+    let other = entry(&Model::default(), 1, 1, EntryKind::Batch, 3_000).payload;
+    let header = Header { producer_id: -1, ..Header::parse(&other).unwrap() };
+    let flood = |log: Log<SimRt>, other: Bytes| async move {
+        for _ in 0..bytes / other.len() as u64 {
+            log.wait_room().await;
+            let done = log.append(OTHER, other.to_vec().as_slice().into(), &header, 0).unwrap();
+            if let millpond_log::Appended::New { lsn, .. } = done {
+                log.synced(lsn).await.unwrap();
+            }
+        }
+        log
+    };
+    let log = sim.block_on(NODE, |_| flood(log, other.clone())).unwrap();
+    assert!(log.stats().carried > 0, "{:?}", log.stats());
+    check(&log, &model, &log.replica(GROUP).unwrap());
+    log.check();
+    drop(log);
+    for _ in 0..3 {
+        sim.crash(NODE);
+        sim.restart(NODE);
+        let (log, _) = sim.block_on(NODE, open).unwrap().unwrap();
+        check(&log, &model, &log.replica(GROUP).unwrap());
+        let log = sim.block_on(NODE, |_| flood(log, other.clone())).unwrap();
+        check(&log, &model, &log.replica(GROUP).unwrap());
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     members::{Membership, RaftId},
     queue::Queue,
     replica::{Promise, Replica, Waiter},
-    storage::{OpenError, to_log},
+    storage::{OpenError, Wanted, to_log},
     wire::{self, Envelope, WireError},
 };
 use bytes::{Bytes, BytesMut};
@@ -139,6 +139,21 @@ pub struct Status {
     pub applied: Index,
 }
 
+/// Counts since the driver's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Reads of segments for followers that lag.
+    pub lag_reads: u64,
+    /// Of those, where the entries were gone.
+    pub lag_gone: u64,
+    /// Replicas that began anew since their log had no room.
+    pub begun_anew: u64,
+    /// Messages with entries that were not taken for want of room.
+    pub refused: u64,
+    /// Changes of members carried out.
+    pub changes: u64,
+}
+
 /// Told of each entry that is committed here, in order. It must not call the driver.
 type OnCommitted = Box<dyn Fn(GroupId, &Entry)>;
 
@@ -156,6 +171,7 @@ struct Inner<R: Rt> {
     due: RefCell<BTreeSet<(Lsn, GroupId)>>,
     promised: Notify,
     stopping: Cell<bool>,
+    counters: Cell<Counters>,
     on_committed: RefCell<Option<OnCommitted>>,
 }
 
@@ -184,6 +200,7 @@ impl<R: Rt> Driver<R> {
             due: RefCell::default(),
             promised: Notify::new(),
             stopping: Cell::new(false),
+            counters: Cell::default(),
             on_committed: RefCell::default(),
         };
         let this = Self(Rc::new(inner));
@@ -221,7 +238,8 @@ impl<R: Rt> Driver<R> {
         *self.0.on_committed.borrow_mut() = Some(Box::new(callback));
     }
 
-    /// Makes a replica of a new group. The id of the group must never have been used.
+    /// Makes a replica of a group that never had one here. `members` are those that the group began with, whether this replica is one of them
+    /// or is added later: what changed since, it learns from the log.
     pub fn create(&self, group: GroupId, config: GroupConfig, members: &Membership) -> Result<(), LogError> {
         self.0.log.create_replica(group, config, members.encode())?;
         self.open(group).map_err(|e| LogError::Replica { group, what: e.to_string() })
@@ -250,6 +268,32 @@ impl<R: Rt> Driver<R> {
             term: replica.term(),
             applied: replica.applied,
         })
+    }
+
+    /// Counts since its start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.0.counters.get()
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Counters)) {
+        let mut counters = self.0.counters.get();
+        count(&mut counters);
+        self.0.counters.set(counters);
+    }
+
+    /// Who the members of a group are, as far as this replica has applied that; `None` if it does not live here or is broken.
+    #[must_use]
+    pub fn members(&self, group: GroupId) -> Option<Membership> {
+        self.0.replicas.borrow().get(&group).map(|replica| replica.members.clone())
+    }
+
+    /// Up to where each replica of a group is known to have the log; `None` if this one does not lead.
+    #[must_use]
+    pub fn matched(&self, group: GroupId) -> Option<BTreeMap<RaftId, Index>> {
+        let replicas = self.0.replicas.borrow();
+        let replica = replicas.get(&group).filter(|replica| replica.is_leader())?;
+        Some(replica.raw.raft.prs().iter().map(|(id, progress)| (*id, Index(progress.matched))).collect())
     }
 
     /// Why a replica takes no part any more.
@@ -317,12 +361,12 @@ impl<R: Rt> Driver<R> {
         self.with(group, |replica| replica.ask(|raw| raw.transfer_leader(to)));
     }
 
-    /// Takes a frame that a node has sent.
-    pub fn receive(&self, frame: &Bytes) -> Result<(), WireError> {
+    /// Takes a frame that the node `from` has sent.
+    pub fn receive(&self, from: NodeId, frame: &Bytes) -> Result<(), WireError> {
         for envelope in wire::decode(frame)? {
             check_batches(&envelope.message)?;
             let Envelope { group, message } = envelope;
-            self.with(group, |replica| self.step(replica, message));
+            self.with(group, |replica| self.step(replica, from, message));
         }
         Ok(())
     }
@@ -343,14 +387,17 @@ impl<R: Rt> Driver<R> {
     }
 
     /// Passes a message on to Raft, unless Raft could not bear it.
-    fn step(&self, replica: &mut Replica<R>, message: Message) {
+    fn step(&self, replica: &mut Replica<R>, from: NodeId, mut message: Message) {
         if message.to != replica.members.me {
             // To an earlier incarnation.
             return;
         }
+        replica.hear(message.from, from);
         if !message.entries.is_empty() && !self.0.log.room() {
-            // The leader sends it again.
-            return;
+            // The leader sends the rest again.
+            let kept = without_room(replica, &message);
+            self.count(|c| c.refused += (message.entries.len() - kept) as u64);
+            message.entries.truncate(kept);
         }
         if let Some(why) = impossible(replica, &message) {
             self.0.broken.borrow_mut().insert(replica.group, why);
@@ -366,6 +413,10 @@ impl<R: Rt> Driver<R> {
         let replica = replicas.get_mut(&group)?;
         let answer = ask(replica);
         let driven = self.drive(replica);
+        for wanted in replica.raw.store().take_wanted() {
+            let this = self.clone();
+            self.0.rt.spawn("raft reads", Share::Background, async move { this.fetch(group, wanted).await });
+        }
         if let Some(why) = self.broken(group) {
             tracing::error!(%group, why, "a replica takes no part any more until it is repaired");
             drop(replicas.remove(&group));
@@ -373,6 +424,27 @@ impl<R: Rt> Driver<R> {
             self.refused(replicas.remove(&group), group, &error);
         }
         Some(answer)
+    }
+
+    /// Reads what a follower lacks, and has Raft send it.
+    async fn fetch(&self, group: GroupId, wanted: Wanted) {
+        let Wanted { low, bytes_max, context } = wanted;
+        let read = self.0.log.read_entries(group, low, bytes_max).await;
+        self.count(|c| {
+            c.lag_reads += 1;
+            c.lag_gone += u64::from(matches!(read, Ok(None)));
+        });
+        self.with(group, |replica| {
+            match read {
+                Ok(entries) => {
+                    replica.raw.store().fetched(low, entries);
+                    replica.ask(|raw| raw.on_entries_fetched(context));
+                }
+                // The follower asks again by being behind.
+                Err(error) => tracing::warn!(%group, entry = %low, %error, "what a follower lacks cannot be read"),
+            }
+            replica.raw.store().forget(low);
+        });
     }
 
     /// The log did not take what Raft wants to last. Nothing of it was promised: the replica begins anew from what is on stable media, as
@@ -389,6 +461,7 @@ impl<R: Rt> Driver<R> {
             return;
         }
         tracing::warn!(%group, %error, "a replica begins anew");
+        self.count(|c| c.begun_anew += 1);
         let (this, lsn) = (self.clone(), replica.last_put);
         self.0.rt.spawn("raft begins anew", Share::Serve, async move {
             this.0.log.wait_room().await;
@@ -530,9 +603,14 @@ impl<R: Rt> Driver<R> {
         let known =
             |id: &RaftId| [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next].iter().any(|list| list.contains(id));
         replica.members.nodes.retain(|id, _| known(id));
+        if !known(&replica.members.me) && replica.is_leader() {
+            // Raft's library would count on finding its leader among the members.
+            replica.ask(|raw| raw.raft.become_follower(raw.raft.term, 0));
+        }
         replica.members.conf = conf;
         let members = Members { index: Index(entry.index), bytes: replica.members.encode() };
         replica.last_put = self.0.log.set_members(group, members)?;
+        self.count(|c| c.changes += 1);
         Ok(())
     }
 }
@@ -543,6 +621,15 @@ fn check_batches(message: &Message) -> Result<(), WireError> {
         millpond_batch::check(&entry.data).map_err(|e| WireError::Shape(format!("entry {}: {e}", entry.index)))?;
     }
     Ok(())
+}
+
+/// How many of a message's entries can be taken where there is no room. Those that are there already show how far the log is the leader's, and so
+/// what of it is committed and makes room; those without records need next to none; and one that takes the place of another brings its own.
+fn without_room<R: Rt>(replica: &Replica<R>, message: &Message) -> usize {
+    let log = &replica.raw.raft.raft_log;
+    let free = |e: &&Entry| log.match_term(e.index, e.term) || e.get_entry_type() != EntryType::EntryNormal || e.data.is_empty();
+    let kept = message.entries.iter().take_while(free).count();
+    kept + usize::from(message.entries.get(kept).is_some_and(|next| next.index <= log.last_index()))
 }
 
 /// Why a replica with this state cannot be told this: it has lost what it once had, or has what others do not.

@@ -101,7 +101,7 @@ pub async fn accept<R: Rt>(driver: &Driver<R>, cluster: u64, me: NodeId, conn: R
         if !fill(&mut read, &mut buf, len).await? {
             return Ok(());
         }
-        driver.receive(&buf.split_to(len).freeze())?;
+        driver.receive(greeting.from, &buf.split_to(len).freeze())?;
         driver.rt().yield_if_needed().await;
     }
     Ok(())

@@ -13,8 +13,11 @@ use millpond_log::{HardState, Log, Lsn};
 use millpond_runtime::{GroupId, Index, NodeId, Rt, Term};
 use raft::{RawNode, StateRole, eraftpb::Message};
 use slog::Logger;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
+
+/// Replicas that are no members, as far as is known, and have spoken.
+const HEARD_MAX: usize = 64;
 
 /// A promise that may be kept once the journal has synced so far.
 pub(crate) struct Promise {
@@ -36,6 +39,8 @@ pub(crate) struct Waiter {
 pub(crate) struct Replica<R: Rt> {
     pub(crate) group: GroupId,
     pub(crate) members: Membership,
+    /// Where those live that have spoken to it: one that lags hears from a leader that it does not know as a member yet, and must answer.
+    heard: BTreeMap<RaftId, NodeId>,
     pub(crate) raw: RawNode<Storage<R>>,
     /// What the journal has, or will have.
     pub(crate) hard: HardState,
@@ -61,6 +66,7 @@ impl<R: Rt> Replica<R> {
         let mut this = Self {
             group,
             members,
+            heard: BTreeMap::new(),
             raw,
             hard,
             applied,
@@ -101,11 +107,21 @@ impl<R: Rt> Replica<R> {
         Term(self.raw.raft.term)
     }
 
+    /// A replica has spoken, from this node.
+    pub(crate) fn hear(&mut self, from: RaftId, node: NodeId) {
+        if self.members.nodes.get(&from) != Some(&node) {
+            if self.heard.len() >= HEARD_MAX {
+                self.heard.clear();
+            }
+            self.heard.insert(from, node);
+        }
+    }
+
     /// Where messages go; those to nobody that is known go nowhere.
     pub(crate) fn address(&self, messages: Vec<Message>) -> impl Iterator<Item = (NodeId, Envelope)> {
         let group = self.group;
         messages.into_iter().filter_map(move |message| {
-            let node = *self.members.nodes.get(&message.to)?;
+            let node = *self.members.nodes.get(&message.to).or_else(|| self.heard.get(&message.to))?;
             Some((node, Envelope { group, message }))
         })
     }

@@ -1,22 +1,52 @@
 //! What Raft sees of a replica's log, and how entries are written there.
 //!
-//! All answers come from memory at once. Entries that Raft has not applied are never settled, and so never leave memory; what a
-//! follower lacks beyond that it cannot be given by this replica yet (`Compacted`, and a snapshot that is not there).
+//! All answers come at once. Entries that Raft has not applied are never settled, and so never leave memory. Those that a follower lacks may lie in
+//! segments: they are [`Wanted`] then, the driver reads them, and Raft asks again. What is not there any more would take a snapshot, which
+//! there are none of yet.
 
 use crate::members::{BadMembers, Membership};
-use bytes::{BufMut, Bytes, BytesMut};
-use millpond_log::{self as log, EntryKind, Log, LogError};
+use bytes::{BufMut, BytesMut};
+use millpond_log::{self as log, EntryKind, Log};
 use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
 use raft::{
     Error, GetEntriesContext, RaftState, Result, StorageError,
     eraftpb::{Entry, EntryType, HardState, Snapshot},
 };
+use std::{cell::RefCell, collections::BTreeSet};
+
+/// Reads for followers that are under way at once, for one group; more are asked for again later.
+const FETCHES_MAX: usize = 4;
+/// Bytes of one, if Raft does not say.
+const FETCH_BYTES: usize = 1 << 20;
 
 /// A replica as Raft sees it.
 pub struct Storage<R: Rt> {
     log: Log<R>,
     group: GroupId,
     state: RaftState,
+    lag: RefCell<Lag>,
+}
+
+/// Entries that a follower lacks, to be read from a segment.
+pub(crate) struct Wanted {
+    /// The first one.
+    pub(crate) low: Index,
+    /// About so many bytes.
+    pub(crate) bytes_max: usize,
+    /// By which Raft knows what it was about.
+    pub(crate) context: GetEntriesContext,
+}
+
+/// What followers that lag need.
+#[derive(Default)]
+struct Lag {
+    wanted: Vec<Wanted>,
+    /// First entries of what is being read.
+    under_way: BTreeSet<u64>,
+    /// What was read, for as long as Raft is told of it.
+    fetched: Vec<Entry>,
+    /// Entries up to this one cannot be had any more, as far as is known.
+    gone: u64,
 }
 
 impl<R: Rt> Storage<R> {
@@ -24,14 +54,56 @@ impl<R: Rt> Storage<R> {
     pub fn new(log: Log<R>, group: GroupId) -> std::result::Result<(Self, Membership, Index), OpenError> {
         let found = log.replica(group).ok_or(OpenError::Unknown)?;
         let members = Membership::decode(&found.members.bytes)?;
-        let hard = HardState { term: found.hard.term.0, vote: found.hard.vote, commit: found.committed.0, ..HardState::default() };
+        if found.members.index > found.last_index {
+            let what = format!("they are those of entry {}, and the log ends with {}", found.members.index, found.last_index);
+            return Err(BadMembers(what).into());
+        }
+        // Members are noted when their entry is applied, and the hard state may not say yet that it is. It must not be applied twice.
+        let committed = found.committed.max(found.members.index);
+        log.commit(group, committed);
+        let hard = HardState { term: found.hard.term.0, vote: found.hard.vote, commit: committed.0, ..HardState::default() };
         let state = RaftState::new(hard, members.conf.clone());
-        Ok((Self { log, group, state }, members, found.committed))
+        Ok((Self { log, group, state, lag: RefCell::default() }, members, committed))
     }
 
-    /// The first entry that is in memory.
-    fn first(&self) -> Index {
-        self.log.first_in_memory(self.group).unwrap_or(Index(1))
+    /// What followers need since this was last asked for.
+    pub(crate) fn take_wanted(&self) -> Vec<Wanted> {
+        std::mem::take(&mut self.lag.borrow_mut().wanted)
+    }
+
+    /// These were read, from `low` on. None: they are gone.
+    pub(crate) fn fetched(&self, low: Index, entries: Option<Vec<log::Entry>>) {
+        let lag = &mut *self.lag.borrow_mut();
+        match entries {
+            Some(entries) => lag.fetched = entries.into_iter().map(to_raft).collect(),
+            None => lag.gone = lag.gone.max(low.0),
+        }
+    }
+
+    /// Raft has been told, or nothing came of it.
+    pub(crate) fn forget(&self, low: Index) {
+        let lag = &mut *self.lag.borrow_mut();
+        lag.under_way.remove(&low.0);
+        lag.fetched = Vec::new();
+    }
+
+    /// Entries that are not in memory: if they were just read for a follower.
+    fn lagging(&self, low: u64, high: u64, max_size: Option<u64>, context: GetEntriesContext) -> Result<Vec<Entry>> {
+        let lag = &mut *self.lag.borrow_mut();
+        if low <= lag.gone {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        if let Some(at) = lag.fetched.iter().position(|entry| entry.index == low) {
+            return Ok(lag.fetched[at..].iter().take_while(|entry| entry.index < high).cloned().collect());
+        }
+        if !context.can_async() {
+            return Err(Error::Store(StorageError::Unavailable));
+        }
+        if lag.under_way.len() < FETCHES_MAX && lag.under_way.insert(low) {
+            let bytes_max = max_size.and_then(|max| usize::try_from(max).ok()).unwrap_or(FETCH_BYTES);
+            lag.wanted.push(Wanted { low: Index(low), bytes_max, context });
+        }
+        Err(Error::Store(StorageError::LogTemporarilyUnavailable))
     }
 }
 
@@ -80,22 +152,17 @@ pub fn to_log(entry: Entry) -> log::Entry {
     log::Entry { index, term, kind: EntryKind::Raft, base_offset: Offset(0), payload: payload.freeze() }
 }
 
-/// What an entry without records says.
-#[must_use]
-pub fn data_of(entry: &Entry) -> Bytes {
-    entry.data.clone()
-}
-
 impl<R: Rt> raft::Storage for Storage<R> {
     fn initial_state(&self) -> Result<RaftState> {
         Ok(self.state.clone())
     }
 
-    fn entries(&self, low: u64, high: u64, max_size: impl Into<Option<u64>>, _: GetEntriesContext) -> Result<Vec<Entry>> {
-        if low < self.first().0 {
-            return Err(Error::Store(StorageError::Compacted));
+    fn entries(&self, low: u64, high: u64, max_size: impl Into<Option<u64>>, context: GetEntriesContext) -> Result<Vec<Entry>> {
+        let max_size = max_size.into();
+        if self.log.first_in_memory(self.group).is_some_and(|first| low < first.0) {
+            return self.lagging(low, high, max_size, context);
         }
-        let bytes_max = max_size.into().map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let bytes_max = max_size.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let found = self.log.entries_in_memory(self.group, Index(low), Index(high - 1), bytes_max);
         found.map(|entries| entries.into_iter().map(to_raft).collect()).ok_or(Error::Store(StorageError::Unavailable))
     }
@@ -106,7 +173,7 @@ impl<R: Rt> raft::Storage for Storage<R> {
     }
 
     fn first_index(&self) -> Result<u64> {
-        Ok(self.first().0)
+        Ok(self.lag.borrow().gone + 1)
     }
 
     fn last_index(&self) -> Result<u64> {
@@ -116,10 +183,4 @@ impl<R: Rt> raft::Storage for Storage<R> {
     fn snapshot(&self, _: u64, _: u64) -> Result<Snapshot> {
         Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
-}
-
-/// Whether a replica may go on after its log refused an entry: it begins anew from what is on disk, as after a crash.
-#[must_use]
-pub fn is_passing(error: &LogError) -> bool {
-    matches!(error, LogError::Full { .. } | LogError::DiskFull { .. })
 }

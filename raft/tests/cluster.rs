@@ -1,6 +1,6 @@
 //! A cluster in the simulator: nodes with the production log, driver and links, over disks, clocks and a network that misbehave by the seed.
 //!
-//! What must hold, whatever happens: an entry that is committed anywhere is the same everywhere and for ever; what was acknowledged is there, at its
+//! What must hold, whatever happens: a term has one leader; an entry that is committed anywhere is the same everywhere and for ever; what was acknowledged is there, at its
 //! offset, once; a batch of an idempotent producer that was sent again took effect once; after everything is healed all replicas are equal
 //! and the cluster takes writes again.
 //!
@@ -11,9 +11,9 @@
 use bytes::{Bytes, BytesMut};
 use millpond_batch::{Builder, Compression, Header, Producer};
 use millpond_log::{GroupConfig, Log, LogConfig, ReadLimits, ReplicaState};
-use millpond_raft::{Driver, Links, Lost, Membership, ProposeError, RaftConfig, Status, accept};
+use millpond_raft::{Driver, Links, Lost, Membership, ProposeError, RaftConfig, RaftId, Status, accept, change::Change, driver::Counters};
 use millpond_runtime::{
-    CoreId, GroupId, Listener, NodeId, Offset, Rt, Share,
+    CoreId, GroupId, Listener, NodeId, Offset, Rt, Share, Term,
     rt::timeout,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
@@ -42,6 +42,41 @@ struct Current {
 /// One that is up.
 type Node = (Log<SimRt>, Driver<SimRt>);
 
+/// How all nodes are set up.
+#[derive(Clone, Default)]
+struct Settings {
+    log: LogConfig,
+    raft: RaftConfig,
+}
+
+impl Settings {
+    /// Little memory and few files as often as not, so that followers lack what their leader has in segments alone.
+    fn draw(sim: &Sim) -> Self {
+        let log = LogConfig {
+            journal_file_bytes: 512 << 10,
+            journal_files_max: 6 + 10 * sim.below(2) as usize,
+            flush_bytes_max: 128 << 10,
+            unsynced_bytes_max: 256 << 10,
+            tail_bytes_max: (512 << 10) << (2 * sim.below(3)),
+            settle_bytes: (8 << 10) << sim.below(5),
+            settle_run_bytes_max: (16 << 10) << sim.below(4),
+            compression_level: sim.below(2) as i32,
+            disk_reserve_bytes: 0,
+            mark_after: Duration::from_micros(500),
+            ..LogConfig::default()
+        };
+        let raft = RaftConfig {
+            seed: sim.below(1 << 40),
+            message_bytes_max: (4 << 10) << (2 * sim.below(3)),
+            messages_in_flight_max: 2 + 30 * sim.below(2) as usize,
+            uncommitted_bytes_max: 128 << 10,
+            queue_bytes_max: 256 << 10,
+            ..RaftConfig::default()
+        };
+        Self { log, raft }
+    }
+}
+
 /// What everybody saw.
 #[derive(Default)]
 struct Book {
@@ -49,10 +84,16 @@ struct Book {
     acked: RefCell<Vec<(GroupId, Offset, u64)>>,
     current: RefCell<BTreeMap<GroupId, Current>>,
     values: Cell<u64>,
+    settings: RefCell<Settings>,
     nodes: RefCell<BTreeMap<NodeId, Node>>,
     terms: Cell<u64>,
     lost: Cell<u64>,
     duplicates: Cell<u64>,
+    /// The nodes that a group began with, those that are to have it, and who led it when.
+    first: RefCell<BTreeMap<GroupId, BTreeSet<NodeId>>>,
+    wanted: RefCell<BTreeMap<GroupId, BTreeSet<NodeId>>>,
+    leaders: RefCell<BTreeMap<(GroupId, Term), RaftId>>,
+    counters: RefCell<Counters>,
     /// Nobody sends any more.
     quiet: Cell<bool>,
 }
@@ -90,16 +131,9 @@ fn value_of(batch: &Bytes) -> u64 {
 
 /// One life of a node.
 async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: SocketAddr, book: Rc<Book>) {
-    let config = LogConfig {
-        journal_file_bytes: 1 << 20,
-        flush_bytes_max: 256 << 10,
-        journal_files_max: 24,
-        tail_bytes_max: 16 << 20,
-        disk_reserve_bytes: 0,
-        ..LogConfig::default()
-    };
+    let Settings { log: config, raft } = book.settings.borrow().clone();
     let (log, _) = Log::open(rt.clone(), PathBuf::from("/data/core-00"), config).await.unwrap();
-    let driver = Driver::start(rt.clone(), log.clone(), RaftConfig { seed: 99, ..RaftConfig::default() });
+    let driver = Driver::start(rt.clone(), log.clone(), raft);
     let seen = Rc::clone(&book);
     driver.on_committed(move |group, entry| {
         let found = (entry.term, entry.data.clone());
@@ -108,13 +142,8 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         assert!(*first == found, "entry {} of group {group} is committed twice, in terms {} and {}", entry.index, first.0, found.0);
     });
     for group in (1..=GROUPS).map(GroupId) {
-        let mut all: BTreeMap<u64, NodeId> = peers.keys().map(|node| (group.0 * 100 + node.0, *node)).collect();
-        all.insert(group.0 * 100 + me.0, me);
-        let kept = GroupConfig { retention_ms: None, producer_expiry_ms: u64::MAX, ..GroupConfig::default() };
         if log.replica(group).is_some() {
             driver.open(group).unwrap();
-        } else {
-            driver.create(group, kept, &Membership::first(group.0 * 100 + me.0, all)).unwrap();
         }
         for n in 0..=PLAIN {
             let (rt, driver, book) = (rt.clone(), driver.clone(), Rc::clone(&book));
@@ -123,6 +152,8 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
             });
         }
     }
+    let (watch, log_too) = ((rt.clone(), driver.clone(), Rc::clone(&book)), log.clone());
+    rt.spawn("watch", Share::Serve, async move { look_after(watch, log_too, me).await });
     Links::start(&driver, CLUSTER, me, peers);
     let listener = rt.listen(at).await.unwrap();
     book.nodes.borrow_mut().insert(me, (log, driver.clone()));
@@ -133,6 +164,53 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
             // A connection that breaks is nothing to speak of.
             let _ = accept(&driver, CLUSTER, me, conn).await;
         });
+    }
+}
+
+/// A replica's id: of each group a node has one at the most.
+fn replica_of(group: GroupId, node: NodeId) -> RaftId {
+    group.0 * 100 + node.0
+}
+
+/// Makes the replicas that this node is to have, moves those of groups that it leads to nodes that are to have them, and looks whether
+/// anybody else leads in the same term.
+async fn look_after((rt, driver, book): (SimRt, Driver<SimRt>, Rc<Book>), log: Log<SimRt>, me: NodeId) {
+    loop {
+        rt.sleep(Duration::from_millis(20)).await;
+        for group in (1..=GROUPS).map(GroupId) {
+            let (first, wanted) = (book.first.borrow()[&group].clone(), book.wanted.borrow()[&group].clone());
+            if log.replica(group).is_none() && (first.contains(&me) || wanted.contains(&me)) {
+                let kept = GroupConfig { retention_ms: None, producer_expiry_ms: u64::MAX, ..GroupConfig::default() };
+                let all = first.iter().map(|node| (replica_of(group, *node), *node)).collect();
+                driver.create(group, kept, &Membership::first(replica_of(group, me), all)).unwrap();
+            }
+            let Some(status) = driver.status(group).filter(|status| status.leads) else { continue };
+            let leader = *book.leaders.borrow_mut().entry((group, status.term)).or_insert(status.me);
+            assert_eq!(leader, status.me, "two lead group {group} in term {}", status.term);
+            rearrange(&driver, group, &wanted);
+        }
+    }
+}
+
+/// Brings a group a step nearer to the nodes that are to have it: learners first, then all voters at once.
+fn rearrange(driver: &Driver<SimRt>, group: GroupId, wanted: &BTreeSet<NodeId>) {
+    let (Some(members), Some(matched)) = (driver.members(group), driver.matched(group)) else { return };
+    let (voters, learners) = (&members.conf.voters, &members.conf.learners);
+    let missing: Vec<NodeId> = wanted.iter().filter(|node| !voters.contains(&replica_of(group, **node))).copied().collect();
+    let applied = driver.status(group).map_or(0, |status| status.applied.0);
+    let near = |id: &RaftId| matched.get(id).is_some_and(|index| index.0 + 50 > applied);
+    let changes: Vec<Change> = if let Some(node) = missing.iter().find(|node| !learners.contains(&replica_of(group, **node))) {
+        vec![Change::AddLearner(replica_of(group, *node), *node)]
+    } else if missing.iter().all(|node| near(&replica_of(group, *node))) {
+        let gone = voters.iter().filter(|id| !wanted.iter().any(|node| replica_of(group, *node) == **id));
+        let come = missing.iter().map(|node| Change::AddVoter(replica_of(group, *node), *node));
+        come.chain(gone.map(|id| Change::Remove(*id))).collect()
+    } else {
+        return;
+    };
+    if !changes.is_empty() {
+        // Another change may be under way.
+        let _ = driver.change(group, &changes);
     }
 }
 
@@ -178,6 +256,18 @@ async fn resend(rt: SimRt, driver: Driver<SimRt>, group: GroupId, book: Rc<Book>
     }
 }
 
+/// What is counted. What never happens in many runs is not tested by them.
+const MARKS: [&str; 8] = [
+    "terms that committed something",
+    "writes acknowledged",
+    "writes lost sight of",
+    "repeats found out",
+    "reads of segments for followers",
+    "replicas begun anew",
+    "entries refused for want of room",
+    "changes of members",
+];
+
 struct Cluster {
     sim: Sim,
     nodes: Vec<NodeId>,
@@ -187,10 +277,26 @@ struct Cluster {
 impl Cluster {
     fn new(seed: u64) -> Self {
         let sim = Sim::new(SimConfig { seed, faults: FaultPlan::survivable() });
-        let nodes = (1..=if sim.below(3) == 0 { 5 } else { 3 }).map(NodeId).collect();
-        let this = Self { sim, nodes, book: Rc::default() };
+        let nodes: Vec<NodeId> = (1..=3 + sim.below(3)).map(NodeId).collect();
+        let this = Self { nodes, book: Rc::default(), sim };
+        *this.book.settings.borrow_mut() = Settings::draw(&this.sim);
+        for group in (1..=GROUPS).map(GroupId) {
+            let some = this.some();
+            this.book.first.borrow_mut().insert(group, some.clone());
+            this.book.wanted.borrow_mut().insert(group, some);
+        }
         this.nodes.iter().for_each(|node| this.boot(*node));
         this
+    }
+
+    /// Three of the nodes, or all.
+    fn some(&self) -> BTreeSet<NodeId> {
+        let count = if self.sim.below(4) == 0 { self.nodes.len() } else { 3 };
+        let mut some = BTreeSet::new();
+        while some.len() < count {
+            some.insert(self.any());
+        }
+        some
     }
 
     fn boot(&self, me: NodeId) {
@@ -205,7 +311,13 @@ impl Cluster {
     }
 
     fn down(&self, node: NodeId) {
-        self.book.nodes.borrow_mut().remove(&node);
+        if let Some((_, driver)) = self.book.nodes.borrow_mut().remove(&node) {
+            let (sum, one) = (&mut *self.book.counters.borrow_mut(), driver.counters());
+            sum.lag_reads += one.lag_reads;
+            sum.begun_anew += one.begun_anew;
+            sum.refused += one.refused;
+            sum.changes += one.changes;
+        }
     }
 
     fn up(&self, node: NodeId) {
@@ -220,7 +332,7 @@ impl Cluster {
     /// Something happens.
     fn happen(&self) {
         let (sim, node, other) = (&self.sim, self.any(), self.any());
-        match sim.below(12) {
+        match sim.below(14) {
             0 | 1 => {
                 sim.crash(node);
                 self.down(node);
@@ -238,6 +350,18 @@ impl Cluster {
             7 => sim.heal_all(),
             8 => sim.node(node).pause(CoreId(0), Duration::from_millis(sim.below(3_000))),
             9 if node != other => sim.reset_conns(node, other),
+            10 => {
+                let (group, some) = (GroupId(1 + sim.below(GROUPS)), self.some());
+                self.book.wanted.borrow_mut().insert(group, some);
+            }
+            // The power goes again and again while they elect.
+            11 => (0..3 + sim.below(6)).for_each(|_| {
+                let node = self.any();
+                sim.crash(node);
+                self.down(node);
+                self.up(node);
+                sim.run_for(Duration::from_millis(sim.below(700))).unwrap();
+            }),
             _ => self.nodes.iter().for_each(|node| self.up(*node)),
         }
     }
@@ -262,8 +386,18 @@ impl Cluster {
         let nodes = self.book.nodes.borrow();
         let all: Vec<String> = nodes
             .iter()
-            .flat_map(|(node, (_, driver))| {
-                (1..=GROUPS).map(GroupId).map(move |g| format!("node {node}, group {g}: {:?}, {:?}", driver.status(g), driver.broken(g)))
+            .flat_map(|(node, (log, driver))| {
+                (1..=GROUPS).map(GroupId).map(move |g| {
+                    format!(
+                        "node {node}, group {g}: {:?}, {:?}, members {:?}, matched {:?}, room {}, {:?}",
+                        driver.status(g),
+                        driver.broken(g),
+                        driver.members(g).map(|m| m.conf),
+                        driver.matched(g),
+                        log.room(),
+                        log.replica(g).map(|r| (r.last_index, r.committed))
+                    )
+                })
             })
             .collect();
         panic!("the cluster takes no writes or is not equal a minute after everything was healed:\n{}", all.join("\n"));
@@ -274,13 +408,26 @@ impl Cluster {
         let nodes = self.book.nodes.borrow();
         let groups = (1..=GROUPS).map(GroupId);
         groups.into_iter().all(|group| {
-            let stands: Vec<_> = nodes.values().map(|(log, driver)| (log.replica(group), driver.status(group))).collect();
+            let members = self.book.wanted.borrow()[&group].clone();
+            let is_voter = |driver: &Driver<SimRt>, node: &NodeId| {
+                driver
+                    .members(group)
+                    .is_some_and(|all| all.conf.voters.contains(&replica_of(group, *node)) && all.conf.voters.len() == members.len())
+            };
+            let stands: Vec<_> = nodes
+                .iter()
+                .filter(|(node, (_, driver))| members.contains(node) && is_voter(driver, node))
+                .map(|(_, (log, driver))| (log.replica(group), driver.status(group)))
+                .collect();
+            if stands.len() != members.len() {
+                return false;
+            }
             let leads = stands.iter().any(|(_, status)| status.as_ref().is_some_and(|s| s.leads));
             let last = stands[0].0.as_ref().map(|replica| replica.last_index);
             let have = |(log, status): &(Option<ReplicaState>, Option<Status>)| {
                 log.as_ref().map(|replica| replica.last_index) == last && status.as_ref().map(|s| s.applied) == last
             };
-            stands.len() == self.nodes.len() && leads && stands.iter().all(have)
+            leads && stands.iter().all(have)
         })
     }
 
@@ -304,7 +451,8 @@ impl Cluster {
         for group in (1..=GROUPS).map(GroupId) {
             let acked: Vec<(Offset, u64)> =
                 self.book.acked.borrow().iter().filter(|(g, ..)| *g == group).map(|(_, offset, value)| (*offset, *value)).collect();
-            let all: Vec<Vec<Bytes>> = self.nodes.iter().map(|node| self.read(*node, group)).collect();
+            let members = self.book.wanted.borrow()[&group].clone();
+            let all: Vec<Vec<Bytes>> = members.iter().map(|node| self.read(*node, group)).collect();
             assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "replicas of group {group} differ");
             let found: BTreeMap<u64, u64> = all[0].iter().map(|b| (value_of(b), Header::parse(b).unwrap().base_offset)).collect();
             assert_eq!(found.len(), all[0].len(), "something is there twice");
@@ -317,8 +465,8 @@ impl Cluster {
     }
 }
 
-/// Terms that committed something, writes acknowledged, writes lost sight of, repeats that were found out; and the trace.
-fn run(seed: u64) -> ([u64; 4], u64) {
+/// What happened, in the order of [`MARKS`]; and the trace.
+fn run(seed: u64) -> ([u64; MARKS.len()], u64) {
     let cluster = Cluster::new(seed);
     for _ in 0..10 + cluster.sim.below(30) {
         cluster.sim.run_for(Duration::from_millis(20 + cluster.sim.below(1_500))).unwrap();
@@ -326,22 +474,35 @@ fn run(seed: u64) -> ([u64; 4], u64) {
     }
     cluster.heal();
     cluster.check();
+    cluster.nodes.iter().for_each(|node| cluster.down(*node));
     let book = &cluster.book;
-    ([book.terms.get(), book.acked.borrow().len() as u64, book.lost.get(), book.duplicates.get()], cluster.sim.trace_hash())
+    let Counters { lag_reads, begun_anew, refused, changes, .. } = *book.counters.borrow();
+    let counts = [
+        book.terms.get(),
+        book.acked.borrow().len() as u64,
+        book.lost.get(),
+        book.duplicates.get(),
+        lag_reads,
+        begun_anew,
+        refused,
+        changes,
+    ];
+    (counts, cluster.sim.trace_hash())
 }
 
 #[test]
 fn what_was_acknowledged_is_there_once_and_everywhere() {
     let env = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let (first, seeds) = env("SEED").map_or((0, env("SEEDS").unwrap_or(40)), |seed| (seed, 1));
-    let mut sum = [0; 4];
+    let mut sum = [0; MARKS.len()];
     for seed in first..first + seeds {
         let (counts, _) = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| panic!("seed {seed}: SEED={seed} runs it again"));
         sum.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
     }
-    let [terms, acked, lost, duplicates] = sum;
-    println!("{seeds} seeds: {terms} terms, {acked} writes acknowledged, {lost} lost sight of, {duplicates} repeats found out");
-    assert!(seeds < 20 || (terms > 4 * seeds && acked > 100 * seeds && lost > 0 && duplicates > 0), "{sum:?}");
+    let marks: Vec<String> = MARKS.iter().zip(sum).map(|(mark, n)| format!("{n} {mark}")).collect();
+    println!("{seeds} seeds: {}", marks.join(", "));
+    assert!(seeds < 20 || sum.iter().all(|n| *n > 0), "something never happened");
+    assert!(seeds < 20 || (sum[0] > 4 * seeds && sum[1] > 100 * seeds), "hardly anything happened");
 }
 
 #[test]

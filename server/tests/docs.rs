@@ -31,7 +31,9 @@ fn named(text: &str) -> (Vec<&str>, Vec<&str>) {
 /// Whether this is meant to be a file of the repository.
 fn is_path(text: &str) -> bool {
     let plain = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "/._-".contains(c));
-    let ours = ["engine/", "log/", "raft/", "client/", "server/", "benches/", "fuzz/", "docs/", "tools/"].iter().any(|room| text.starts_with(room));
+    let ours = ["engine/", "log/", "raft/", "client/", "server/", "benches/", "fuzz/", "docs/", "tools/"]
+        .iter()
+        .any(|room| text.starts_with(room));
     plain && ours && !text.contains("..")
 }
 

@@ -55,7 +55,7 @@ pub(super) struct Active {
     pub(super) name: SegmentName,
     position: u64,
     pub(super) next_offset: Offset,
-    last_index: Index,
+    pub(super) last_index: Index,
     /// `None` until somebody needs it after a start. Shared with readers, who see it as it was when they came.
     loaded: Option<Loaded>,
 }
