@@ -245,6 +245,12 @@ impl Group {
         // What is settled was committed, whether the journal heard of that or not.
         let committed = self.replica.as_ref().map_or(self.last_index, |replica| replica.hard.commit);
         self.commit(committed.max(self.settled.index));
+        // And so was what holds the first offset retained: nothing is trimmed before it is committed.
+        if self.lasting_offset() < self.start_offset
+            && let Some(first) = self.tail.ending_from(self.start_offset)
+        {
+            self.commit(first);
+        }
     }
 
     /// Bytes that could be settled now, at most: those of synced and of unsynced entries alike.

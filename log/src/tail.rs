@@ -163,6 +163,13 @@ impl Tail {
         n.checked_sub(1).and_then(|i| self.entries.get(i))
     }
 
+    /// The first entry that ends at or after `offset`.
+    #[must_use]
+    pub fn ending_from(&self, offset: Offset) -> Option<Index> {
+        let n = self.entries.partition_point(|e| e.next_offset < offset);
+        self.entries.get(n).map(|e| e.entry.index)
+    }
+
     /// The first entry in memory.
     #[must_use]
     pub fn first_index(&self) -> Option<Index> {

@@ -168,6 +168,10 @@ impl Replay {
         for group in groups.values_mut() {
             group.sync_all();
             let (start, settled) = (group.start_offset, group.settled.index);
+            if start > group.lasting_offset() {
+                let end = group.lasting_offset();
+                return shape(format!("group {} begins at offset {start}, and what is committed of it ends at {end}", group.id));
+            }
             let _ = group.tail.trim(start, settled);
             let _ = group.tail.release(settled);
             let _ = group.tail.evict(settled);

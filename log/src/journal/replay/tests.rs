@@ -105,6 +105,40 @@ fn a_trim_settles_what_it_overtakes() {
 }
 
 #[test]
+fn a_replica_that_was_trimmed_within_a_batch_knows_that_it_is_committed() {
+    let mut script = Script::new();
+    let mut config = Vec::new();
+    encode_config(&GroupConfig::default(), &mut config);
+    Members::default().encode(&mut config);
+    let create = FrameHead { kind: FrameKind::GroupCreate, variant: 1, group: GroupId(2), index: Index(0), term: Term(0) };
+    script.replay.apply(&Frame { at: 0, head: create, payload: &config }).expect("a new replica");
+    let mut builder = Builder::new(Compression::None, 128);
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    (0..3).for_each(|_| builder.append(5, None, Some(b"v"), &headers));
+    let bytes = builder.build(None).expect("no codec");
+    script.apply(FrameKind::Entry, 2, 1, &bytes).expect("follows");
+    script.apply(FrameKind::Entry, 2, 2, b"").expect_err("no batch");
+    // Only what is committed is trimmed.
+    let mut trim = Vec::new();
+    trim.put_u64_le(2);
+    Settled::default().encode(&mut trim);
+    script.apply(FrameKind::Trim, 2, 0, &trim).expect("inside");
+    let groups = script.replay.finish().expect("whole");
+    let group = &groups[&GroupId(2)];
+    assert_eq!((group.start_offset, group.lasting_offset(), group.lasting_index()), (Offset(2), Offset(3), Index(1)));
+}
+
+#[test]
+fn a_replica_that_begins_behind_what_is_committed_is_damage() {
+    let mut group = Group::new(GroupId(1), GroupConfig::default());
+    group.replica = Some(Box::new(Replica::new(Bytes::new())));
+    (group.start_offset, group.end_offset) = (Offset(5), Offset(9));
+    let mut replay = Replay::at(0);
+    replay.groups.insert(group.id, group);
+    assert!(replay.finish().is_err());
+}
+
+#[test]
 fn the_oldest_file_begins_with_a_whole_checkpoint() {
     let mut replay = Replay::at(0);
     replay.begin_file(4, true);
