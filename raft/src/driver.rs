@@ -2,24 +2,26 @@
 //!
 //! All groups share the journal of the core, so that one write and one sync serve whatever any of them had to put meanwhile; and all their
 //! messages to a node wait in one queue ([`Queue`]), so that they leave in one frame. Nothing here waits but two tasks: one ticks, one
-//! keeps promises ([`Promise`]) when the journal has synced.
+//! keeps promises (`Promise`) when the journal has synced. What others say comes in by `incoming`, what Raft wants is done in `ready`.
+
+mod incoming;
+mod ready;
 
 use crate::{
     change::Change,
     logger::logger,
     members::{Membership, RaftId},
     queue::Queue,
-    replica::{Promise, Replica, Waiter},
-    storage::{OpenError, Wanted, to_log},
-    wire::{self, Envelope, WireError},
+    replica::{Replica, Waiter},
+    storage::{OpenError, Wanted},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use millpond_batch::Header;
-use millpond_log::{GroupConfig, HardState, Log, LogError, Lsn, Members};
+use millpond_log::{GroupConfig, Log, LogError, Lsn};
 use millpond_runtime::{GroupId, Index, NodeId, Offset, Rt, Share, Term};
 use raft::{
-    Config, StateRole,
-    eraftpb::{Entry, EntryType, Message, MessageType},
+    Config,
+    eraftpb::{Entry, Message, MessageType},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -361,52 +363,6 @@ impl<R: Rt> Driver<R> {
         self.with(group, |replica| replica.ask(|raw| raw.transfer_leader(to)));
     }
 
-    /// Takes a frame that the node `from` has sent.
-    pub fn receive(&self, from: NodeId, frame: &Bytes) -> Result<(), WireError> {
-        for envelope in wire::decode(frame)? {
-            check_batches(&envelope.message)?;
-            let Envelope { group, message } = envelope;
-            self.with(group, |replica| self.step(replica, from, message));
-        }
-        Ok(())
-    }
-
-    /// Messages to a node did not arrive.
-    pub(crate) fn unreachable(&self, node: NodeId) {
-        let groups: Vec<GroupId> = self.0.replicas.borrow().keys().copied().collect();
-        for group in groups {
-            self.with(group, |replica| {
-                let there: Vec<RaftId> = replica.members.nodes.iter().filter(|(_, at)| **at == node).map(|(id, _)| *id).collect();
-                if replica.is_leader() {
-                    for id in there {
-                        replica.ask(|raw| raw.report_unreachable(id));
-                    }
-                }
-            });
-        }
-    }
-
-    /// Passes a message on to Raft, unless Raft could not bear it.
-    fn step(&self, replica: &mut Replica<R>, from: NodeId, mut message: Message) {
-        if message.to != replica.members.me {
-            // To an earlier incarnation.
-            return;
-        }
-        replica.hear(message.from, from);
-        if !message.entries.is_empty() && !self.0.log.room() {
-            // The leader sends the rest again.
-            let kept = without_room(replica, &message);
-            self.count(|c| c.refused += (message.entries.len() - kept) as u64);
-            message.entries.truncate(kept);
-        }
-        if let Some(why) = impossible(replica, &message) {
-            self.0.broken.borrow_mut().insert(replica.group, why);
-            return;
-        }
-        // What Raft refuses has no effect.
-        let _ = replica.ask(|raw| raw.step(message));
-    }
-
     /// Asks something of a replica and does whatever Raft wants then.
     fn with<T>(&self, group: GroupId, ask: impl FnOnce(&mut Replica<R>) -> T) -> Option<T> {
         let mut replicas = self.0.replicas.borrow_mut();
@@ -445,111 +401,6 @@ impl<R: Rt> Driver<R> {
             }
             replica.raw.store().forget(low);
         });
-    }
-
-    /// The log did not take what Raft wants to last. Nothing of it was promised: the replica begins anew from what is on stable media, as
-    /// after a crash.
-    fn refused(&self, replica: Option<Replica<R>>, group: GroupId, error: &LogError) {
-        let Some(mut replica) = replica else { return };
-        replica.lose_waiters();
-        if matches!(error, LogError::Stopped { .. }) {
-            return;
-        }
-        if !error.is_retryable() {
-            tracing::error!(%group, %error, "a replica's log refuses what Raft wants");
-            self.0.broken.borrow_mut().insert(group, error.to_string());
-            return;
-        }
-        tracing::warn!(%group, %error, "a replica begins anew");
-        self.count(|c| c.begun_anew += 1);
-        let (this, lsn) = (self.clone(), replica.last_put);
-        self.0.rt.spawn("raft begins anew", Share::Serve, async move {
-            this.0.log.wait_room().await;
-            if this.0.log.synced(lsn).await.is_ok()
-                && !this.is_stopping()
-                && let Err(error) = this.open(group)
-            {
-                this.0.broken.borrow_mut().insert(group, error.to_string());
-            }
-        });
-    }
-
-    /// Does whatever Raft wants.
-    fn drive(&self, replica: &mut Replica<R>) -> Result<(), LogError> {
-        while replica.raw.has_ready() {
-            let mut ready = replica.raw.ready();
-            let before = replica.last_put;
-            let (entries, committed, number) = (ready.take_entries(), ready.take_committed_entries(), ready.number());
-            let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
-            let vote = ready.hs().map(|hs| (Term(hs.term), hs.vote));
-            self.put(replica, vote, entries)?;
-            replica.ask(|raw| raw.advance_append_async(ready));
-            self.apply(replica, &committed)?;
-            self.post(replica, now);
-            let promise = Promise { lsn: replica.last_put, number, messages: later };
-            if replica.last_put == before && replica.promises.is_empty() {
-                self.keep(replica, promise);
-            } else {
-                self.0.due.borrow_mut().insert((promise.lsn, replica.group));
-                replica.promises.push_back(promise);
-                self.0.promised.notify_one();
-            }
-        }
-        replica.note_role();
-        Ok(())
-    }
-
-    /// Puts into the journal what must last: first a new term or vote, so that no entry there is of a newer term; last how far the log is
-    /// applied.
-    fn put(&self, replica: &mut Replica<R>, vote: Option<(Term, u64)>, entries: Vec<Entry>) -> Result<(), LogError> {
-        let (log, group) = (&self.0.log, replica.group);
-        if let Some((term, vote)) = vote.filter(|new| *new != (replica.hard.term, replica.hard.vote)) {
-            let hard = HardState { term, vote, ..replica.hard };
-            replica.last_put = log.set_hard_state(group, hard)?;
-            replica.hard = hard;
-        }
-        let some = !entries.is_empty();
-        for entry in entries {
-            replica.last_put = log.append_entry(group, to_log(entry), self.0.rt.wall_ms())?;
-        }
-        if some && replica.applied > replica.hard.commit {
-            let hard = HardState { commit: replica.applied, ..replica.hard };
-            replica.last_put = log.set_hard_state(group, hard)?;
-            replica.hard = hard;
-        }
-        Ok(())
-    }
-
-    /// Carries out what is committed.
-    fn apply(&self, replica: &mut Replica<R>, committed: &[Entry]) -> Result<(), LogError> {
-        let Some(last) = committed.last() else { return Ok(()) };
-        let (log, group) = (&self.0.log, replica.group);
-        for entry in committed {
-            if entry.get_entry_type() != EntryType::EntryNormal {
-                self.change_members(replica, entry)?;
-            }
-            if let Some(callback) = &*self.0.on_committed.borrow() {
-                callback(group, entry);
-            }
-        }
-        log.commit(group, Index(last.index));
-        replica.applied = Index(last.index);
-        replica.ask(|raw| raw.advance_apply_to(last.index));
-        replica.tell_applied(|index| log.term_of(group, index));
-        Ok(())
-    }
-
-    /// Keeps what was promised: this replica counts from here on, and says so.
-    fn keep(&self, replica: &mut Replica<R>, promise: Promise) {
-        replica.ask(|raw| raw.on_persist_ready(promise.number));
-        self.post(replica, promise.messages);
-    }
-
-    /// Has messages leave.
-    fn post(&self, replica: &Replica<R>, messages: Vec<Message>) {
-        for (node, envelope) in replica.address(messages) {
-            self.queue(node).push(envelope);
-        }
     }
 
     async fn tick(&self) {
@@ -591,62 +442,5 @@ impl<R: Rt> Driver<R> {
         let first = *due.first().filter(|(lsn, _)| *lsn <= synced)?;
         due.remove(&first);
         Some(first)
-    }
-
-    /// A change of members is committed.
-    fn change_members(&self, replica: &mut Replica<R>, entry: &Entry) -> Result<(), LogError> {
-        let group = replica.group;
-        let wrong = |what: String| LogError::Replica { group, what: format!("entry {} changes members: {what}", entry.index) };
-        let (change, nodes) = crate::change::decode(entry).map_err(wrong)?;
-        let conf = replica.ask(|raw| raw.apply_conf_change(&change)).map_err(|e| wrong(e.to_string()))?;
-        replica.members.nodes.extend(nodes);
-        let known =
-            |id: &RaftId| [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next].iter().any(|list| list.contains(id));
-        replica.members.nodes.retain(|id, _| known(id));
-        if !known(&replica.members.me) && replica.is_leader() {
-            // Raft's library would count on finding its leader among the members.
-            replica.ask(|raw| raw.raft.become_follower(raw.raft.term, 0));
-        }
-        replica.members.conf = conf;
-        let members = Members { index: Index(entry.index), bytes: replica.members.encode() };
-        replica.last_put = self.0.log.set_members(group, members)?;
-        self.count(|c| c.changes += 1);
-        Ok(())
-    }
-}
-
-/// Whether the batches of entries are whole: what a peer says is checked before it is kept.
-fn check_batches(message: &Message) -> Result<(), WireError> {
-    for entry in message.entries.iter().filter(|e| e.get_entry_type() == EntryType::EntryNormal && !e.data.is_empty()) {
-        millpond_batch::check(&entry.data).map_err(|e| WireError::Shape(format!("entry {}: {e}", entry.index)))?;
-    }
-    Ok(())
-}
-
-/// How many of a message's entries can be taken where there is no room. Those that are there already show how far the log is the leader's, and so
-/// what of it is committed and makes room; those without records need next to none; and one that takes the place of another brings its own.
-fn without_room<R: Rt>(replica: &Replica<R>, message: &Message) -> usize {
-    let log = &replica.raw.raft.raft_log;
-    let free = |e: &&Entry| log.match_term(e.index, e.term) || e.get_entry_type() != EntryType::EntryNormal || e.data.is_empty();
-    let kept = message.entries.iter().take_while(free).count();
-    kept + usize::from(message.entries.get(kept).is_some_and(|next| next.index <= log.last_index()))
-}
-
-/// Why a replica with this state cannot be told this: it has lost what it once had, or has what others do not.
-fn impossible<R: Rt>(replica: &Replica<R>, message: &Message) -> Option<String> {
-    let raft = &replica.raw.raft;
-    if message.term < raft.term {
-        return None;
-    }
-    let (last, committed) = (raft.raft_log.last_index(), raft.raft_log.committed);
-    match message.get_msg_type() {
-        MessageType::MsgHeartbeat if message.commit > last => {
-            Some(format!("its leader knows that it had entry {}, and it ends with {last}", message.commit))
-        }
-        MessageType::MsgAppend if raft.state != StateRole::Leader => {
-            let differs = |e: &&Entry| e.index <= committed && raft.raft_log.term(e.index).is_ok_and(|term| term != 0 && term != e.term);
-            message.entries.iter().find(differs).map(|e| format!("entry {} is committed here and is another at its leader", e.index))
-        }
-        _ => None,
     }
 }

@@ -1,0 +1,98 @@
+//! What other nodes say: checked before Raft hears of it, since Raft trusts its peers and panics where they say what cannot be.
+
+use super::Driver;
+use crate::{
+    members::RaftId,
+    replica::Replica,
+    wire::{self, Envelope, WireError},
+};
+use bytes::Bytes;
+use millpond_runtime::{GroupId, NodeId, Rt};
+use raft::{
+    StateRole,
+    eraftpb::{Entry, EntryType, Message, MessageType},
+};
+
+impl<R: Rt> Driver<R> {
+    /// Takes a frame that the node `from` has sent.
+    pub fn receive(&self, from: NodeId, frame: &Bytes) -> Result<(), WireError> {
+        for envelope in wire::decode(frame)? {
+            check_batches(&envelope.message)?;
+            let Envelope { group, message } = envelope;
+            self.with(group, |replica| self.step(replica, from, message));
+        }
+        Ok(())
+    }
+
+    /// Messages to a node did not arrive.
+    pub(crate) fn unreachable(&self, node: NodeId) {
+        let groups: Vec<GroupId> = self.0.replicas.borrow().keys().copied().collect();
+        for group in groups {
+            self.with(group, |replica| {
+                let there: Vec<RaftId> = replica.members.nodes.iter().filter(|(_, at)| **at == node).map(|(id, _)| *id).collect();
+                if replica.is_leader() {
+                    for id in there {
+                        replica.ask(|raw| raw.report_unreachable(id));
+                    }
+                }
+            });
+        }
+    }
+
+    /// Passes a message on to Raft, unless Raft could not bear it.
+    fn step(&self, replica: &mut Replica<R>, from: NodeId, mut message: Message) {
+        if message.to != replica.members.me {
+            // To an earlier incarnation.
+            return;
+        }
+        replica.hear(message.from, from);
+        if !message.entries.is_empty() && !self.0.log.room() {
+            // The leader sends the rest again.
+            let kept = without_room(replica, &message);
+            self.count(|c| c.refused += (message.entries.len() - kept) as u64);
+            message.entries.truncate(kept);
+        }
+        if let Some(why) = impossible(replica, &message) {
+            self.0.broken.borrow_mut().insert(replica.group, why);
+            return;
+        }
+        // What Raft refuses has no effect.
+        let _ = replica.ask(|raw| raw.step(message));
+    }
+}
+
+/// Whether the batches of entries are whole: what a peer says is checked before it is kept.
+fn check_batches(message: &Message) -> Result<(), WireError> {
+    for entry in message.entries.iter().filter(|e| e.get_entry_type() == EntryType::EntryNormal && !e.data.is_empty()) {
+        millpond_batch::check(&entry.data).map_err(|e| WireError::Shape(format!("entry {}: {e}", entry.index)))?;
+    }
+    Ok(())
+}
+
+/// How many of a message's entries can be taken where there is no room. Those that are there already show how far the log is the leader's, and so
+/// what of it is committed and makes room; those without records need next to none; and one that takes the place of another brings its own.
+fn without_room<R: Rt>(replica: &Replica<R>, message: &Message) -> usize {
+    let log = &replica.raw.raft.raft_log;
+    let free = |e: &&Entry| log.match_term(e.index, e.term) || e.get_entry_type() != EntryType::EntryNormal || e.data.is_empty();
+    let kept = message.entries.iter().take_while(free).count();
+    kept + usize::from(message.entries.get(kept).is_some_and(|next| next.index <= log.last_index()))
+}
+
+/// Why a replica with this state cannot be told this: it has lost what it once had, or has what others do not.
+fn impossible<R: Rt>(replica: &Replica<R>, message: &Message) -> Option<String> {
+    let raft = &replica.raw.raft;
+    if message.term < raft.term {
+        return None;
+    }
+    let (last, committed) = (raft.raft_log.last_index(), raft.raft_log.committed);
+    match message.get_msg_type() {
+        MessageType::MsgHeartbeat if message.commit > last => {
+            Some(format!("its leader knows that it had entry {}, and it ends with {last}", message.commit))
+        }
+        MessageType::MsgAppend if raft.state != StateRole::Leader => {
+            let differs = |e: &&Entry| e.index <= committed && raft.raft_log.term(e.index).is_ok_and(|term| term != 0 && term != e.term);
+            message.entries.iter().find(differs).map(|e| format!("entry {} is committed here and is another at its leader", e.index))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,139 @@
+//! What Raft wants: what must last goes into the journal, what is committed is carried out, what may be said is said.
+
+use super::Driver;
+use crate::{
+    members::RaftId,
+    replica::{Promise, Replica},
+    storage::to_log,
+};
+use millpond_log::{HardState, LogError, Members};
+use millpond_runtime::{GroupId, Index, Rt, Share, Term};
+use raft::eraftpb::{Entry, EntryType, Message};
+
+impl<R: Rt> Driver<R> {
+    /// Does whatever Raft wants.
+    pub(super) fn drive(&self, replica: &mut Replica<R>) -> Result<(), LogError> {
+        while replica.raw.has_ready() {
+            let mut ready = replica.raw.ready();
+            let before = replica.last_put;
+            let (entries, committed, number) = (ready.take_entries(), ready.take_committed_entries(), ready.number());
+            let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
+            let vote = ready.hs().map(|hs| (Term(hs.term), hs.vote));
+            self.put(replica, vote, entries)?;
+            replica.ask(|raw| raw.advance_append_async(ready));
+            self.apply(replica, &committed)?;
+            self.post(replica, now);
+            let promise = Promise { lsn: replica.last_put, number, messages: later };
+            if replica.last_put == before && replica.promises.is_empty() {
+                self.keep(replica, promise);
+            } else {
+                self.0.due.borrow_mut().insert((promise.lsn, replica.group));
+                replica.promises.push_back(promise);
+                self.0.promised.notify_one();
+            }
+        }
+        replica.note_role();
+        Ok(())
+    }
+
+    /// Puts into the journal what must last: first a new term or vote, so that no entry there is of a newer term; last how far the log is
+    /// applied.
+    fn put(&self, replica: &mut Replica<R>, vote: Option<(Term, u64)>, entries: Vec<Entry>) -> Result<(), LogError> {
+        let (log, group) = (&self.0.log, replica.group);
+        if let Some((term, vote)) = vote.filter(|new| *new != (replica.hard.term, replica.hard.vote)) {
+            let hard = HardState { term, vote, ..replica.hard };
+            replica.last_put = log.set_hard_state(group, hard)?;
+            replica.hard = hard;
+        }
+        let some = !entries.is_empty();
+        for entry in entries {
+            replica.last_put = log.append_entry(group, to_log(entry), self.0.rt.wall_ms())?;
+        }
+        if some && replica.applied > replica.hard.commit {
+            let hard = HardState { commit: replica.applied, ..replica.hard };
+            replica.last_put = log.set_hard_state(group, hard)?;
+            replica.hard = hard;
+        }
+        Ok(())
+    }
+
+    /// Carries out what is committed.
+    fn apply(&self, replica: &mut Replica<R>, committed: &[Entry]) -> Result<(), LogError> {
+        let Some(last) = committed.last() else { return Ok(()) };
+        let (log, group) = (&self.0.log, replica.group);
+        for entry in committed {
+            if entry.get_entry_type() != EntryType::EntryNormal {
+                self.change_members(replica, entry)?;
+            }
+            if let Some(callback) = &*self.0.on_committed.borrow() {
+                callback(group, entry);
+            }
+        }
+        log.commit(group, Index(last.index));
+        replica.applied = Index(last.index);
+        replica.ask(|raw| raw.advance_apply_to(last.index));
+        replica.tell_applied(|index| log.term_of(group, index));
+        Ok(())
+    }
+
+    /// A change of members is committed.
+    fn change_members(&self, replica: &mut Replica<R>, entry: &Entry) -> Result<(), LogError> {
+        let group = replica.group;
+        let wrong = |what: String| LogError::Replica { group, what: format!("entry {} changes members: {what}", entry.index) };
+        let (change, nodes) = crate::change::decode(entry).map_err(wrong)?;
+        let conf = replica.ask(|raw| raw.apply_conf_change(&change)).map_err(|e| wrong(e.to_string()))?;
+        replica.members.nodes.extend(nodes);
+        let known =
+            |id: &RaftId| [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next].iter().any(|list| list.contains(id));
+        replica.members.nodes.retain(|id, _| known(id));
+        if !known(&replica.members.me) && replica.is_leader() {
+            // Raft's library would count on finding its leader among the members.
+            replica.ask(|raw| raw.raft.become_follower(raw.raft.term, 0));
+        }
+        replica.members.conf = conf;
+        let members = Members { index: Index(entry.index), bytes: replica.members.encode() };
+        replica.last_put = self.0.log.set_members(group, members)?;
+        self.count(|c| c.changes += 1);
+        Ok(())
+    }
+
+    /// Keeps what was promised: this replica counts from here on, and says so.
+    pub(super) fn keep(&self, replica: &mut Replica<R>, promise: Promise) {
+        replica.ask(|raw| raw.on_persist_ready(promise.number));
+        self.post(replica, promise.messages);
+    }
+
+    /// Has messages leave.
+    fn post(&self, replica: &Replica<R>, messages: Vec<Message>) {
+        for (node, envelope) in replica.address(messages) {
+            self.queue(node).push(envelope);
+        }
+    }
+
+    /// The log did not take what Raft wants to last. Nothing of it was promised: the replica begins anew from what is on stable media, as
+    /// after a crash.
+    pub(super) fn refused(&self, replica: Option<Replica<R>>, group: GroupId, error: &LogError) {
+        let Some(mut replica) = replica else { return };
+        replica.lose_waiters();
+        if matches!(error, LogError::Stopped { .. }) {
+            return;
+        }
+        if !error.is_retryable() {
+            tracing::error!(%group, %error, "a replica's log refuses what Raft wants");
+            self.0.broken.borrow_mut().insert(group, error.to_string());
+            return;
+        }
+        tracing::warn!(%group, %error, "a replica begins anew");
+        self.count(|c| c.begun_anew += 1);
+        let (this, lsn) = (self.clone(), replica.last_put);
+        self.0.rt.spawn("raft begins anew", Share::Serve, async move {
+            this.0.log.wait_room().await;
+            if this.0.log.synced(lsn).await.is_ok()
+                && !this.is_stopping()
+                && let Err(error) = this.open(group)
+            {
+                this.0.broken.borrow_mut().insert(group, error.to_string());
+            }
+        });
+    }
+}
