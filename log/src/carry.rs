@@ -20,7 +20,7 @@ use crate::{
 };
 use bytes::Bytes;
 use millpond_batch::Header;
-use millpond_runtime::{GroupId, Index, Rt, Term};
+use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
 
 /// What is to be carried.
 struct Load {
@@ -28,13 +28,15 @@ struct Load {
     /// Where the first of them lies.
     file: u64,
     entries: Vec<Entry>,
+    /// All of it is on stable media where it is, and stays there until it is where it comes to.
+    synced: (Index, Offset),
 }
 
 impl<R: Rt> Home<R> {
-    /// Carries what a replica cannot settle, if it holds back the oldest journal file and that is far behind the newest. False if there is
+    /// Carries what a replica cannot settle, if it lies in the oldest journal file and that is far behind the newest. False if there is
     /// nothing to carry.
     pub(crate) fn carry(&self, group: GroupId) -> Result<bool> {
-        let Some(Load { gone, file, entries }) = self.load(group) else { return Ok(false) };
+        let Some(Load { gone, file, entries, synced }) = self.load(group) else { return Ok(false) };
         let mut note = Vec::with_capacity(64);
         gone.encode(&mut note);
         let frames: usize = entries.iter().map(|entry| FRAME_HEAD_BYTES + entry.payload.len()).sum();
@@ -48,6 +50,9 @@ impl<R: Rt> Home<R> {
             let then = (n == last).then_some(Then::Truncated(file));
             self.put_entry(group, entry.term, entry.payload, header.as_ref(), now_ms, then)?;
         }
+        if let Some(g) = self.groups.borrow_mut().get_mut(group) {
+            (g.synced_index, g.synced_offset) = synced;
+        }
         self.journal.state.borrow_mut().stats.carried += 1;
         Ok(true)
     }
@@ -56,7 +61,12 @@ impl<R: Rt> Home<R> {
     fn load(&self, group: GroupId) -> Option<Load> {
         let groups = self.groups.borrow();
         let g = groups.get(group)?;
-        let file = g.tail.needed_file()?;
+        let committed = g.replica.as_ref()?.committed;
+        // What is committed is settled first; and what is on its way to the disk arrives first: it may be counted on as soon as it does.
+        if g.settled.index != committed || g.synced_index != g.last_index {
+            return None;
+        }
+        let file = g.tail.entry(committed.next())?.file_seq;
         {
             let state = self.journal.state.borrow();
             let oldest = state.live.front()?.file.header.file_seq;
@@ -64,14 +74,9 @@ impl<R: Rt> Home<R> {
                 return None;
             }
         }
-        let committed = g.replica.as_ref()?.committed;
-        // What is committed is settled first.
-        if g.settled.index != committed {
-            return None;
-        }
         let gone = g.replica.as_ref()?.truncation(committed)?;
         let entries = g.tail.gather(committed, Index(u64::MAX), usize::MAX).into_iter().map(|e| e.entry).collect();
-        Some(Load { gone, file, entries })
+        Some(Load { gone, file, entries, synced: (g.synced_index, g.synced_offset) })
     }
 
     /// Puts the next entry of a group, for which the journal has room: a stamped batch with its header, or one of Raft's.

@@ -5,7 +5,10 @@
 //! keeps promises (`Promise`) when the journal has synced. What others say comes in by `incoming`, what Raft wants is done in `ready`.
 
 mod incoming;
+mod reads;
 mod ready;
+pub(crate) use reads::Read;
+pub use reads::ReadError;
 
 use crate::{
     change::Change,
@@ -408,7 +411,10 @@ impl<R: Rt> Driver<R> {
             self.0.rt.sleep(self.0.config.tick).await;
             let groups: Vec<GroupId> = self.0.replicas.borrow().keys().copied().collect();
             for group in groups {
-                self.with(group, |replica| replica.ask(|raw| raw.tick()));
+                self.with(group, |replica| {
+                    self.expire_reads(replica);
+                    replica.ask(|raw| raw.tick())
+                });
                 self.0.rt.yield_if_needed().await;
             }
         }

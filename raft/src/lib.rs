@@ -26,6 +26,6 @@ mod replica;
 pub mod storage;
 pub mod wire;
 
-pub use driver::{Driver, Lost, ProposeError, Proposed, RaftConfig, Status};
+pub use driver::{Driver, Lost, ProposeError, Proposed, RaftConfig, ReadError, Status};
 pub use link::{Links, accept};
 pub use members::{Membership, RaftId};

@@ -4,7 +4,7 @@
 //! applied, so that members are never older than the commit; election timeouts are a function of seed, replica and term.
 
 use crate::{
-    driver::Lost,
+    driver::{Lost, Read},
     members::{Membership, RaftId},
     storage::{OpenError, Storage},
     wire::Envelope,
@@ -52,6 +52,8 @@ pub(crate) struct Replica<R: Rt> {
     pub(crate) promises: VecDeque<Promise>,
     /// In the order of their entries.
     pub(crate) waiters: VecDeque<Waiter>,
+    /// Reads that wait.
+    pub(crate) reads: Vec<Read>,
     was_leader: bool,
     seed: u64,
 }
@@ -73,6 +75,7 @@ impl<R: Rt> Replica<R> {
             last_put: Lsn(0),
             promises: VecDeque::new(),
             waiters: VecDeque::new(),
+            reads: Vec::new(),
             was_leader: false,
             seed,
         };
@@ -148,6 +151,8 @@ impl<R: Rt> Replica<R> {
         for waiter in self.waiters.drain(..) {
             let _ = waiter.tell.send(Err(Lost));
         }
+        // Whoever reads is told by their going.
+        self.reads.clear();
     }
 }
 

@@ -35,6 +35,8 @@ const MESSAGE_BYTES: usize = 88;
 const ENTRY_BYTES: usize = 21;
 /// Payloads below this are copied into the piece before them: a piece of their own costs more.
 const COPIED_BYTES_MAX: usize = 1024;
+/// Bytes that a read is known by, at most.
+const READ_BYTES_MAX: usize = 64;
 /// The longest frame, in bytes: whoever sends cuts earlier, after the message that reaches [`CUT_BYTES`].
 pub const BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// A frame that is so long, in bytes, takes no further message.
@@ -231,19 +233,31 @@ fn message(r: &mut Reader<'_>, frame: &Bytes) -> Result<Envelope, WireError> {
     if entries > r.left() / ENTRY_BYTES {
         return Err(WireError::Shape(format!("{entries} entries in {} bytes", r.left())));
     }
-    let mut before = None;
     for _ in 0..entries {
-        let entry = entry(r, frame)?;
-        if before.replace(entry.index).is_some_and(|before: u64| before.checked_add(1) != Some(entry.index)) {
-            return Err(WireError::Shape(format!("entry {} does not follow the one before", entry.index)));
-        }
-        m.entries.push(entry);
+        m.entries.push(entry(r, frame)?);
     }
-    // Raft counts on it.
-    if m.entries.first().is_some_and(|first| m.index.checked_add(1) != Some(first.index)) {
-        return Err(WireError::Shape(format!("entries that do not follow entry {}", m.index)));
-    }
+    check_entries(&m)?;
     Ok(Envelope { group, message: m })
+}
+
+/// Whether the entries of a message are what Raft counts on.
+fn check_entries(m: &Message) -> Result<(), WireError> {
+    match m.get_msg_type() {
+        MessageType::MsgAppend => {
+            let expected = (1..=m.entries.len() as u64).map(|n| m.index.checked_add(n));
+            match m.entries.iter().zip(expected).find(|(entry, expected)| Some(entry.index) != *expected) {
+                Some((entry, _)) => Err(WireError::Shape(format!("entry {} among those that follow entry {}", entry.index, m.index))),
+                None => Ok(()),
+            }
+        }
+        // What a read is known by.
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if m.entries.len() == 1 && m.entries[0].data.len() <= READ_BYTES_MAX => {
+            Ok(())
+        }
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => Err(WireError::Shape("a read that is known by nothing".into())),
+        _ if m.entries.is_empty() => Ok(()),
+        other => Err(WireError::Shape(format!("entries in a message of type {}", other as u8))),
+    }
 }
 
 fn entry(r: &mut Reader<'_>, frame: &Bytes) -> Result<Entry, WireError> {

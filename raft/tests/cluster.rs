@@ -1,7 +1,7 @@
 //! A cluster in the simulator: nodes with the production log, driver and links, over disks, clocks and a network that misbehave by the seed.
 //!
 //! What must hold, whatever happens: a term has one leader; an entry that is committed anywhere is the same everywhere and for ever; what was acknowledged is there, at its
-//! offset, once; a batch of an idempotent producer that was sent again took effect once; after everything is healed all replicas are equal
+//! offset, once; a read that asks the leader sees what was acknowledged before it began; a batch of an idempotent producer that was sent again took effect once; after everything is healed all replicas are equal
 //! and the cluster takes writes again.
 //!
 //! One seed: `SEED=123 cargo test -p millpond-raft --test cluster -- --nocapture`. Many: `SEEDS=5000`.
@@ -89,6 +89,8 @@ struct Book {
     terms: Cell<u64>,
     lost: Cell<u64>,
     duplicates: Cell<u64>,
+    reads: Cell<u64>,
+    seen: RefCell<BTreeMap<(GroupId, Offset), u64>>,
     /// The nodes that a group began with, those that are to have it, and who led it when.
     first: RefCell<BTreeMap<GroupId, BTreeSet<NodeId>>>,
     wanted: RefCell<BTreeMap<GroupId, BTreeSet<NodeId>>>,
@@ -153,6 +155,10 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         }
     }
     let (watch, log_too) = ((rt.clone(), driver.clone(), Rc::clone(&book)), log.clone());
+    for group in (1..=GROUPS).map(GroupId) {
+        let (rt, reader, log) = (rt.clone(), (driver.clone(), Rc::clone(&book)), log.clone());
+        rt.clone().spawn("reader", Share::Serve, async move { read_on(rt, reader, log, group).await });
+    }
     rt.spawn("watch", Share::Serve, async move { look_after(watch, log_too, me).await });
     Links::start(&driver, CLUSTER, me, peers);
     let listener = rt.listen(at).await.unwrap();
@@ -164,6 +170,27 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
             // A connection that breaks is nothing to speak of.
             let _ = accept(&driver, CLUSTER, me, conn).await;
         });
+    }
+}
+
+/// Reads now and then: everything that was acknowledged before must be there then.
+async fn read_on(rt: SimRt, (driver, book): (Driver<SimRt>, Rc<Book>), log: Log<SimRt>, group: GroupId) {
+    loop {
+        rt.sleep(Duration::from_micros(rt.rand() % 200_000)).await;
+        // Whatever anybody reads, leader or not, is what it is for ever.
+        let end = log.state(group).map_or(Offset(0), |state| state.high_watermark);
+        let limits = ReadLimits { bytes_max: 64 << 10, end };
+        for batch in log.read(group, Offset(end.0.saturating_sub(5)), limits).await.map_or(Vec::new(), |out| out.batches) {
+            let (offset, value) = (Offset(Header::parse(&batch).unwrap().base_offset), value_of(&batch));
+            let first = *book.seen.borrow_mut().entry((group, offset)).or_insert(value);
+            assert_eq!(first, value, "two readers saw different records at offset {offset} of group {group}");
+        }
+        let acked = book.acked.borrow().iter().filter(|(g, ..)| *g == group).map(|(_, offset, _)| *offset).max();
+        if driver.read_index(group).await.is_ok() {
+            let end = log.state(group).map(|state| state.high_watermark);
+            assert!(acked.is_none_or(|acked| Some(acked) < end), "offset {acked:?} of group {group} was acknowledged, a read sees {end:?}");
+            book.reads.set(book.reads.get() + 1);
+        }
     }
 }
 
@@ -257,11 +284,12 @@ async fn resend(rt: SimRt, driver: Driver<SimRt>, group: GroupId, book: Rc<Book>
 }
 
 /// What is counted. What never happens in many runs is not tested by them.
-const MARKS: [&str; 8] = [
+const MARKS: [&str; 9] = [
     "terms that committed something",
     "writes acknowledged",
     "writes lost sight of",
     "repeats found out",
+    "reads that asked the leader",
     "reads of segments for followers",
     "replicas begun anew",
     "entries refused for want of room",
@@ -456,6 +484,9 @@ impl Cluster {
             assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "replicas of group {group} differ");
             let found: BTreeMap<u64, u64> = all[0].iter().map(|b| (value_of(b), Header::parse(b).unwrap().base_offset)).collect();
             assert_eq!(found.len(), all[0].len(), "something is there twice");
+            for ((_, offset), value) in self.book.seen.borrow().iter().filter(|((g, _), _)| *g == group) {
+                assert_eq!(found.get(value), Some(&offset.0), "value {value} was read at offset {offset} of group {group}");
+            }
             for (offset, value) in acked {
                 assert_eq!(found.get(&value), Some(&offset.0), "value {value} was acknowledged at offset {offset} of group {group}");
             }
@@ -482,6 +513,7 @@ fn run(seed: u64) -> ([u64; MARKS.len()], u64) {
         book.acked.borrow().len() as u64,
         book.lost.get(),
         book.duplicates.get(),
+        book.reads.get(),
         lag_reads,
         begun_anew,
         refused,

@@ -46,7 +46,7 @@ impl<R: Rt> Driver<R> {
             return;
         }
         replica.hear(message.from, from);
-        if !message.entries.is_empty() && !self.0.log.room() {
+        if message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty() && !self.0.log.room() {
             // The leader sends the rest again.
             let kept = without_room(replica, &message);
             self.count(|c| c.refused += (message.entries.len() - kept) as u64);
@@ -63,6 +63,9 @@ impl<R: Rt> Driver<R> {
 
 /// Whether the batches of entries are whole: what a peer says is checked before it is kept.
 fn check_batches(message: &Message) -> Result<(), WireError> {
+    if message.get_msg_type() != MessageType::MsgAppend {
+        return Ok(());
+    }
     for entry in message.entries.iter().filter(|e| e.get_entry_type() == EntryType::EntryNormal && !e.data.is_empty()) {
         millpond_batch::check(&entry.data).map_err(|e| WireError::Shape(format!("entry {}: {e}", entry.index)))?;
     }

@@ -1,6 +1,6 @@
 //! What Raft wants: what must last goes into the journal, what is committed is carried out, what may be said is said.
 
-use super::Driver;
+use super::{Driver, reads::tell_reads};
 use crate::{
     members::RaftId,
     replica::{Promise, Replica},
@@ -17,11 +17,13 @@ impl<R: Rt> Driver<R> {
             let mut ready = replica.raw.ready();
             let before = replica.last_put;
             let (entries, committed, number) = (ready.take_entries(), ready.take_committed_entries(), ready.number());
+            let reads = ready.take_read_states();
             let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
             let vote = ready.hs().map(|hs| (Term(hs.term), hs.vote));
             self.put(replica, vote, entries)?;
             replica.ask(|raw| raw.advance_append_async(ready));
             self.apply(replica, &committed)?;
+            self.note_reads(replica, reads);
             self.post(replica, now);
             let promise = Promise { lsn: replica.last_put, number, messages: later };
             if replica.last_put == before && replica.promises.is_empty() {
@@ -73,6 +75,7 @@ impl<R: Rt> Driver<R> {
         replica.applied = Index(last.index);
         replica.ask(|raw| raw.advance_apply_to(last.index));
         replica.tell_applied(|index| log.term_of(group, index));
+        tell_reads(replica);
         Ok(())
     }
 

@@ -74,6 +74,19 @@ fn entries_follow_each_other() {
     assert!(decode(&gather(&encode(&[behind]))).is_err());
 }
 
+#[test]
+fn only_appends_have_entries_and_reads_are_known_by_one() {
+    let of = |kind, payloads: &[usize]| {
+        let mut envelope = some(1, 4, payloads, b"");
+        envelope.message.set_msg_type(kind);
+        decode(&gather(&encode(&[envelope])))
+    };
+    assert!(of(MessageType::MsgHeartbeat, &[]).is_ok() && of(MessageType::MsgHeartbeat, &[1]).is_err());
+    assert!(of(MessageType::MsgReadIndex, &[8]).is_ok() && of(MessageType::MsgReadIndexResp, &[8]).is_ok());
+    assert!(of(MessageType::MsgReadIndex, &[]).is_err(), "Raft would look at the first");
+    assert!(of(MessageType::MsgReadIndex, &[8, 8]).is_err() && of(MessageType::MsgReadIndex, &[65]).is_err());
+}
+
 /// A frame around these bytes whose checksum is right.
 fn around(messages: &[u8], count: u32) -> Bytes {
     let mut frame = BytesMut::new();
