@@ -6,7 +6,7 @@ use crate::{
     queue::Queue,
     wire::{GREETING_BYTES, Greeting, WireError, encode, frame_len},
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use millpond_runtime::{Conn, ConnRead, ConnWrite, IoError, NodeId, Rt, Share, rt::timeout};
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -16,6 +16,8 @@ const DIAL_MAX: Duration = Duration::from_secs(2);
 const SEND_MAX: Duration = Duration::from_secs(5);
 /// How long to wait before dialling again.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// A shorter frame is copied out of the memory that it was received into, which its entries would keep.
+const OWN_BYTES_MIN: usize = READ_BYTES_MIN / 4 * 3;
 /// The least that is read at a time.
 const READ_BYTES_MIN: usize = 64 * 1024;
 
@@ -101,7 +103,9 @@ pub async fn accept<R: Rt>(driver: &Driver<R>, cluster: u64, me: NodeId, conn: R
         if !fill(&mut read, &mut buf, len).await? {
             return Ok(());
         }
-        driver.receive(greeting.from, &buf.split_to(len).freeze())?;
+        let frame = buf.split_to(len);
+        let frame = if len < OWN_BYTES_MIN { Bytes::copy_from_slice(&frame) } else { frame.freeze() };
+        driver.receive(greeting.from, &frame)?;
         driver.rt().yield_if_needed().await;
     }
     Ok(())

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Little-endian. `len` counts what follows it, `crc` (CRC-32) covers what follows it. Payloads are not copied: they leave as pieces of their
-//! own, and arrive as slices of the frame. The types are numbered as in the `raft` crate; those that a node only says to itself, proposals
+//! own, and arrive as slices of the frame if they are most of it. The types are numbered as in the `raft` crate; those that a node only says to itself, proposals
 //! (only leaders propose) and snapshots are refused.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -35,6 +35,9 @@ const MESSAGE_BYTES: usize = 88;
 const ENTRY_BYTES: usize = 21;
 /// Payloads below this are copied into the piece before them: a piece of their own costs more.
 const COPIED_BYTES_MAX: usize = 1024;
+/// A message whose payloads are less than this part of their frame has them copied, as a numerator and a denominator: they stay in memory for long, and
+/// would keep what others have sent in the same frame. Those of one message come and go together.
+const KEPT_PART: (usize, usize) = (3, 4);
 /// Bytes that a read is known by, at most.
 const READ_BYTES_MAX: usize = 64;
 /// The longest frame, in bytes: whoever sends cuts earlier, after the message that reaches [`CUT_BYTES`].
@@ -237,6 +240,10 @@ fn message(r: &mut Reader<'_>, frame: &Bytes) -> Result<Envelope, WireError> {
         m.entries.push(entry(r, frame)?);
     }
     check_entries(&m)?;
+    let payloads: usize = m.entries.iter().map(|entry| entry.data.len()).sum();
+    if payloads * KEPT_PART.1 < frame.len() * KEPT_PART.0 {
+        m.entries.iter_mut().for_each(|entry| entry.data = Bytes::copy_from_slice(&entry.data));
+    }
     Ok(Envelope { group, message: m })
 }
 

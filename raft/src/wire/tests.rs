@@ -40,6 +40,11 @@ fn large_payloads_are_not_copied() {
     let back = decode(&frame).expect("a frame");
     let data = back[0].message.entries[0].data.as_ptr();
     assert!(frame.as_ptr_range().contains(&data), "a slice of the frame");
+    // A frame is not kept for a small part of it.
+    let frame = gather(&encode(&[envelope, some(2, 0, &[5_000], b"")]));
+    let back = decode(&frame).expect("a frame");
+    let is_slice = |n: usize| frame.as_ptr_range().contains(&back[n].message.entries[0].data.as_ptr());
+    assert!(is_slice(0) && !is_slice(1));
 }
 
 #[test]
