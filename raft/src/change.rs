@@ -64,3 +64,6 @@ pub(crate) fn decode(entry: &Entry) -> Result<(ConfChangeV2, Vec<(RaftId, NodeId
     }
     Ok((change, nodes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,3 +55,6 @@ impl Queue {
         self.pushed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+use super::*;
+use millpond_runtime::GroupId;
+use raft::eraftpb::{Entry, Message};
+
+fn some(group: u64, bytes: usize) -> Envelope {
+    let mut message = Message::default();
+    message.entries.push(Entry { data: vec![0; bytes].into(), ..Entry::default() });
+    Envelope { group: GroupId(group), message }
+}
+
+fn take(queue: &Queue) -> Vec<u64> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(queue.take()).poll(&mut cx) {
+        std::task::Poll::Ready(taken) => taken.iter().map(|envelope| envelope.group.0).collect(),
+        std::task::Poll::Pending => panic!("there is nothing to take"),
+    }
+}
+
+#[test]
+fn a_frame_takes_what_has_room_in_it_in_order() {
+    let queue = Queue::new(usize::MAX);
+    for (group, bytes) in [(1, 10), (2, CUT_BYTES), (3, 10)] {
+        queue.push(some(group, bytes));
+    }
+    assert_eq!(take(&queue), [1, 2], "the one that reaches the cut is the last");
+    assert_eq!(take(&queue), [3]);
+}
+
+#[test]
+fn what_is_too_much_is_dropped_and_one_always_fits() {
+    let queue = Queue::new(1000);
+    for (group, bytes) in [(1, 5000), (2, 10)] {
+        queue.push(some(group, bytes));
+    }
+    assert_eq!(take(&queue), [1]);
+    queue.push(some(3, 10));
+    queue.push(some(4, 10));
+    queue.clear();
+    queue.wake();
+    assert_eq!(take(&queue), [0; 0], "somebody wanted it to look");
+    queue.push(some(5, 10));
+    assert_eq!(take(&queue), [5], "nothing counts that is gone");
+}
