@@ -20,7 +20,7 @@ use crate::{
 };
 use bytes::Bytes;
 use millpond_batch::Header;
-use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
+use millpond_runtime::{GroupId, Index, Rt, Term};
 
 /// What is to be carried.
 struct Load {
@@ -28,15 +28,13 @@ struct Load {
     /// Where the first of them lies.
     file: u64,
     entries: Vec<Entry>,
-    /// All of it is on stable media where it is, and stays there until it is where it comes to.
-    synced: (Index, Offset),
 }
 
 impl<R: Rt> Home<R> {
     /// Carries what a replica cannot settle, if it lies in the oldest journal file and that is far behind the newest. False if there is
     /// nothing to carry.
     pub(crate) fn carry(&self, group: GroupId) -> Result<bool> {
-        let Some(Load { gone, file, entries, synced }) = self.load(group) else { return Ok(false) };
+        let Some(Load { gone, file, entries }) = self.load(group) else { return Ok(false) };
         let mut note = Vec::with_capacity(64);
         gone.encode(&mut note);
         let frames: usize = entries.iter().map(|entry| FRAME_HEAD_BYTES + entry.payload.len()).sum();
@@ -51,7 +49,8 @@ impl<R: Rt> Home<R> {
             self.put_entry(group, entry.term, entry.payload, header.as_ref(), now_ms, then)?;
         }
         if let Some(g) = self.groups.borrow_mut().get_mut(group) {
-            (g.synced_index, g.synced_offset) = synced;
+            // All of it is on stable media where it was, and stays there until it is where it has come to.
+            (g.synced_index, g.synced_offset) = (g.last_index, g.end_offset);
         }
         self.journal.state.borrow_mut().stats.carried += 1;
         Ok(true)
@@ -76,7 +75,7 @@ impl<R: Rt> Home<R> {
         }
         let gone = g.replica.as_ref()?.truncation(committed)?;
         let entries = g.tail.gather(committed, Index(u64::MAX), usize::MAX).into_iter().map(|e| e.entry).collect();
-        Some(Load { gone, file, entries, synced: (g.synced_index, g.synced_offset) })
+        Some(Load { gone, file, entries })
     }
 
     /// Puts the next entry of a group, for which the journal has room: a stamped batch with its header, or one of Raft's.

@@ -153,7 +153,7 @@ pub struct Counters {
     pub lag_gone: u64,
     /// Replicas that began anew since their log had no room.
     pub begun_anew: u64,
-    /// Messages with entries that were not taken for want of room.
+    /// Entries that were not taken for want of room.
     pub refused: u64,
     /// Changes of members carried out.
     pub changes: u64,
@@ -317,10 +317,7 @@ impl<R: Rt> Driver<R> {
     pub fn propose(&self, group: GroupId, mut batch: BytesMut, header: &Header) -> Result<Proposed, ProposeError> {
         let log = &self.0.log;
         self.with(group, |replica| {
-            if !replica.is_leader() {
-                let leader = replica.leader().and_then(|id| replica.members.nodes.get(&id).copied());
-                return Err(ProposeError::NotLeader { leader });
-            }
+            leads(replica)?;
             let (tell, committed) = oneshot::channel();
             if let Some(offset) = log.produced(group, header, self.0.rt.wall_ms())? {
                 // Whatever the log ends with, the first copy of the batch lies before.
@@ -349,10 +346,7 @@ impl<R: Rt> Driver<R> {
     pub fn change(&self, group: GroupId, changes: &[Change]) -> Result<(), ProposeError> {
         let change = crate::change::message(changes);
         self.with(group, |replica| {
-            if !replica.is_leader() {
-                let leader = replica.leader().and_then(|id| replica.members.nodes.get(&id).copied());
-                return Err(ProposeError::NotLeader { leader });
-            }
+            leads(replica)?;
             if replica.raw.raft.has_pending_conf() {
                 return Err(ProposeError::Busy);
             }
@@ -449,4 +443,13 @@ impl<R: Rt> Driver<R> {
         due.remove(&first);
         Some(first)
     }
+}
+
+/// Refuses what only a leader may be asked for.
+fn leads<R: Rt>(replica: &Replica<R>) -> Result<(), ProposeError> {
+    if replica.is_leader() {
+        return Ok(());
+    }
+    let leader = replica.leader().and_then(|id| replica.members.nodes.get(&id).copied());
+    Err(ProposeError::NotLeader { leader })
 }

@@ -19,7 +19,7 @@ impl Queue {
     /// Takes a message, or drops it.
     pub(crate) fn push(&self, envelope: Envelope) {
         let (waiting, bytes) = &mut *self.waiting.borrow_mut();
-        let len = envelope.len();
+        let len = envelope.frame_bytes();
         if *bytes > 0 && *bytes + len > self.bytes_max {
             return;
         }
@@ -38,7 +38,7 @@ impl Queue {
         while len < CUT_BYTES
             && let Some(next) = waiting.pop_front()
         {
-            len += next.len();
+            len += next.frame_bytes();
             taken.push(next);
         }
         *bytes -= len;

@@ -61,8 +61,8 @@ pub(crate) struct Replica<R: Rt> {
 impl<R: Rt> Replica<R> {
     /// Opens what the log has.
     pub(crate) fn open(log: &Log<R>, group: GroupId, config: &raft::Config, seed: u64, logger: &Logger) -> Result<Self, OpenError> {
-        let (storage, members, applied) = Storage::new(log.clone(), group)?;
-        let hard = log.replica(group).ok_or(OpenError::Unknown)?.hard;
+        let found = log.replica(group).ok_or(OpenError::Unknown)?;
+        let (storage, members, applied) = Storage::new(log.clone(), group, &found)?;
         let config = raft::Config { id: members.me, applied: applied.0, ..config.clone() };
         let raw = RawNode::new(&config, storage, logger)?;
         let mut this = Self {
@@ -70,7 +70,7 @@ impl<R: Rt> Replica<R> {
             members,
             heard: BTreeMap::new(),
             raw,
-            hard,
+            hard: found.hard,
             applied,
             last_put: Lsn(0),
             promises: VecDeque::new(),

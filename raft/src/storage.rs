@@ -6,7 +6,7 @@
 
 use crate::members::{BadMembers, Membership};
 use bytes::{BufMut, BytesMut};
-use millpond_log::{self as log, EntryKind, Log};
+use millpond_log::{self as log, EntryKind, Log, ReplicaState};
 use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
 use raft::{
     Error, GetEntriesContext, RaftState, Result, StorageError,
@@ -50,9 +50,8 @@ struct Lag {
 }
 
 impl<R: Rt> Storage<R> {
-    /// Of a group that the log has as a replica, with what Raft must know of its beginning.
-    pub fn new(log: Log<R>, group: GroupId) -> std::result::Result<(Self, Membership, Index), OpenError> {
-        let found = log.replica(group).ok_or(OpenError::Unknown)?;
+    /// Of a group that the log has `found` to be such a replica, with what Raft must know of its beginning.
+    pub fn new(log: Log<R>, group: GroupId, found: &ReplicaState) -> std::result::Result<(Self, Membership, Index), OpenError> {
         let members = Membership::decode(&found.members.bytes)?;
         if found.members.index > found.last_index {
             let what = format!("they are those of entry {}, and the log ends with {}", found.members.index, found.last_index);

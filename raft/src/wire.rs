@@ -57,15 +57,9 @@ pub struct Envelope {
 impl Envelope {
     /// Bytes that it takes in a frame.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn frame_bytes(&self) -> usize {
         let entries: usize = self.message.entries.iter().map(|e| ENTRY_BYTES + e.data.len()).sum();
         MESSAGE_BYTES + self.message.context.len() + entries
-    }
-
-    /// Never.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        false
     }
 }
 

@@ -1,8 +1,8 @@
 //! A cluster in the simulator: nodes with the production log, driver and links, over disks, clocks and a network that misbehave by the seed.
 //!
-//! What must hold, whatever happens: a term has one leader; an entry that is committed anywhere is the same everywhere and for ever; what was acknowledged is there, at its
-//! offset, once; a read that asks the leader sees what was acknowledged before it began; a batch of an idempotent producer that was sent again took effect once; after everything is healed all replicas are equal
-//! and the cluster takes writes again.
+//! What must hold, whatever happens: a term has one leader; an entry that is committed anywhere is the same everywhere and for ever; what was
+//! acknowledged is there, at its offset, once; a read that asks the leader sees what was acknowledged before it began; a batch of an idempotent
+//! producer that was sent again took effect once; after everything is healed all replicas are equal and the cluster takes writes again.
 //!
 //! One seed: `SEED=123 cargo test -p millpond-raft --test cluster -- --nocapture`. Many: `SEEDS=5000`.
 

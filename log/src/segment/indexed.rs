@@ -8,7 +8,6 @@ use super::{
     file::corrupt,
     format::{BlockIndex, Damage},
     group::GroupSegments,
-    handles::Opened,
 };
 use crate::{
     entry::{Entry, EntryKind},
@@ -19,31 +18,10 @@ use millpond_batch::Header;
 use millpond_runtime::{Index, Rt};
 
 impl<R: Rt> GroupSegments<R> {
-    /// The segment that holds the entry at `index`.
-    async fn holding(&self, index: Index) -> Result<Option<Opened<R>>> {
-        loop {
-            let sealed = {
-                let state = self.state.borrow();
-                let n = state.sealed.partition_point(|s| s.last_index < index);
-                state.sealed.get(n).copied()
-            };
-            if let Some(s) = sealed {
-                return Ok(Some(self.handles().sealed(self.key(s.name), || self.path(s.name)).await?));
-            }
-            if self.state.borrow().active.as_ref().is_none_or(|a| a.last_index < index) {
-                return Ok(None);
-            }
-            // Sealed or deleted while it was being opened: look again.
-            if let Some(opened) = self.growing().await? {
-                return Ok(Some(opened));
-            }
-        }
-    }
-
     /// Entries from `from` on, at least one and about `bytes_max` bytes of them, out of one segment. `None` if that entry is not here, or was
     /// compacted.
     pub async fn read_entries(&self, from: Index, bytes_max: usize) -> Result<Option<Vec<Entry>>> {
-        let Some(opened) = self.holding(from).await? else { return Ok(None) };
+        let Some((opened, _)) = self.first_past(|_, last_index| last_index < from).await? else { return Ok(None) };
         let (_, name) = opened.key;
         let index = &opened.index;
         if name.generation > 0 || index.first().is_none_or(|first| first.first_index > from) {

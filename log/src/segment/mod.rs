@@ -12,7 +12,8 @@
 //! In reading order: [`mod@format`] the bytes · [`chunk`] from entries to blocks · [`list`] which
 //! blocks there are · [`mod@file`] one segment · [`handles`] which files are
 //! open, over [`lru`] and [`ahead`], blocks on their way before anybody asks · [`group`] all segments of a group · [`read`]
-//! reading across them, [`indexed`] by Raft's index · [`compact`] keeping the newest record of each key, over [`newest`] · [`inspect`] showing them to people.
+//! reading across them, [`indexed`] by Raft's index · [`compact`] keeping the newest record of each key, over [`newest`] ·
+//! [`inspect`] showing them to people.
 
 mod ahead;
 pub mod chunk;

@@ -8,7 +8,7 @@ use super::{
     chunk::entries,
     file::corrupt,
     format::{BlockIndex, Damage},
-    group::GroupSegments,
+    group::{GroupSegments, Sealed},
     handles::Opened,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 use bytes::Bytes;
 use millpond_batch::{DecompressLimits, Header, scan};
-use millpond_runtime::{Offset, Rt};
+use millpond_runtime::{Index, Offset, Rt};
 
 /// Less than this part of a block is copied, as a numerator and a denominator.
 const KEPT_PART: (usize, usize) = (3, 4);
@@ -35,23 +35,30 @@ struct Source<R: Rt> {
 impl<R: Rt> GroupSegments<R> {
     /// The segment that answers for `from`; `None` past the last one.
     async fn source(&self, from: Offset) -> Result<Option<Source<R>>> {
+        let Some((opened, sealed)) = self.first_past(|next_offset, _| next_offset <= from).await? else { return Ok(None) };
+        let newest = || opened.index.iter().map(|b| b.max_timestamp).max().unwrap_or(i64::MIN);
+        let max_timestamp = sealed.map_or_else(newest, |s| s.max_timestamp);
+        Ok(Some(Source { opened, sealed_until: sealed.map(|s| s.next_offset), max_timestamp }))
+    }
+
+    /// The first segment that does not end too early, by the offset after its last one and its last index, and what is known of it if it is
+    /// sealed.
+    pub(super) async fn first_past(&self, too_early: impl Fn(Offset, Index) -> bool) -> Result<Option<(Opened<R>, Option<Sealed>)>> {
         loop {
             let sealed = {
                 let state = self.state.borrow();
-                let n = state.sealed.partition_point(|s| s.next_offset <= from);
+                let n = state.sealed.partition_point(|s| too_early(s.next_offset, s.last_index));
                 state.sealed.get(n).copied()
             };
             if let Some(s) = sealed {
-                let opened = self.handles().sealed(self.key(s.name), || self.path(s.name)).await?;
-                return Ok(Some(Source { opened, sealed_until: Some(s.next_offset), max_timestamp: s.max_timestamp }));
+                return Ok(Some((self.handles().sealed(self.key(s.name), || self.path(s.name)).await?, sealed)));
             }
-            if self.state.borrow().active.as_ref().is_none_or(|a| a.next_offset <= from) {
+            if self.state.borrow().active.as_ref().is_none_or(|a| too_early(a.next_offset, a.last_index)) {
                 return Ok(None);
             }
             // Sealed or deleted while it was being opened: look again.
             if let Some(opened) = self.growing().await? {
-                let max_timestamp = opened.index.iter().map(|b| b.max_timestamp).max().unwrap_or(i64::MIN);
-                return Ok(Some(Source { opened, sealed_until: None, max_timestamp }));
+                return Ok(Some((opened, None)));
             }
         }
     }

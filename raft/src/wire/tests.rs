@@ -115,7 +115,7 @@ proptest! {
         let all: Vec<Envelope> = messages.iter().map(|(g, i, p, c)| some(*g, *i, p, c)).collect();
         let frame = gather(&encode(&all));
         prop_assert_eq!(frame_len(&frame), Ok(Some(frame.len())));
-        prop_assert_eq!(frame.len(), HEAD_BYTES + all.iter().map(Envelope::len).sum::<usize>());
+        prop_assert_eq!(frame.len(), HEAD_BYTES + all.iter().map(Envelope::frame_bytes).sum::<usize>());
         prop_assert_eq!(decode(&frame), Ok(all));
     }
 
