@@ -23,7 +23,7 @@ pub struct LogConfig {
     pub unsynced_bytes_max: usize,
     /// Memory of the tail, in bytes: entries that are not settled yet, and settled ones kept as a cache.
     pub tail_bytes_max: usize,
-    /// A group with this many unsettled bytes is settled.
+    /// A group with this many unsettled bytes is settled, or with fewer down to half, so that groups which grow alike take turns.
     pub settle_bytes: usize,
     /// One settling run takes at most this many bytes of a group.
     pub settle_run_bytes_max: usize,

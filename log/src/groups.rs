@@ -212,7 +212,8 @@ impl Groups {
         let before = group.lasting_offset();
         change(group);
         let now = group.lasting_offset();
-        if !group.queued && group.tail.unsettled_bytes() >= settle_bytes && group.lasting_index() > group.settled.index {
+        let enough = enough(id, group.settled.index, settle_bytes);
+        if !group.queued && group.tail.unsettled_bytes() >= enough && group.lasting_index() > group.settled.index {
             group.queued = true;
             self.ready.push_back(id);
         }
@@ -281,6 +282,13 @@ impl Groups {
             );
         }
     }
+}
+
+/// Unsettled bytes with which a group is settled: between half of `settle_bytes` and all, each time another part. Groups that grow alike would
+/// else be settled all at once, and what is served meanwhile would wait.
+fn enough(id: GroupId, settled: Index, settle_bytes: usize) -> usize {
+    let part = (id.0.rotate_left(32) ^ settled.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    settle_bytes - settle_bytes / 2 * part as usize / 256
 }
 
 #[cfg(test)]

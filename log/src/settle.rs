@@ -16,7 +16,7 @@ use crate::{
     together::join,
 };
 use millpond_runtime::{GroupId, Offset, Rt};
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 /// Groups settled in one go before new ones are picked.
 const ROUND_MAX: usize = 16;
@@ -89,13 +89,19 @@ async fn round<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
         let ready: Vec<GroupId> = std::iter::from_fn(|| groups.next_ready()).take(enough_max(pressure)).collect();
         pick(ready.into_iter(), groups.by_need(), pressure, home.config().compression_level)
     };
-    for some in pick.groups.chunks(side_by_side(home.config())) {
-        // Each goes on to its end whatever becomes of the others: a write that was given up could still reach the disk, after what is
-        // written there next.
-        let settled = join(some.iter().map(|group| settle(home, *group, pick.level)).collect()).await;
-        for one in settled {
-            worked |= one?;
+    let groups = RefCell::new(pick.groups.into_iter());
+    let one_by_one = async || {
+        let mut worked = false;
+        loop {
+            let next = groups.borrow_mut().next();
+            let Some(group) = next else { return Ok::<_, LogError>(worked) };
+            worked |= settle(home, group, pick.level).await?;
         }
+    };
+    // Each goes on to its end whatever becomes of the others: a write that was given up could still reach the disk, after what is
+    // written there next.
+    for one in join((0..side_by_side(home.config())).map(|_| one_by_one()).collect()).await {
+        worked |= one?;
     }
     Ok(worked)
 }

@@ -190,7 +190,7 @@ async fn begin_writing<R: Rt>(home: &Rc<Home<R>>, fresh: bool) -> Result<()> {
 }
 
 fn spawn<R: Rt>(home: &Rc<Home<R>>) {
-    home.start("journal writer", Share::Serve, writer::run(home.clone()));
+    home.start("journal writer", Share::First, writer::run(home.clone()));
     home.start("journal marker", Share::Serve, writer::run_marker(home.clone()));
     home.start("journal files", Share::Background, prepare::run(home.clone()));
     home.start("settler", Share::Background, settle::run(home.clone()));

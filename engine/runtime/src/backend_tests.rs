@@ -335,6 +335,29 @@ pub(crate) fn background_gets_its_part_of_a_busy_core<B: Backend>() {
     });
 }
 
+/// The order among tasks that are ready. Not asked of glommio, which knows no such order.
+pub(crate) fn who_comes_first_goes_before_those_who_wait_and_yields_to_them<B: Backend>() {
+    run(1, |rt: B, _| async move {
+        let (done, mut ran) = tokio::sync::mpsc::unbounded_channel();
+        for (name, share) in [("one", Share::Serve), ("two", Share::Serve), ("first", Share::First)] {
+            let (task, done) = (rt.clone(), done.clone());
+            rt.spawn(name, share, async move {
+                done.send(name).expect("the test waits");
+                if share == Share::First {
+                    task.yield_now().await;
+                    done.send("first again").expect("the test waits");
+                }
+            });
+        }
+        drop(done);
+        let mut order = Vec::new();
+        while let Some(name) = ran.recv().await {
+            order.push(name);
+        }
+        assert_eq!(order, ["first", "one", "two", "first again"]);
+    });
+}
+
 /// Makes each of the tests above one of `$backend`.
 macro_rules! tests_of {
     ($backend:ty) => {

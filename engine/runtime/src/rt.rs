@@ -20,7 +20,9 @@ pub type Nanos = u64;
 /// Which of a core's task queues a task runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// Requests, the journal, Raft: what somebody is waiting for. 1000 shares.
+    /// As [`Share::Serve`], but before all of it: what all others wait for, and what is short. The journal's writer.
+    First,
+    /// Requests, Raft: what somebody is waiting for. 1000 shares.
     Serve,
     /// Settling, compaction, retention: what can wait. 100 shares.
     Background,

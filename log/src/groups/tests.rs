@@ -146,3 +146,14 @@ fn what_is_gone_holds_its_file_until_that_is_known() {
     groups.let_go(3);
     assert_eq!(groups.needed_file(), None);
 }
+
+#[test]
+fn groups_that_grow_alike_are_not_settled_at_once() {
+    let bytes: usize = 4 << 20;
+    let all: Vec<usize> = (0..16).flat_map(|id| [0, 1000, 2000].map(|settled| enough(GroupId(id), Index(settled), bytes))).collect();
+    assert!(all.iter().all(|one| (bytes / 2..=bytes).contains(one)), "{all:?}");
+    for eighth in 4..8 {
+        let within = all.iter().filter(|one| (bytes / 8 * eighth..bytes / 8 * (eighth + 1)).contains(one)).count();
+        assert!(within >= all.len() / 8, "{within} of {} lie in eighth {eighth}: {all:?}", all.len());
+    }
+}

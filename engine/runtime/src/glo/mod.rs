@@ -124,7 +124,7 @@ impl Rt for GloRt {
 
     fn spawn(&self, name: &'static str, share: Share, task: impl Future<Output = ()> + 'static) {
         let queue = match share {
-            Share::Serve => self.shared.serve,
+            Share::First | Share::Serve => self.shared.serve,
             Share::Background => self.shared.background,
         };
         let rt = self.clone();

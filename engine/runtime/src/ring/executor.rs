@@ -8,7 +8,7 @@
 //! wait; else the core sleeps in it until something completes, the next timer is due, or another thread has put a task into the inbox. Before
 //! that it may look for news for a moment, see [`super::patience`]; not while the pool computes, which may need the CPU.
 //!
-//! *Shares*: background tasks run while there is nothing to serve, a little at a time; beside serving they get [`BACKGROUND_PART`] of the time.
+//! *Shares*: [`Share::First`] goes before all that waits to serve; background tasks run while there is nothing to serve, a little at a time; beside serving they get [`BACKGROUND_PART`] of the time.
 
 use super::{
     driver::{Driver, Op, RingStats},
@@ -32,7 +32,7 @@ use std::{
 };
 
 /// Tasks that serve run so long, in ns, before the kernel is asked for news.
-const SERVE_SLICE: u64 = 500_000;
+const SERVE_SLICE: u64 = 200_000;
 /// The same for background tasks.
 const BACKGROUND_SLICE: u64 = 100_000;
 /// Time that serving takes for each unit of time that background tasks get beside it.
@@ -65,7 +65,7 @@ impl Local {
     /// Starts a task, which runs when its turn comes.
     pub(super) fn spawn(&self, share: Share, task: impl Future<Output = ()> + 'static) {
         let inbox = Arc::clone(&self.inbox);
-        let schedule = move |task| inbox.schedule(task);
+        let schedule = async_task::WithInfo(move |task, info: async_task::ScheduleInfo| inbox.schedule(task, info.woken_while_running));
         let (task, handle) = async_task::Builder::new().metadata(share).spawn_local(|_| task, schedule);
         handle.detach();
         task.schedule();
@@ -160,7 +160,7 @@ fn turn<T>(local: &Rc<Local>, outcome: &RefCell<Option<T>>, others_work: &dyn Fn
     let (mut wake, mut credit): (Vec<Waker>, u64) = (Vec::new(), 0);
     loop {
         while let Some(task) = local.inbox.take() {
-            local.ready.push(task);
+            local.ready.push(task, false);
         }
         let served = run_slice(local, Share::Serve, SERVE_SLICE);
         if let Some(outcome) = outcome.borrow_mut().take() {

@@ -36,13 +36,20 @@ pub(super) struct Ready {
 impl Ready {
     fn of(&self, share: Share) -> &RefCell<VecDeque<Task>> {
         match share {
-            Share::Serve => &self.serve,
+            Share::First | Share::Serve => &self.serve,
             Share::Background => &self.background,
         }
     }
 
-    pub(super) fn push(&self, task: Task) {
-        self.of(*task.metadata()).borrow_mut().push_back(task);
+    /// Puts a task behind all others of its queue. One of [`Share::First`] goes before them, unless it yields to them.
+    pub(super) fn push(&self, task: Task, yields: bool) {
+        let share = *task.metadata();
+        let mut queue = self.of(share).borrow_mut();
+        if share == Share::First && !yields {
+            queue.push_front(task);
+        } else {
+            queue.push_back(task);
+        }
     }
 
     pub(super) fn pop(&self, share: Share) -> Option<Task> {
@@ -90,15 +97,15 @@ impl Inbox {
         Arc::new(Self { tasks: SegQueue::new(), asleep, closed, wake: Box::new(wake) })
     }
 
-    /// Makes a task of the core ready, from whatever thread.
-    pub(super) fn schedule(self: &Arc<Self>, task: Task) {
+    /// Makes a task of the core ready, from whatever thread; `yields` if it has woken itself.
+    pub(super) fn schedule(self: &Arc<Self>, task: Task, yields: bool) {
         let mut task = Some(task);
         // It cannot be asked while the thread is on its way out; then this is another thread than the core's.
         let _ = HERE.try_with(|here| {
             if let Some((inbox, ready)) = &*here.borrow()
                 && Arc::ptr_eq(inbox, self)
             {
-                task.take().into_iter().for_each(|task| ready.push(task));
+                task.take().into_iter().for_each(|task| ready.push(task, yields));
             }
         });
         if let Some(task) = task {
