@@ -153,7 +153,7 @@ fn groups_that_grow_alike_are_not_settled_at_once() {
     let all: Vec<usize> = (0..16).flat_map(|id| [0, 1000, 2000].map(|settled| enough(GroupId(id), Index(settled), bytes))).collect();
     assert!(all.iter().all(|one| (bytes / 2..=bytes).contains(one)), "{all:?}");
     for eighth in 4..8 {
-        let within = all.iter().filter(|one| (bytes / 8 * eighth..bytes / 8 * (eighth + 1)).contains(one)).count();
+        let within = all.iter().filter(|one| (bytes / 8 * eighth..bytes / 8 * (eighth + 1)).contains(*one)).count();
         assert!(within >= all.len() / 8, "{within} of {} lie in eighth {eighth}: {all:?}", all.len());
     }
 }
