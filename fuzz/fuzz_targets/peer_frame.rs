@@ -10,10 +10,10 @@ use millpond_raft::{
 
 /// What is read is written and read again as the same.
 fn look(frame: &Bytes) {
-    if let Ok(envelopes) = decode(frame) {
-        let again: Bytes = encode(&envelopes).concat().into();
+    if let Ok(read) = decode(frame) {
+        let again: Bytes = encode(read.life, &read.envelopes).concat().into();
         assert_eq!(again.len(), frame.len());
-        assert!(decode(&again).expect("what we encoded") == envelopes);
+        assert!(decode(&again).expect("what we encoded") == read);
     }
 }
 
@@ -22,6 +22,7 @@ fn around(messages: &[u8], count: u32) -> Bytes {
     frame.put_u32_le((HEAD_BYTES - 4 + messages.len()) as u32);
     frame.put_u32_le(0);
     frame.put_u32_le(count);
+    frame.put_u64_le(7);
     frame.put_slice(messages);
     let crc = crc32fast::hash(&frame[8..]);
     frame[4..8].copy_from_slice(&crc.to_le_bytes());

@@ -5,8 +5,11 @@
 //! keeps promises (`Promise`) when the journal has synced. What others say comes in by `incoming`, what Raft wants is done in `ready`.
 
 mod incoming;
+mod peers;
 mod reads;
 mod ready;
+mod rest;
+use peers::Peers;
 pub(crate) use reads::Read;
 pub use reads::ReadError;
 
@@ -43,6 +46,8 @@ pub struct RaftConfig {
     pub heartbeat_ticks: usize,
     /// A leader that is not heard from for so many ticks, or up to twice as many, is taken for dead. More than `heartbeat_ticks`.
     pub election_ticks: usize,
+    /// A group in which nothing was done for so many ticks rests: no ticks and no messages until something is done again.
+    pub quiet_ticks: usize,
     /// Decides election timeouts.
     pub seed: u64,
     /// Entries in one message, in bytes; one entry always goes.
@@ -61,6 +66,7 @@ impl Default for RaftConfig {
             tick: Duration::from_millis(50),
             heartbeat_ticks: 2,
             election_ticks: 8,
+            quiet_ticks: 8,
             seed: 0,
             message_bytes_max: 1 << 20,
             messages_in_flight_max: 64,
@@ -142,6 +148,8 @@ pub struct Status {
     pub term: Term,
     /// The last entry applied.
     pub applied: Index,
+    /// Whether it rests, since nobody has asked anything of the group for a while.
+    pub quiet: bool,
 }
 
 /// Counts since the driver's start.
@@ -157,6 +165,12 @@ pub struct Counters {
     pub refused: u64,
     /// Changes of members carried out.
     pub changes: u64,
+    /// Messages that replicas here had for others.
+    pub messages: u64,
+    /// Groups that this node led and that came to rest.
+    pub rests: u64,
+    /// Replicas that were woken since their leader's node was silent, or had begun another life.
+    pub woken: u64,
 }
 
 /// Told of each entry that is committed here, in order. It must not call the driver.
@@ -172,6 +186,9 @@ struct Inner<R: Rt> {
     /// Replicas that must not take part any more, and why.
     broken: RefCell<BTreeMap<GroupId, String>>,
     queues: RefCell<BTreeMap<NodeId, Rc<Queue>>>,
+    peers: RefCell<Peers>,
+    /// See [`crate::wire::Frame::life`].
+    life: Cell<u64>,
     /// Promises of all groups, by their place in the journal.
     due: RefCell<BTreeSet<(Lsn, GroupId)>>,
     promised: Notify,
@@ -195,6 +212,8 @@ impl<R: Rt> Driver<R> {
     pub fn start(rt: R, log: Log<R>, config: RaftConfig) -> Self {
         let inner = Inner {
             raft: config.raft(),
+            peers: RefCell::new(Peers::new(config.election_ticks as u64)),
+            life: Cell::new(rt.rand()),
             logger: logger(),
             rt: rt.clone(),
             log,
@@ -272,6 +291,7 @@ impl<R: Rt> Driver<R> {
             leader: replica.leader(),
             term: replica.term(),
             applied: replica.applied,
+            quiet: replica.quiet,
         })
     }
 
@@ -318,6 +338,7 @@ impl<R: Rt> Driver<R> {
         let log = &self.0.log;
         self.with(group, |replica| {
             leads(replica)?;
+            replica.wake();
             let (tell, committed) = oneshot::channel();
             if let Some(offset) = log.produced(group, header, self.0.rt.wall_ms())? {
                 // Whatever the log ends with, the first copy of the batch lies before.
@@ -347,6 +368,7 @@ impl<R: Rt> Driver<R> {
         let change = crate::change::message(changes);
         self.with(group, |replica| {
             leads(replica)?;
+            replica.wake();
             if replica.raw.raft.has_pending_conf() {
                 return Err(ProposeError::Busy);
             }
@@ -357,7 +379,10 @@ impl<R: Rt> Driver<R> {
 
     /// Has the leader hand over to another replica, if it leads.
     pub fn transfer(&self, group: GroupId, to: RaftId) {
-        self.with(group, |replica| replica.ask(|raw| raw.transfer_leader(to)));
+        self.with(group, |replica| {
+            replica.wake();
+            replica.ask(|raw| raw.transfer_leader(to))
+        });
     }
 
     /// Asks something of a replica and does whatever Raft wants then.
@@ -373,7 +398,9 @@ impl<R: Rt> Driver<R> {
         if let Some(why) = self.broken(group) {
             tracing::error!(%group, why, "a replica takes no part any more until it is repaired");
             drop(replicas.remove(&group));
+            self.begin_life();
         } else if let Err(error) = driven {
+            self.begin_life();
             self.refused(replicas.remove(&group), group, &error);
         }
         Some(answer)
@@ -401,17 +428,29 @@ impl<R: Rt> Driver<R> {
     }
 
     async fn tick(&self) {
+        let mut ticks = 0_usize;
         while !self.is_stopping() {
             self.0.rt.sleep(self.0.config.tick).await;
-            let groups: Vec<GroupId> = self.0.replicas.borrow().keys().copied().collect();
-            for group in groups {
+            ticks += 1;
+            if ticks.is_multiple_of(self.0.config.heartbeat_ticks) {
+                self.0.queues.borrow().values().for_each(|queue| queue.beat());
+            }
+            self.miss_peers();
+            for group in self.groups(|replica| !replica.quiet) {
                 self.with(group, |replica| {
                     self.expire_reads(replica);
-                    replica.ask(|raw| raw.tick())
+                    replica.ask(|raw| raw.tick());
+                    replica.idle_ticks += 1;
+                    self.rest(replica);
                 });
                 self.0.rt.yield_if_needed().await;
             }
         }
+    }
+
+    /// Groups whose replicas here are as asked.
+    fn groups(&self, which: impl Fn(&Replica<R>) -> bool) -> Vec<GroupId> {
+        self.0.replicas.borrow().iter().filter(|(_, replica)| which(replica)).map(|(group, _)| *group).collect()
     }
 
     async fn keep_promises(&self) {

@@ -69,15 +69,20 @@ impl<R: Rt> Link<R> {
     async fn connected(&self) -> Result<(), LinkError> {
         let rt = self.driver.rt();
         let late = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::TimedOut.into() };
-        let mut first = self.queue.take().await;
+        let Some(mut envelopes) = self.queue.take().await else { return Ok(()) };
         let conn = timeout(rt, DIAL_MAX, rt.dial(self.at)).await.map_err(|_| late("connect to a peer"))??;
         let (_read, mut write) = conn.split();
         write.send(&[self.greeting.encode()]).await?;
         while !self.driver.is_stopping() {
-            let envelopes = if first.is_empty() { self.queue.take().await } else { std::mem::take(&mut first) };
-            if !envelopes.is_empty() {
-                timeout(rt, SEND_MAX, write.send(&encode(&envelopes))).await.map_err(|_| late("send to a peer"))??;
-            }
+            let frame = encode(self.driver.life(), &envelopes);
+            timeout(rt, SEND_MAX, write.send(&frame)).await.map_err(|_| late("send to a peer"))??;
+            envelopes = loop {
+                match self.queue.take().await {
+                    Some(envelopes) => break envelopes,
+                    None if self.driver.is_stopping() => return Ok(()),
+                    None => {}
+                }
+            };
         }
         Ok(())
     }

@@ -1,19 +1,24 @@
 //! What waits to be sent to one node: messages of all groups, in order. Full, it drops what comes, which Raft bears.
 
 use crate::wire::{CUT_BYTES, Envelope};
-use std::{cell::RefCell, collections::VecDeque};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+};
 use tokio::sync::Notify;
 
 /// See the module.
 pub(crate) struct Queue {
     bytes_max: usize,
     waiting: RefCell<(VecDeque<Envelope>, usize)>,
+    /// A frame is to leave, with messages or without.
+    beat: Cell<bool>,
     pushed: Notify,
 }
 
 impl Queue {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, waiting: RefCell::default(), pushed: Notify::new() }
+        Self { bytes_max, waiting: RefCell::default(), beat: Cell::new(false), pushed: Notify::new() }
     }
 
     /// Takes a message, or drops it.
@@ -28,11 +33,18 @@ impl Queue {
         self.pushed.notify_one();
     }
 
-    /// What goes into one frame; waits for it, or for [`Queue::wake`], and is empty then.
-    pub(crate) async fn take(&self) -> Vec<Envelope> {
-        if self.waiting.borrow().0.is_empty() {
+    /// Has a frame leave soon, though there may be nothing to say.
+    pub(crate) fn beat(&self) {
+        self.beat.set(true);
+        self.pushed.notify_one();
+    }
+
+    /// What goes into one frame; waits for it, or for [`Queue::wake`], which brings none.
+    pub(crate) async fn take(&self) -> Option<Vec<Envelope>> {
+        if self.waiting.borrow().0.is_empty() && !self.beat.get() {
             self.pushed.notified().await;
         }
+        let beat = self.beat.take();
         let (waiting, bytes) = &mut *self.waiting.borrow_mut();
         let (mut taken, mut len) = (Vec::new(), 0);
         while len < CUT_BYTES
@@ -42,7 +54,7 @@ impl Queue {
             taken.push(next);
         }
         *bytes -= len;
-        taken
+        (beat || !taken.is_empty()).then_some(taken)
     }
 
     /// Forgets what waits: the node cannot be reached, and it would be old news.

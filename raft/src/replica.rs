@@ -54,6 +54,10 @@ pub(crate) struct Replica<R: Rt> {
     pub(crate) waiters: VecDeque<Waiter>,
     /// Reads that wait.
     pub(crate) reads: Vec<Read>,
+    /// Whether it rests; see `driver/rest.rs`.
+    pub(crate) quiet: bool,
+    /// Ticks in which nothing came but heartbeats.
+    pub(crate) idle_ticks: usize,
     was_leader: bool,
     seed: u64,
 }
@@ -76,6 +80,8 @@ impl<R: Rt> Replica<R> {
             promises: VecDeque::new(),
             waiters: VecDeque::new(),
             reads: Vec::new(),
+            quiet: false,
+            idle_ticks: 0,
             was_leader: false,
             seed,
         };

@@ -3,16 +3,18 @@
 //! ```text
 //!   greeting, 40 bytes: | MPRG | version u32 | cluster u64 | from node u64 | to node u64 | crc u32 | 0 u32 |
 //!
-//!   frame:   0      4      8        12
-//!            | len  | crc  | n u32  | n × message |
+//!   frame:   0      4      8        12         20
+//!            | len  | crc  | n u32  | life u64 | n × message |
 //!   message: | group u64 | from u64 | to u64 | term u64 | log term u64 | index u64 | commit u64 | commit term u64 |
 //!            | reject hint u64 | priority i64 | type u8 | reject u8 | context len u16 | entries u32 | context | entries × entry |
 //!   entry:   | index u64 | term u64 | type u8 | len u32 | payload |
 //! ```
 //!
 //! Little-endian. `len` counts what follows it, `crc` (CRC-32) covers what follows it. Payloads are not copied: they leave as pieces of their
-//! own, and arrive as slices of the frame if they are most of it. The types are numbered as in the `raft` crate; those that a node only says to itself, proposals
-//! (only leaders propose) and snapshots are refused.
+//! own, and arrive as slices of the frame if they are most of it. `life` tells one start of the sender from another, and changes when a replica there breaks; a
+//! frame without messages says that the node lives. The types are numbered as in the `raft` crate; those that a node only says to itself,
+//! proposals (only leaders propose) and snapshots are refused. `MsgBeat`, which Raft's library says to itself, means here that the leader has nothing more to
+//! say, see `driver/rest.rs`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millpond_runtime::{
@@ -28,7 +30,7 @@ pub const VERSION: u32 = 1;
 /// Bytes of a greeting.
 pub const GREETING_BYTES: usize = 40;
 /// Bytes before a frame's messages.
-pub const HEAD_BYTES: usize = 12;
+pub const HEAD_BYTES: usize = 20;
 /// Bytes of a message before its context.
 const MESSAGE_BYTES: usize = 88;
 /// Bytes of an entry before its payload.
@@ -52,6 +54,15 @@ pub struct Envelope {
     pub group: GroupId,
     /// What it says.
     pub message: Message,
+}
+
+/// What one node has sent to another at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Which life of the sender this is, a number that looks like chance.
+    pub life: u64,
+    /// What its replicas say.
+    pub envelopes: Vec<Envelope>,
 }
 
 impl Envelope {
@@ -128,9 +139,9 @@ impl Greeting {
     }
 }
 
-/// A frame of these messages, in pieces to be sent one behind the other.
+/// A frame of these messages from a sender in this life, in pieces to be sent one behind the other.
 #[must_use]
-pub fn encode(envelopes: &[Envelope]) -> Vec<Bytes> {
+pub fn encode(life: u64, envelopes: &[Envelope]) -> Vec<Bytes> {
     let mut pieces = Pieces::default();
     pieces.open.put_bytes(0, HEAD_BYTES);
     for Envelope { group, message: m } in envelopes {
@@ -149,7 +160,7 @@ pub fn encode(envelopes: &[Envelope]) -> Vec<Bytes> {
             pieces.put_entry(entry);
         }
     }
-    pieces.finish(envelopes.len() as u32)
+    pieces.finish(envelopes.len() as u32, life)
 }
 
 /// Bytes of ours and payloads of others, in turns.
@@ -172,12 +183,13 @@ impl Pieces {
         self.done.push(entry.data.clone());
     }
 
-    fn finish(mut self, count: u32) -> Vec<Bytes> {
+    fn finish(mut self, count: u32, life: u64) -> Vec<Bytes> {
         self.done.push(self.open.freeze());
         let len: usize = self.done.iter().map(Bytes::len).sum();
         let mut first = BytesMut::from(&self.done[0][..]);
         first[..4].copy_from_slice(&((len - 4) as u32).to_le_bytes());
         first[8..12].copy_from_slice(&count.to_le_bytes());
+        first[12..20].copy_from_slice(&life.to_le_bytes());
         let mut hash = crc32fast::Hasher::new();
         hash.update(&first[8..]);
         self.done[1..].iter().for_each(|piece| hash.update(piece));
@@ -198,7 +210,7 @@ pub fn frame_len(bytes: &[u8]) -> Result<Option<usize>, WireError> {
 }
 
 /// Reads a whole frame.
-pub fn decode(frame: &Bytes) -> Result<Vec<Envelope>, WireError> {
+pub fn decode(frame: &Bytes) -> Result<Frame, WireError> {
     let mut r = Reader::new(frame);
     let (len, expected) = (r.u32()? as usize, r.u32()?);
     if len + 4 != frame.len() {
@@ -208,7 +220,7 @@ pub fn decode(frame: &Bytes) -> Result<Vec<Envelope>, WireError> {
     if found != expected {
         return Err(WireError::Checksum { expected, found });
     }
-    let count = r.u32()? as usize;
+    let (count, life) = (r.u32()? as usize, r.u64()?);
     if count > r.left() / MESSAGE_BYTES {
         return Err(WireError::Shape(format!("{count} messages in {} bytes", r.left())));
     }
@@ -216,7 +228,7 @@ pub fn decode(frame: &Bytes) -> Result<Vec<Envelope>, WireError> {
     if r.left() > 0 {
         return Err(WireError::Shape(format!("{} bytes behind the last message", r.left())));
     }
-    Ok(envelopes)
+    Ok(Frame { life, envelopes })
 }
 
 fn message(r: &mut Reader<'_>, frame: &Bytes) -> Result<Envelope, WireError> {
@@ -280,10 +292,11 @@ fn entry(r: &mut Reader<'_>, frame: &Bytes) -> Result<Entry, WireError> {
 /// Those that nodes say to each other.
 fn type_of(n: u8) -> Result<MessageType, WireError> {
     use MessageType::{
-        MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgHeartbeatResponse, MsgReadIndex, MsgReadIndexResp, MsgRequestPreVote,
+        MsgAppend, MsgAppendResponse, MsgBeat, MsgHeartbeat, MsgHeartbeatResponse, MsgReadIndex, MsgReadIndexResp, MsgRequestPreVote,
         MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse, MsgTimeoutNow, MsgTransferLeader,
     };
-    const TYPES: [MessageType; 12] = [
+    const TYPES: [MessageType; 13] = [
+        MsgBeat,
         MsgAppend,
         MsgAppendResponse,
         MsgRequestVote,

@@ -71,6 +71,7 @@ impl Settings {
             messages_in_flight_max: 2 + 30 * sim.below(2) as usize,
             uncommitted_bytes_max: 128 << 10,
             queue_bytes_max: 256 << 10,
+            quiet_ticks: 2 + sim.below(8) as usize,
             ..RaftConfig::default()
         };
         Self { log, raft }
@@ -96,7 +97,7 @@ struct Book {
     wanted: RefCell<BTreeMap<GroupId, BTreeSet<NodeId>>>,
     leaders: RefCell<BTreeMap<(GroupId, Term), RaftId>>,
     counters: RefCell<Counters>,
-    /// Nobody sends any more.
+    /// Nobody sends or reads.
     quiet: Cell<bool>,
 }
 
@@ -177,6 +178,9 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
 async fn read_on(rt: SimRt, (driver, book): (Driver<SimRt>, Rc<Book>), log: Log<SimRt>, group: GroupId) {
     loop {
         rt.sleep(Duration::from_micros(rt.rand() % 200_000)).await;
+        if book.quiet.get() {
+            continue;
+        }
         // Whatever anybody reads, leader or not, is what it is for ever.
         let end = log.state(group).map_or(Offset(0), |state| state.high_watermark);
         let limits = ReadLimits { bytes_max: 64 << 10, end };
@@ -284,7 +288,7 @@ async fn resend(rt: SimRt, driver: Driver<SimRt>, group: GroupId, book: Rc<Book>
 }
 
 /// What is counted, and in how many runs it must have happened: what never happens is not tested.
-const MARKS: [(&str, u64); 9] = [
+const MARKS: [(&str, u64); 11] = [
     ("terms that committed something", 1),
     ("writes acknowledged", 1),
     ("writes lost sight of", 20),
@@ -294,6 +298,8 @@ const MARKS: [(&str, u64); 9] = [
     ("replicas begun anew", 1_000),
     ("entries refused for want of room", 40),
     ("changes of members", 20),
+    ("rests of groups", 1),
+    ("replicas woken for a node that was silent or began anew", 20),
 ];
 
 struct Cluster {
@@ -345,6 +351,8 @@ impl Cluster {
             sum.begun_anew += one.begun_anew;
             sum.refused += one.refused;
             sum.changes += one.changes;
+            sum.rests += one.rests;
+            sum.woken += one.woken;
         }
     }
 
@@ -360,7 +368,7 @@ impl Cluster {
     /// Something happens.
     fn happen(&self) {
         let (sim, node, other) = (&self.sim, self.any(), self.any());
-        match sim.below(14) {
+        match sim.below(16) {
             0 | 1 => {
                 sim.crash(node);
                 self.down(node);
@@ -390,6 +398,7 @@ impl Cluster {
                 self.up(node);
                 sim.run_for(Duration::from_millis(sim.below(700))).unwrap();
             }),
+            12 | 13 => self.book.quiet.set(!self.book.quiet.get()),
             _ => self.nodes.iter().for_each(|node| self.up(*node)),
         }
     }
@@ -408,7 +417,7 @@ impl Cluster {
             self.sim.run_for(Duration::from_millis(100)).unwrap();
             self.book.quiet.set(self.book.acked.borrow().len() >= before + 20);
             if self.book.quiet.get() && self.is_equal() {
-                return;
+                return self.rest();
             }
         }
         let nodes = self.book.nodes.borrow();
@@ -429,6 +438,33 @@ impl Cluster {
             })
             .collect();
         panic!("the cluster takes no writes or is not equal a minute after everything was healed:\n{}", all.join("\n"));
+    }
+
+    /// Nobody asks anything any more: all groups come to rest, and say nothing.
+    fn rest(&self) {
+        let nodes = self.book.nodes.borrow();
+        let led: BTreeSet<GroupId> = (1..=GROUPS).map(GroupId).collect();
+        let wanted = |group: &GroupId, node: &NodeId| self.book.wanted.borrow()[group].contains(node);
+        let stands = || -> Vec<(GroupId, NodeId, Status)> {
+            let of = |(node, (_, driver)): (&NodeId, &Node)| -> Vec<(GroupId, NodeId, Status)> {
+                led.iter().filter(|group| wanted(group, node)).filter_map(|group| Some((*group, *node, driver.status(*group)?))).collect()
+            };
+            nodes.iter().flat_map(of).collect()
+        };
+        let rests = || stands().iter().all(|(_, _, status)| status.quiet);
+        if !(0..300).any(|_| {
+            self.sim.run_for(Duration::from_millis(100)).unwrap();
+            rests()
+        }) {
+            panic!("groups do not come to rest: {:?}", stands());
+        }
+        // Those that are no members any more may still ask for votes.
+        if nodes.len() == 3 {
+            let said = || nodes.values().map(|(_, driver)| driver.counters().messages).sum::<u64>();
+            let before = said();
+            self.sim.run_for(Duration::from_secs(5)).unwrap();
+            assert_eq!(said(), before, "groups that rest have something to say: {:?}", stands());
+        }
     }
 
     /// Whether all replicas have applied all that their leaders have.
@@ -507,7 +543,7 @@ fn run(seed: u64) -> ([u64; MARKS.len()], u64) {
     cluster.check();
     cluster.nodes.iter().for_each(|node| cluster.down(*node));
     let book = &cluster.book;
-    let Counters { lag_reads, begun_anew, refused, changes, .. } = *book.counters.borrow();
+    let Counters { lag_reads, begun_anew, refused, changes, rests, woken, .. } = *book.counters.borrow();
     let counts = [
         book.terms.get(),
         book.acked.borrow().len() as u64,
@@ -518,6 +554,8 @@ fn run(seed: u64) -> ([u64; MARKS.len()], u64) {
         begun_anew,
         refused,
         changes,
+        rests,
+        woken,
     ];
     (counts, cluster.sim.trace_hash())
 }

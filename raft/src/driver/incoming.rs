@@ -4,10 +4,10 @@ use super::Driver;
 use crate::{
     members::RaftId,
     replica::Replica,
-    wire::{self, Envelope, WireError},
+    wire::{self, Envelope, Frame, WireError},
 };
 use bytes::Bytes;
-use millpond_runtime::{GroupId, NodeId, Rt};
+use millpond_runtime::{NodeId, Rt};
 use raft::{
     StateRole,
     eraftpb::{Entry, EntryType, Message, MessageType},
@@ -16,7 +16,9 @@ use raft::{
 impl<R: Rt> Driver<R> {
     /// Takes a frame that the node `from` has sent.
     pub fn receive(&self, from: NodeId, frame: &Bytes) -> Result<(), WireError> {
-        for envelope in wire::decode(frame)? {
+        let Frame { life, envelopes } = wire::decode(frame)?;
+        self.hear_of(from, life);
+        for envelope in envelopes {
             check_batches(&envelope.message)?;
             let Envelope { group, message } = envelope;
             self.with(group, |replica| self.step(replica, from, message));
@@ -26,14 +28,11 @@ impl<R: Rt> Driver<R> {
 
     /// Messages to a node did not arrive.
     pub(crate) fn unreachable(&self, node: NodeId) {
-        let groups: Vec<GroupId> = self.0.replicas.borrow().keys().copied().collect();
-        for group in groups {
+        for group in self.groups(|replica| !replica.quiet && replica.is_leader()) {
             self.with(group, |replica| {
                 let there: Vec<RaftId> = replica.members.nodes.iter().filter(|(_, at)| **at == node).map(|(id, _)| *id).collect();
-                if replica.is_leader() {
-                    for id in there {
-                        replica.ask(|raw| raw.report_unreachable(id));
-                    }
+                for id in there {
+                    replica.ask(|raw| raw.report_unreachable(id));
                 }
             });
         }
@@ -46,6 +45,21 @@ impl<R: Rt> Driver<R> {
             return;
         }
         replica.hear(message.from, from);
+        if message.get_msg_type() == MessageType::MsgBeat {
+            if replica.may_rest_with(&message) {
+                replica.quiet = true;
+                return;
+            }
+            // What it lacks it gets by answering.
+            message.set_msg_type(MessageType::MsgHeartbeat);
+        }
+        // One that does not know that it was removed asks for votes again and again.
+        if replica.members.nodes.contains_key(&message.from) {
+            match message.get_msg_type() {
+                MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => replica.quiet = false,
+                _ => replica.wake(),
+            }
+        }
         if message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty() && !self.0.log.room() {
             // The leader sends the rest again.
             let kept = without_room(replica, &message);

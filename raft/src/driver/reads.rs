@@ -34,6 +34,7 @@ impl<R: Rt> Driver<R> {
     /// Waits until what this replica has applied includes everything that was acknowledged before the call. The entry up to which that is.
     pub async fn read_index(&self, group: GroupId) -> Result<Index, ReadError> {
         let waiting = self.with(group, |replica| {
+            replica.wake();
             if replica.leader().is_none() || replica.reads.len() >= READS_MAX {
                 return Err(ReadError::Again);
             }

@@ -107,8 +107,9 @@ impl<R: Rt> Driver<R> {
     }
 
     /// Has messages leave.
-    fn post(&self, replica: &Replica<R>, messages: Vec<Message>) {
+    pub(super) fn post(&self, replica: &Replica<R>, messages: Vec<Message>) {
         for (node, envelope) in replica.address(messages) {
+            self.count(|c| c.messages += 1);
             self.queue(node).push(envelope);
         }
     }

@@ -1,6 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
+const LIFE: u64 = 0x0123_4567_89ab_cdef;
+
 fn gather(pieces: &[Bytes]) -> Bytes {
     pieces.concat().into()
 }
@@ -34,22 +36,22 @@ fn a_greeting_comes_back_and_a_changed_one_does_not() {
 #[test]
 fn large_payloads_are_not_copied() {
     let envelope = some(1, 0, &[100_000], b"");
-    let pieces = encode(std::slice::from_ref(&envelope));
+    let pieces = encode(LIFE, std::slice::from_ref(&envelope));
     assert!(pieces.iter().any(|piece| piece.as_ptr() == envelope.message.entries[0].data.as_ptr()));
     let frame = gather(&pieces);
     let back = decode(&frame).expect("a frame");
-    let data = back[0].message.entries[0].data.as_ptr();
+    let data = back.envelopes[0].message.entries[0].data.as_ptr();
     assert!(frame.as_ptr_range().contains(&data), "a slice of the frame");
     // A frame is not kept for a small part of it.
-    let frame = gather(&encode(&[envelope, some(2, 0, &[5_000], b"")]));
+    let frame = gather(&encode(LIFE, &[envelope, some(2, 0, &[5_000], b"")]));
     let back = decode(&frame).expect("a frame");
-    let is_slice = |n: usize| frame.as_ptr_range().contains(&back[n].message.entries[0].data.as_ptr());
+    let is_slice = |n: usize| frame.as_ptr_range().contains(&back.envelopes[n].message.entries[0].data.as_ptr());
     assert!(is_slice(0) && !is_slice(1));
 }
 
 #[test]
 fn every_changed_byte_is_noticed() {
-    let frame = gather(&encode(&[some(1, 3, &[10, 0], b"ctx"), some(2, 0, &[], b"")]));
+    let frame = gather(&encode(LIFE, &[some(1, 3, &[10, 0], b"ctx"), some(2, 0, &[], b"")]));
     for at in 0..frame.len() {
         let mut changed = frame.to_vec();
         changed[at] ^= 1;
@@ -62,10 +64,10 @@ fn every_changed_byte_is_noticed() {
 
 #[test]
 fn what_a_node_says_to_itself_is_refused() {
-    for own in [MessageType::MsgHup, MessageType::MsgBeat, MessageType::MsgPropose, MessageType::MsgSnapshot, MessageType::MsgCheckQuorum] {
+    for own in [MessageType::MsgHup, MessageType::MsgPropose, MessageType::MsgSnapshot, MessageType::MsgCheckQuorum] {
         let mut envelope = some(1, 0, &[], b"");
         envelope.message.set_msg_type(own);
-        assert!(matches!(decode(&gather(&encode(&[envelope]))), Err(WireError::Shape(_))), "{own:?}");
+        assert!(matches!(decode(&gather(&encode(LIFE, &[envelope]))), Err(WireError::Shape(_))), "{own:?}");
     }
 }
 
@@ -73,10 +75,10 @@ fn what_a_node_says_to_itself_is_refused() {
 fn entries_follow_each_other() {
     let mut gap = some(1, 4, &[1, 1], b"");
     gap.message.entries[1].index = 9;
-    assert!(decode(&gather(&encode(&[gap]))).is_err());
+    assert!(decode(&gather(&encode(LIFE, &[gap]))).is_err());
     let mut behind = some(1, 4, &[1, 1], b"");
     behind.message.index = 7;
-    assert!(decode(&gather(&encode(&[behind]))).is_err());
+    assert!(decode(&gather(&encode(LIFE, &[behind]))).is_err());
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn only_appends_have_entries_and_reads_are_known_by_one() {
     let of = |kind, payloads: &[usize]| {
         let mut envelope = some(1, 4, payloads, b"");
         envelope.message.set_msg_type(kind);
-        decode(&gather(&encode(&[envelope])))
+        decode(&gather(&encode(LIFE, &[envelope])))
     };
     assert!(of(MessageType::MsgHeartbeat, &[]).is_ok() && of(MessageType::MsgHeartbeat, &[1]).is_err());
     assert!(of(MessageType::MsgReadIndex, &[8]).is_ok() && of(MessageType::MsgReadIndexResp, &[8]).is_ok());
@@ -95,9 +97,10 @@ fn only_appends_have_entries_and_reads_are_known_by_one() {
 /// A frame around these bytes whose checksum is right.
 fn around(messages: &[u8], count: u32) -> Bytes {
     let mut frame = BytesMut::new();
-    frame.put_u32_le(8 + messages.len() as u32);
+    frame.put_u32_le((HEAD_BYTES - 4 + messages.len()) as u32);
     frame.put_u32_le(0);
     frame.put_u32_le(count);
+    frame.put_u64_le(LIFE);
     frame.put_slice(messages);
     let crc = crc32fast::hash(&frame[8..]);
     frame[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -113,10 +116,10 @@ proptest! {
         )
     ) {
         let all: Vec<Envelope> = messages.iter().map(|(g, i, p, c)| some(*g, *i, p, c)).collect();
-        let frame = gather(&encode(&all));
+        let frame = gather(&encode(LIFE, &all));
         prop_assert_eq!(frame_len(&frame), Ok(Some(frame.len())));
         prop_assert_eq!(frame.len(), HEAD_BYTES + all.iter().map(Envelope::frame_bytes).sum::<usize>());
-        prop_assert_eq!(decode(&frame), Ok(all));
+        prop_assert_eq!(decode(&frame), Ok(Frame { life: LIFE, envelopes: all }));
     }
 
     #[test]
@@ -127,7 +130,7 @@ proptest! {
             junk[82..84].copy_from_slice(&[0, 0]);
         }
         if let Ok(read) = decode(&around(&junk, count)) {
-            prop_assert_eq!(decode(&gather(&encode(&read))), Ok(read));
+            prop_assert_eq!(decode(&gather(&encode(read.life, &read.envelopes))), Ok(read));
         }
         let _ = Greeting::decode(&junk);
     }

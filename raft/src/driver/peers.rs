@@ -1,0 +1,104 @@
+//! Which nodes are heard from. Groups that rest rely on it: while the node of their leader lives, and is in the same life, their leader does.
+
+use super::Driver;
+use millpond_runtime::{NodeId, Rt};
+use std::collections::BTreeMap;
+
+/// What is known of another node.
+struct Peer {
+    life: u64,
+    /// When it was heard from last, in ticks.
+    heard: u64,
+    silent: bool,
+}
+
+/// See the module.
+pub(super) struct Peers {
+    silent_ticks: u64,
+    ticks: u64,
+    known: BTreeMap<NodeId, Peer>,
+}
+
+impl Peers {
+    /// A node that is not heard from for more than so many ticks is silent.
+    pub(super) fn new(silent_ticks: u64) -> Self {
+        Self { silent_ticks, ticks: 0, known: BTreeMap::new() }
+    }
+
+    /// A frame has come. Whether it is from another life than the last one.
+    fn hear(&mut self, node: NodeId, life: u64) -> bool {
+        let heard = Peer { life, heard: self.ticks, silent: false };
+        self.known.insert(node, heard).is_some_and(|before| before.life != life)
+    }
+
+    /// A tick has passed. The nodes that are silent from here on.
+    fn tick(&mut self) -> Vec<NodeId> {
+        self.ticks += 1;
+        let mut silent = Vec::new();
+        for (node, peer) in &mut self.known {
+            if !peer.silent && self.ticks - peer.heard > self.silent_ticks {
+                peer.silent = true;
+                silent.push(*node);
+            }
+        }
+        silent
+    }
+}
+
+impl<R: Rt> Driver<R> {
+    /// Which life this is.
+    pub(crate) fn life(&self) -> u64 {
+        self.0.life.get()
+    }
+
+    /// A replica here no longer does what others count on while they rest: they are to look for themselves.
+    pub(super) fn begin_life(&self) {
+        self.0.life.set(self.0.rt.rand());
+    }
+
+    /// A node has sent something.
+    pub(super) fn hear_of(&self, node: NodeId, life: u64) {
+        let anew = self.0.peers.borrow_mut().hear(node, life);
+        if anew {
+            self.wake_followers_of(node);
+        }
+    }
+
+    /// A tick has passed.
+    pub(super) fn miss_peers(&self) {
+        let silent = self.0.peers.borrow_mut().tick();
+        for node in silent {
+            tracing::debug!(%node, "a node is silent");
+            self.wake_followers_of(node);
+        }
+    }
+
+    /// Has those that rest, and whose leader is on that node, look whether it leads.
+    fn wake_followers_of(&self, node: NodeId) {
+        let mut woken = 0;
+        for replica in self.0.replicas.borrow_mut().values_mut() {
+            let there = replica.leader().and_then(|leader| replica.members.nodes.get(&leader)) == Some(&node);
+            if replica.quiet && there {
+                replica.wake();
+                woken += 1;
+            }
+        }
+        self.count(|c| c.woken += woken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_silent_once_until_it_is_heard_again() {
+        let mut peers = Peers::new(2);
+        assert!(!peers.hear(NodeId(1), 7), "the first life that is known is not another one");
+        let missed: Vec<usize> = (0..5).map(|_| peers.tick().len()).collect();
+        assert_eq!(missed, [0, 0, 1, 0, 0]);
+        assert!(!peers.hear(NodeId(1), 7) && peers.hear(NodeId(1), 8) && !peers.hear(NodeId(1), 8));
+        let missed: Vec<usize> = (0..5).map(|_| peers.tick().len()).collect();
+        assert_eq!(missed, [0, 0, 1, 0, 0]);
+    }
+}
