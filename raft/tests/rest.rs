@@ -1,0 +1,193 @@
+//! Groups of which nobody asks anything: they say nothing, and miss their leader all the same.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use millpond_batch::{Builder, Compression, Header};
+use millpond_log::{GroupConfig, Log, LogConfig};
+use millpond_raft::{Driver, Links, Membership, RaftConfig, RaftId, Status, accept};
+use millpond_runtime::{
+    CoreId, GroupId, Listener, NodeId, Rt, Share,
+    sim::{FaultPlan, Sim, SimConfig, SimRt},
+};
+use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
+
+const GROUPS: u64 = 3_000;
+const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+const PORT: u16 = 9000;
+
+type Drivers = Rc<RefCell<BTreeMap<NodeId, Driver<SimRt>>>>;
+
+fn groups() -> impl Iterator<Item = GroupId> {
+    (1..=GROUPS).map(GroupId)
+}
+
+fn id(group: GroupId, node: NodeId) -> RaftId {
+    group.0 * 10 + node.0
+}
+
+/// One life of a node.
+async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: SocketAddr, drivers: Drivers) {
+    let config = LogConfig { disk_reserve_bytes: 0, ..LogConfig::default() };
+    let (log, _) = Log::open(rt.clone(), PathBuf::from("/data/core-00"), config).await.unwrap();
+    let driver = Driver::start(rt.clone(), log.clone(), RaftConfig::default());
+    for group in groups() {
+        if log.replica(group).is_some() {
+            driver.open(group).unwrap();
+        } else {
+            let all = NODES.iter().map(|node| (id(group, *node), *node)).collect();
+            driver.create(group, GroupConfig::default(), &Membership::first(id(group, me), all)).unwrap();
+        }
+    }
+    Links::start(&driver, 7, me, peers);
+    let listener = rt.listen(at).await.unwrap();
+    drivers.borrow_mut().insert(me, driver.clone());
+    loop {
+        let Ok(conn) = listener.accept().await else { continue };
+        let driver = driver.clone();
+        rt.spawn("peer", Share::Serve, async move {
+            // A connection that breaks is nothing to speak of.
+            let _ = accept(&driver, 7, me, conn).await;
+        });
+    }
+}
+
+struct Cluster {
+    sim: Sim,
+    drivers: Drivers,
+}
+
+impl Cluster {
+    /// All groups rest.
+    fn at_rest(seed: u64) -> Self {
+        let this = Self { sim: Sim::new(SimConfig { seed, faults: FaultPlan::none() }), drivers: Rc::default() };
+        NODES.iter().for_each(|node| this.boot(*node));
+        this.within(Duration::from_secs(20), "all groups rest", |all| all.iter().all(|status| status.quiet));
+        this
+    }
+
+    fn boot(&self, me: NodeId) {
+        let at = |node: NodeId| self.sim.node(node).addr(PORT);
+        let peers = NODES.into_iter().filter(|node| *node != me).map(|node| (node, at(node))).collect();
+        let (at, drivers) = (at(me), Rc::clone(&self.drivers));
+        self.sim.node(me).start(CoreId(0), |rt| live(rt, me, peers, at, drivers));
+    }
+
+    fn down(&self, node: NodeId) {
+        self.sim.crash(node);
+        self.drivers.borrow_mut().remove(&node);
+    }
+
+    fn stands(&self) -> Vec<Status> {
+        let drivers = self.drivers.borrow();
+        drivers.values().flat_map(|driver| groups().filter_map(|group| driver.status(group))).collect()
+    }
+
+    fn within(&self, how_long: Duration, what: &str, holds: impl Fn(&[Status]) -> bool) {
+        let step = Duration::from_millis(100);
+        for _ in 0..how_long.as_millis() / step.as_millis() {
+            self.sim.run_for(step).unwrap();
+            let all = self.stands();
+            if all.len() as u64 == GROUPS * self.drivers.borrow().len() as u64 && holds(&all) {
+                return;
+            }
+        }
+        panic!("not within {how_long:?}: {what}");
+    }
+
+    fn messages(&self) -> u64 {
+        self.drivers.borrow().values().map(|driver| driver.counters().messages).sum()
+    }
+
+    fn leads(&self, node: NodeId) -> Vec<GroupId> {
+        let driver = self.drivers.borrow()[&node].clone();
+        groups().filter(|group| driver.status(*group).is_some_and(|status| status.leads)).collect()
+    }
+
+    /// Every group takes a record at its leader.
+    fn writes(&self) {
+        let nodes: Vec<NodeId> = self.drivers.borrow().keys().copied().collect();
+        let mut written = 0;
+        for node in nodes {
+            let (driver, led) = (self.drivers.borrow()[&node].clone(), self.leads(node));
+            written += led.len() as u64;
+            let write = async move {
+                for group in led {
+                    let mut builder = Builder::new(Compression::None, 256);
+                    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+                    builder.append(1_700_000_000_000, None, Some(b"value"), &headers);
+                    let batch = builder.build(None).unwrap();
+                    let header = Header::parse(&batch).unwrap();
+                    driver.propose(group, batch, &header).unwrap().committed().await.unwrap();
+                }
+            };
+            self.sim.block_on(node, |_| write).unwrap();
+        }
+        assert_eq!(written, GROUPS, "each group has one leader");
+    }
+}
+
+/// A leader among the nodes that are up, in every group.
+fn all_led(all: &[Status]) -> bool {
+    all.iter().filter(|status| status.leads).count() as u64 == GROUPS && all.iter().all(|status| status.leader.is_some())
+}
+
+#[test]
+fn groups_that_rest_say_nothing_and_wake_for_a_write() {
+    let cluster = Cluster::at_rest(1);
+    let before = cluster.messages();
+    cluster.sim.run_for(Duration::from_secs(60)).unwrap();
+    assert_eq!(cluster.messages(), before);
+    assert!(cluster.stands().iter().all(|status| status.quiet));
+    cluster.writes();
+    assert!(cluster.messages() >= before + 2 * GROUPS);
+    cluster.within(Duration::from_secs(5), "they rest again", |all| all.iter().all(|status| status.quiet));
+}
+
+#[test]
+fn groups_that_rest_miss_a_leader_whose_node_is_gone() {
+    let cluster = Cluster::at_rest(2);
+    let node = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    assert!(!cluster.leads(node).is_empty());
+    cluster.down(node);
+    cluster.within(Duration::from_secs(4), "others lead", all_led);
+    cluster.writes();
+}
+
+#[test]
+fn groups_that_rest_miss_a_leader_that_has_started_again_at_once() {
+    let cluster = Cluster::at_rest(3);
+    let node = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    cluster.down(node);
+    cluster.sim.restart(node);
+    cluster.boot(node);
+    cluster.within(Duration::from_secs(4), "all groups are led again", all_led);
+    let woken: u64 = cluster.drivers.borrow().values().map(|driver| driver.counters().woken).sum();
+    assert!(woken > 0, "the other nodes saw that it is another life");
+    cluster.writes();
+}
+
+#[test]
+fn groups_that_rest_miss_a_leader_whose_core_is_stuck() {
+    let cluster = Cluster::at_rest(4);
+    let node = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    let led = cluster.leads(node);
+    cluster.sim.node(node).pause(CoreId(0), Duration::from_secs(5));
+    cluster.sim.run_for(Duration::from_secs(4)).unwrap();
+    let others: Vec<GroupId> = NODES.into_iter().filter(|other| *other != node).flat_map(|other| cluster.leads(other)).collect();
+    assert!(led.iter().all(|group| others.contains(group)), "somebody else leads each of its groups");
+    cluster.within(Duration::from_secs(5), "the one that was stuck follows", all_led);
+    cluster.writes();
+}
+
+#[test]
+fn leadership_of_a_group_that_rests_is_handed_over() {
+    let cluster = Cluster::at_rest(5);
+    let from = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    let to = *NODES.iter().find(|node| **node != from).unwrap();
+    let (driver, led) = (cluster.drivers.borrow()[&from].clone(), cluster.leads(from));
+    let before = cluster.leads(to).len();
+    led.iter().for_each(|group| driver.transfer(*group, id(*group, to)));
+    cluster.sim.run_for(Duration::from_millis(300)).unwrap();
+    assert_eq!((cluster.leads(from).len(), cluster.leads(to).len()), (0, before + led.len()), "within an election's time");
+    cluster.writes();
+}
