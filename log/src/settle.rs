@@ -75,9 +75,18 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
                 tracing::debug!(%error, "settling waits");
                 home.nap(RETRY_AFTER).await;
             }
-            Err(error) => home.fail(&format!("settling: {error}")),
+            Err(error) => fail(&home, &error),
         }
     }
+}
+
+/// Whether settling may be tried again after this.
+fn passes(error: &LogError) -> bool {
+    matches!(error, LogError::Stopped { .. } | LogError::Full { .. }) || error.is_disk_full()
+}
+
+fn fail<R: Rt>(home: &Home<R>, error: &LogError) -> ! {
+    home.fail(&format!("settling: {error}"))
 }
 
 /// One round; false if there was nothing to do.
@@ -95,7 +104,11 @@ async fn round<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
         loop {
             let next = groups.borrow_mut().next();
             let Some(group) = next else { return Ok::<_, LogError>(worked) };
-            worked |= settle(home, group, pick.level).await?;
+            worked |= match settle(home, group, pick.level).await {
+                // At once, before the others note anything: a sync that failed may have lost what another one then calls synced.
+                Err(error) if !passes(&error) => fail(home, &error),
+                settled => settled?,
+            };
         }
     };
     // Each goes on to its end whatever becomes of the others: a write that was given up could still reach the disk, after what is

@@ -97,6 +97,9 @@ pub(crate) fn run(seed: u64) -> Result<Outcome, String> {
     Ok(Outcome { trace_hash: runner.sim.trace_hash(), seen })
 }
 
+/// Tries of one start. What strikes it strikes by chance, or once.
+const STARTS_MAX: usize = 100;
+
 impl Runner {
     fn below(&self, n: u64) -> u64 {
         self.sim.below(n)
@@ -143,7 +146,7 @@ impl Runner {
     /// Starts the node, perhaps dying under it now and then, and checks what it has recovered. `None` if damage on purpose
     /// kept it from opening, which was checked and undone.
     fn start(&mut self, rotten: bool) -> Result<Option<Log<SimRt>>, String> {
-        loop {
+        for _ in 0..STARTS_MAX {
             if !self.sim.node(NODE).is_up() {
                 self.sim.restart(NODE);
             }
@@ -195,6 +198,7 @@ impl Runner {
                 }
             }
         }
+        Err(format!("the log cannot be opened, not even with the {STARTS_MAX}th try"))
     }
 
     fn recovered(&self, recovered: &Recovered) {
