@@ -4,11 +4,15 @@
 
 use millpond_batch::{Builder, Compression, Header};
 use millpond_log::{GroupConfig, Log, LogConfig};
-use millpond_raft::{Driver, Links, Membership, RaftConfig, RaftId, Status, accept};
+use millpond_raft::{
+    Driver, Links, Membership, RaftConfig, RaftId, Status, accept,
+    wire::{Envelope, encode},
+};
 use millpond_runtime::{
     CoreId, GroupId, Listener, NodeId, Rt, Share,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
+use raft::eraftpb::{Message, MessageType};
 use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
 
 const GROUPS: u64 = 3_000;
@@ -103,6 +107,11 @@ impl Cluster {
         groups().filter(|group| driver.status(*group).is_some_and(|status| status.leads)).collect()
     }
 
+    /// The node that leads most groups.
+    fn busiest(&self) -> NodeId {
+        *NODES.iter().max_by_key(|node| self.leads(**node).len()).unwrap()
+    }
+
     /// Every group takes a record at its leader.
     fn writes(&self) {
         let nodes: Vec<NodeId> = self.drivers.borrow().keys().copied().collect();
@@ -146,7 +155,7 @@ fn groups_that_rest_say_nothing_and_wake_for_a_write() {
 #[test]
 fn groups_that_rest_miss_a_leader_whose_node_is_gone() {
     let cluster = Cluster::at_rest(2);
-    let node = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    let node = cluster.busiest();
     assert!(!cluster.leads(node).is_empty());
     cluster.down(node);
     cluster.within(Duration::from_secs(4), "others lead", all_led);
@@ -156,7 +165,7 @@ fn groups_that_rest_miss_a_leader_whose_node_is_gone() {
 #[test]
 fn groups_that_rest_miss_a_leader_that_has_started_again_at_once() {
     let cluster = Cluster::at_rest(3);
-    let node = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    let node = cluster.busiest();
     cluster.down(node);
     cluster.sim.restart(node);
     cluster.boot(node);
@@ -169,7 +178,7 @@ fn groups_that_rest_miss_a_leader_that_has_started_again_at_once() {
 #[test]
 fn groups_that_rest_miss_a_leader_whose_core_is_stuck() {
     let cluster = Cluster::at_rest(4);
-    let node = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    let node = cluster.busiest();
     let led = cluster.leads(node);
     cluster.sim.node(node).pause(CoreId(0), Duration::from_secs(5));
     cluster.sim.run_for(Duration::from_secs(4)).unwrap();
@@ -182,7 +191,7 @@ fn groups_that_rest_miss_a_leader_whose_core_is_stuck() {
 #[test]
 fn leadership_of_a_group_that_rests_is_handed_over() {
     let cluster = Cluster::at_rest(5);
-    let from = *NODES.iter().max_by_key(|node| cluster.leads(**node).len()).unwrap();
+    let from = cluster.busiest();
     let to = *NODES.iter().find(|node| **node != from).unwrap();
     let (driver, led) = (cluster.drivers.borrow()[&from].clone(), cluster.leads(from));
     let before = cluster.leads(to).len();
@@ -190,4 +199,24 @@ fn leadership_of_a_group_that_rests_is_handed_over() {
     cluster.sim.run_for(Duration::from_millis(300)).unwrap();
     assert_eq!((cluster.leads(from).len(), cluster.leads(to).len()), (0, before + led.len()), "within an election's time");
     cluster.writes();
+}
+
+#[test]
+fn nobody_rests_for_what_was_said_in_another_life() {
+    let cluster = Cluster::at_rest(6);
+    let leader = cluster.busiest();
+    let follower = *NODES.iter().find(|node| **node != leader).unwrap();
+    let group = cluster.leads(leader)[0];
+    let driver = cluster.drivers.borrow()[&follower].clone();
+    let status = driver.status(group).unwrap();
+    let says = |life: u64, said_in: u64| {
+        let (from, to, term, commit) = (id(group, leader), id(group, follower), status.term.0, status.applied.0);
+        let mut message = Message { from, to, term, commit, index: said_in, ..Message::default() };
+        message.set_msg_type(MessageType::MsgBeat);
+        let frame = encode(life, &[Envelope { group, message }]).concat().into();
+        driver.receive(leader, &frame).unwrap();
+        driver.status(group).unwrap().quiet
+    };
+    assert!(!says(8, 7), "the leader may have broken since");
+    assert!(says(8, 8));
 }

@@ -21,7 +21,7 @@ impl<R: Rt> Driver<R> {
         for envelope in envelopes {
             check_batches(&envelope.message)?;
             let Envelope { group, message } = envelope;
-            self.with(group, |replica| self.step(replica, from, message));
+            self.with(group, |replica| self.step(replica, (from, life), message));
         }
         Ok(())
     }
@@ -39,19 +39,20 @@ impl<R: Rt> Driver<R> {
     }
 
     /// Passes a message on to Raft, unless Raft could not bear it.
-    fn step(&self, replica: &mut Replica<R>, from: NodeId, mut message: Message) {
+    fn step(&self, replica: &mut Replica<R>, (from, life): (NodeId, u64), mut message: Message) {
         if message.to != replica.members.me {
             // To an earlier incarnation.
             return;
         }
         replica.hear(message.from, from);
         if message.get_msg_type() == MessageType::MsgBeat {
-            if replica.may_rest_with(&message) {
+            if replica.may_rest_with(&message, life) {
                 replica.quiet = true;
                 return;
             }
             // What it lacks it gets by answering.
             message.set_msg_type(MessageType::MsgHeartbeat);
+            message.index = 0;
         }
         // One that does not know that it was removed asks for votes again and again.
         if replica.members.nodes.contains_key(&message.from) {

@@ -7,7 +7,8 @@
 //! Who would miss the leader, when nobody ticks? Nodes say to each other that they live, for all groups at once, in frames without messages.
 //! Followers wake when the node of their leader is silent for as long as a leader may be, or begins another life: it has started again, or a
 //! replica there has broken, which may have been their leader. A message to rest that is lost leaves a follower that ticks; it asks
-//! for votes in the end, and wakes the leader by it.
+//! for votes in the end, and wakes the leader by it. One that comes late, from another life than its frame, is none: its leader may have broken
+//! since, and nothing would tell of that again.
 
 use super::Driver;
 use crate::replica::Replica;
@@ -28,7 +29,8 @@ impl<R: Rt> Driver<R> {
         let raft = &replica.raw.raft;
         let others = raft.prs().iter().map(|(id, _)| *id).filter(|id| *id != raft.id);
         let beat = |to| {
-            let mut message = Message { from: raft.id, to, term: raft.term, commit: raft.raft_log.committed, ..Message::default() };
+            let (term, commit) = (raft.term, raft.raft_log.committed);
+            let mut message = Message { from: raft.id, to, term, commit, index: self.life(), ..Message::default() };
             message.set_msg_type(MessageType::MsgBeat);
             message
         };
@@ -70,10 +72,11 @@ impl<R: Rt> Replica<R> {
             })
     }
 
-    /// Whether it may rest as its leader says: it has all that the leader has, and knows where that lives.
-    pub(crate) fn may_rest_with(&self, message: &Message) -> bool {
+    /// Whether it may rest as its leader says, whose node is in this life: it has all that the leader has, and knows where that lives.
+    pub(crate) fn may_rest_with(&self, message: &Message, life: u64) -> bool {
         let raft = &self.raw.raft;
         (raft.state, raft.term, raft.leader_id) == (StateRole::Follower, message.term, message.from)
+            && message.index == life
             && self.is_done()
             && raft.raft_log.last_index() == message.commit
             && self.members.nodes.contains_key(&message.from)

@@ -8,7 +8,8 @@
 //! wait; else the core sleeps in it until something completes, the next timer is due, or another thread has put a task into the inbox. Before
 //! that it may look for news for a moment, see [`super::patience`]; not while the pool computes, which may need the CPU.
 //!
-//! *Shares*: [`Share::First`] goes before all that waits to serve; background tasks run while there is nothing to serve, a little at a time; beside serving they get [`BACKGROUND_PART`] of the time.
+//! *Shares*: [`Share::First`] goes before all that waits to serve; background tasks run while there is nothing to serve, a
+//! little at a time; beside serving they get [`BACKGROUND_PART`] of the time.
 
 use super::{
     driver::{Driver, Op, RingStats},
