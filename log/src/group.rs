@@ -102,6 +102,15 @@ impl Group {
         });
     }
 
+    /// Makes a replica of a group that was alone: what it has is committed, in the one term of such groups. An error if it is one already.
+    pub fn replicate(&mut self, members: Bytes) -> Result<(), FormatError> {
+        if self.replica.is_some() {
+            return Err(FormatError::Shape { what: format!("group {} becomes a replica twice", self.id) });
+        }
+        self.replica = Some(Box::new(Replica::after_alone(members, TERM, self.last_index, self.end_offset)));
+        Ok(())
+    }
+
     /// The last entry that is both committed and synced.
     #[must_use]
     pub fn lasting_index(&self) -> Index {

@@ -141,7 +141,7 @@ fn describe_frame(out: &mut String, flush_at: u64, frame: &Frame<'_>) {
             Ok(gone) => writeln!(out, " to entry {}, offset {}", gone.last_index, gone.end_offset),
             Err(error) => writeln!(out, ": {error}"),
         },
-        FrameKind::Members => match Members::decode(&mut r) {
+        FrameKind::Members | FrameKind::Replicate => match Members::decode(&mut r) {
             Ok(members) => writeln!(out, " by entry {}, {} bytes", members.index, members.bytes.len()),
             Err(error) => writeln!(out, ": {error}"),
         },

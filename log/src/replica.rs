@@ -224,6 +224,17 @@ impl Replica {
         Self { members: Members { index: Index(0), bytes: members }, ..Self::default() }
     }
 
+    /// A replica of what a group has that was alone: entries up to `last`, which ends at offset `end`, all of one term and all committed.
+    pub(crate) fn after_alone(members: Bytes, term: Term, last: Index, end: Offset) -> Self {
+        let mut this = Self::new(members);
+        if last > Index(0) {
+            this.terms.push(Index(1), term);
+            this.hard = HardState { term, vote: 0, commit: last };
+            (this.committed, this.committed_offset) = (last, end);
+        }
+        this
+    }
+
     /// Remembers how things were before the entry at `index`, whose batch `header` describes if it is one.
     pub(crate) fn remember(
         &mut self,

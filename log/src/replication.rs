@@ -54,6 +54,26 @@ impl<R: Rt> Log<R> {
         Ok(lsn)
     }
 
+    /// Makes a replica of a group that is alone, with these members, at most [`MEMBERS_BYTES_MAX`]: whatever has been appended before is committed
+    /// once it is synced, and nothing is appended from here on but what Raft puts.
+    pub fn replicate(&self, group: GroupId, members: Bytes) -> Result<Lsn> {
+        let members = check_members(group, members)?;
+        {
+            let groups = self.home.groups.borrow();
+            let g = groups.get(group).ok_or(LogError::UnknownGroup { group })?;
+            if g.replica.is_some() {
+                return Err(LogError::Replica { group, what: "it is a replica already".into() });
+            }
+        }
+        let mut payload = Vec::with_capacity(64);
+        Members { index: Index(0), bytes: members.clone() }.encode(&mut payload);
+        let lsn = self.home.note(Class::Note, FrameKind::Replicate, group, &payload, None)?;
+        if let Some(g) = self.home.groups.borrow_mut().get_mut(group) {
+            g.replicate(members).expect("it was looked at just now, and nothing was awaited since");
+        }
+        Ok(lsn)
+    }
+
     /// What Raft must know of a replica; `None` if the group does not live here, or is alone.
     #[must_use]
     pub fn replica(&self, group: GroupId) -> Option<ReplicaState> {

@@ -271,6 +271,29 @@ fn find(book: &Book, log: &Log<SimRt>) -> usize {
     at
 }
 
+fn create(log: &Log<SimRt>, kept: GroupConfig, members: Bytes, first: Model) -> (Lsn, Model) {
+    (log.create_replica(GROUP, kept, members).unwrap(), first)
+}
+
+/// A group that has been alone, for some entries.
+fn grow_alone(sim: &Sim, log: &Log<SimRt>, kept: GroupConfig, mut model: Model, book: &Book) -> (Lsn, Model) {
+    log.create_group(GROUP, kept).unwrap();
+    for index in 1..=sim.below(30) {
+        let new = entry(&model, index, 1, EntryKind::Batch, sim.below(900) as usize);
+        let header = Header::parse(&new.payload).unwrap();
+        let put = log.append(GROUP, new.payload.to_vec().as_slice().into(), &header, 0).unwrap();
+        assert!(matches!(put, millpond_log::Appended::New { base_offset, .. } if base_offset == new.base_offset));
+        model.entries.push(new);
+        model.hard = HardState { term: Term(1), vote: 0, commit: Index(index) };
+        book.committed.set(index);
+    }
+    let lsn = log.replicate(GROUP, model.members.bytes.clone()).unwrap();
+    let refused = log.replicate(GROUP, Bytes::new());
+    assert!(matches!(refused, Err(LogError::Replica { .. })), "a replica does not become one again: {refused:?}");
+    check(log, &model, &log.replica(GROUP).unwrap());
+    (lsn, model)
+}
+
 fn run(seed: u64) -> (u64, u64, u64) {
     let sim = Sim::new(SimConfig { seed, faults: FaultPlan::survivable() });
     let (config, home) = (config(&sim), PathBuf::from("/data/core-00"));
@@ -279,9 +302,10 @@ fn run(seed: u64) -> (u64, u64, u64) {
     let first = Model { members: Members { index: Index(0), bytes: members.clone() }, ..Model::default() };
     let (log, _) = sim.block_on(NODE, |rt| Log::open(rt, home.clone(), config.clone())).unwrap().unwrap();
     let kept = GroupConfig { retention_ms: None, producer_expiry_ms: u64::MAX, ..GroupConfig::default() };
-    let made = log.create_replica(GROUP, kept.clone(), members).unwrap();
-    log.create_group(OTHER, kept).unwrap();
-    sim.block_on(NODE, |_| async move { log.synced(made.next()).await.map(|()| log) }).unwrap().map(|log| log.check()).unwrap();
+    log.create_group(OTHER, kept.clone()).unwrap();
+    let first = if sim.below(3) == 0 { grow_alone(&sim, &log, kept, first, &book) } else { create(&log, kept, members, first) };
+    let (made, first) = first;
+    sim.block_on(NODE, |_| async move { log.synced(made).await.map(|()| log) }).unwrap().map(|log| log.check()).unwrap();
     book.put(Lsn(0), first);
     for _ in 0..3 + sim.below(4) {
         sim.crash(NODE);

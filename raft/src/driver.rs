@@ -142,8 +142,13 @@ pub struct Status {
     pub me: RaftId,
     /// Whether it leads.
     pub leads: bool,
+    /// Whether it may answer for the group: it leads, and has applied an entry of its own term, and with it everything that any leader before it
+    /// has acknowledged (Ongaro's thesis, 6.4).
+    pub serves: bool,
     /// Whom it follows, if it knows.
     pub leader: Option<RaftId>,
+    /// Where that lives, if it knows.
+    pub leader_node: Option<NodeId>,
     /// The newest term it has seen.
     pub term: Term,
     /// The last entry applied.
@@ -280,6 +285,39 @@ impl<R: Rt> Driver<R> {
         Ok(())
     }
 
+    /// Makes a replica of a group that was alone here, the only one of its group at first: `members` names no other. It leads soon.
+    pub async fn adopt(&self, group: GroupId, members: &Membership) -> Result<(), LogError> {
+        let lsn = self.0.log.replicate(group, members.encode())?;
+        self.0.log.synced(lsn).await?;
+        self.open(group).map_err(|e| LogError::Replica { group, what: e.to_string() })?;
+        self.campaign(group);
+        Ok(())
+    }
+
+    /// Has a replica ask for votes now rather than once it misses a leader. Of no effect where others do hear from one.
+    pub fn campaign(&self, group: GroupId) {
+        self.with(group, |replica| {
+            replica.wake();
+            // Refused where it may not lead.
+            let _ = replica.ask(|raw| raw.campaign());
+        });
+    }
+
+    /// Takes no part in a group any more; what the log has of it stays.
+    pub fn close(&self, group: GroupId) {
+        if let Some(mut replica) = self.0.replicas.borrow_mut().remove(&group) {
+            replica.lose_waiters();
+            // It may have led.
+            self.begin_life();
+        }
+    }
+
+    /// Groups of which a replica takes part here.
+    #[must_use]
+    pub fn all(&self) -> Vec<GroupId> {
+        self.groups(|_| true)
+    }
+
     /// How a replica stands; `None` if it does not live here or is broken.
     #[must_use]
     pub fn status(&self, group: GroupId) -> Option<Status> {
@@ -288,7 +326,9 @@ impl<R: Rt> Driver<R> {
         Some(Status {
             me: replica.members.me,
             leads: replica.is_leader(),
+            serves: replica.is_leader() && self.0.log.term_of(group, replica.applied) == Some(replica.term()),
             leader: replica.leader(),
+            leader_node: replica.leader().and_then(|leader| replica.members.nodes.get(&leader).copied()),
             term: replica.term(),
             applied: replica.applied,
             quiet: replica.quiet,

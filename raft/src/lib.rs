@@ -27,5 +27,5 @@ pub mod storage;
 pub mod wire;
 
 pub use driver::{Driver, Lost, ProposeError, Proposed, RaftConfig, ReadError, Status};
-pub use link::{Links, accept};
+pub use link::{accept, link};
 pub use members::{Membership, RaftId};

@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{Conn, ConnRead, ConnWrite, IoError, NodeId, Rt, Share, rt::timeout};
-use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 /// A connection that is not there after this time is given up.
 const DIAL_MAX: Duration = Duration::from_secs(2);
@@ -32,31 +32,25 @@ pub enum LinkError {
     Wire(#[from] WireError),
 }
 
-/// Connections of this node to others.
-pub struct Links;
-
-impl Links {
-    /// Sends what the driver has for these nodes, dialling them whenever that is needed, until the driver stops.
-    pub fn start<R: Rt>(driver: &Driver<R>, cluster: u64, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>) {
-        for (to, at) in peers {
-            let link = Link { driver: driver.clone(), queue: driver.queue(to), greeting: Greeting { cluster, from: me, to }, at };
-            driver.rt().spawn("raft link", Share::Serve, async move { link.run().await });
-        }
-    }
+/// Sends what the driver has for the node that the greeting is for, dialling it whenever that is needed, until the driver stops or `at`
+/// does not know any more where the node is.
+pub fn link<R: Rt>(driver: &Driver<R>, greeting: Greeting, at: impl Fn() -> Option<SocketAddr> + 'static) {
+    let link = Link { driver: driver.clone(), queue: driver.queue(greeting.to), greeting, at: Box::new(at) };
+    driver.rt().spawn("raft link", Share::Serve, async move { link.run().await });
 }
 
 struct Link<R: Rt> {
     driver: Driver<R>,
     queue: Rc<Queue>,
     greeting: Greeting,
-    at: SocketAddr,
+    at: Box<dyn Fn() -> Option<SocketAddr>>,
 }
 
 impl<R: Rt> Link<R> {
     async fn run(&self) {
         let rt = self.driver.rt();
-        while !self.driver.is_stopping() {
-            if let Err(error) = self.connected().await {
+        while let Some(at) = (self.at)().filter(|_| !self.driver.is_stopping()) {
+            if let Err(error) = self.connected(at).await {
                 tracing::debug!(node = %self.greeting.to, %error, "a peer cannot be reached");
                 self.queue.clear();
                 self.driver.unreachable(self.greeting.to);
@@ -66,11 +60,11 @@ impl<R: Rt> Link<R> {
     }
 
     /// Dials once there is something to say, and sends until it breaks or the driver stops.
-    async fn connected(&self) -> Result<(), LinkError> {
+    async fn connected(&self, at: SocketAddr) -> Result<(), LinkError> {
         let rt = self.driver.rt();
         let late = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::TimedOut.into() };
         let Some(mut envelopes) = self.queue.take().await else { return Ok(()) };
-        let conn = timeout(rt, DIAL_MAX, rt.dial(self.at)).await.map_err(|_| late("connect to a peer"))??;
+        let conn = timeout(rt, DIAL_MAX, rt.dial(at)).await.map_err(|_| late("connect to a peer"))??;
         let (_read, mut write) = conn.split();
         write.send(&[self.greeting.encode()]).await?;
         while !self.driver.is_stopping() {
@@ -88,24 +82,28 @@ impl<R: Rt> Link<R> {
     }
 }
 
-/// Reads what a peer sends on a connection that it has dialled, until it ends or makes no sense.
-pub async fn accept<R: Rt>(driver: &Driver<R>, cluster: u64, me: NodeId, conn: R::Conn) -> Result<(), LinkError> {
-    let (mut read, _write) = conn.split();
-    let mut buf = BytesMut::new();
-    if !fill(&mut read, &mut buf, GREETING_BYTES).await? {
+/// Reads what a peer sends on a connection that it has dialled, of which `buf` has come already, until it ends or makes no sense. `driver_of`
+/// knows the drivers of this node by their homes.
+pub async fn accept<R: Rt>(
+    read: &mut impl ConnRead,
+    mut buf: BytesMut,
+    (cluster, me): (u64, NodeId),
+    driver_of: impl Fn(u32) -> Option<Driver<R>>,
+) -> Result<(), LinkError> {
+    if !fill(read, &mut buf, GREETING_BYTES).await? {
         return Ok(());
     }
     let greeting = Greeting::decode(&buf.split_to(GREETING_BYTES))?;
-    if greeting.cluster != cluster || greeting.to != me {
-        let what = format!("node {} of cluster {:x} looks for node {}", greeting.from, greeting.cluster, greeting.to);
-        return Err(WireError::Stranger(what).into());
-    }
+    let Some(driver) = driver_of(greeting.home).filter(|_| (greeting.cluster, greeting.to) == (cluster, me)) else {
+        let Greeting { cluster, from, to, home } = greeting;
+        return Err(WireError::Stranger(format!("node {from} of cluster {cluster:x} looks for home {home} of node {to}")).into());
+    };
     while !driver.is_stopping() {
-        if !fill(&mut read, &mut buf, 4).await? {
+        if !fill(read, &mut buf, 4).await? {
             return Ok(());
         }
         let len = frame_len(&buf)?.unwrap_or(GREETING_BYTES);
-        if !fill(&mut read, &mut buf, len).await? {
+        if !fill(read, &mut buf, len).await? {
             return Ok(());
         }
         let frame = buf.split_to(len);

@@ -1,7 +1,7 @@
 //! What nodes say to each other: a greeting, then frames, each with messages of any number of groups.
 //!
 //! ```text
-//!   greeting, 40 bytes: | MPRG | version u32 | cluster u64 | from node u64 | to node u64 | crc u32 | 0 u32 |
+//!   greeting, 40 bytes: | MPRG | version u32 | cluster u64 | from node u64 | to node u64 | home u32 | crc u32 |
 //!
 //!   frame:   0      4      8        12         20
 //!            | len  | crc  | n u32  | life u64 | n × message |
@@ -24,7 +24,8 @@ use millpond_runtime::{
 };
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
-const MAGIC: [u8; 4] = *b"MPRG";
+/// What a greeting begins with: as the length of a frame of any other protocol it would be more than is allowed.
+pub const MAGIC: [u8; 4] = *b"MPRG";
 /// Of the whole conversation.
 pub const VERSION: u32 = 1;
 /// Bytes of a greeting.
@@ -105,6 +106,8 @@ pub struct Greeting {
     pub from: NodeId,
     /// Whom it wanted.
     pub to: NodeId,
+    /// Which of the journal homes there: replicas of a group live in homes of the same number.
+    pub home: u32,
 }
 
 impl Greeting {
@@ -117,8 +120,8 @@ impl Greeting {
         for n in [self.cluster, self.from.0, self.to.0] {
             out.put_u64_le(n);
         }
+        out.put_u32_le(self.home);
         out.put_u32_le(crc32fast::hash(&out));
-        out.put_u32_le(0);
         out.freeze()
     }
 
@@ -132,7 +135,7 @@ impl Greeting {
         if version != VERSION {
             return Err(WireError::Stranger(format!("it speaks version {version}, this node {VERSION}")));
         }
-        let this = Self { cluster: r.u64()?, from: NodeId(r.u64()?), to: NodeId(r.u64()?) };
+        let this = Self { cluster: r.u64()?, from: NodeId(r.u64()?), to: NodeId(r.u64()?), home: r.u32()? };
         let found = crc32fast::hash(&bytes[..r.at()]);
         let expected = r.u32()?;
         if expected == found { Ok(this) } else { Err(WireError::Checksum { expected, found }) }

@@ -11,9 +11,11 @@
 use bytes::{Bytes, BytesMut};
 use millpond_batch::{Builder, Compression, Header, Producer};
 use millpond_log::{GroupConfig, Log, LogConfig, ReadLimits, ReplicaState};
-use millpond_raft::{Driver, Links, Lost, Membership, ProposeError, RaftConfig, RaftId, Status, accept, change::Change, driver::Counters};
+use millpond_raft::{
+    Driver, Lost, Membership, ProposeError, RaftConfig, RaftId, Status, accept, change::Change, driver::Counters, link, wire::Greeting,
+};
 use millpond_runtime::{
-    CoreId, GroupId, Listener, NodeId, Offset, Rt, Share, Term,
+    Conn, CoreId, GroupId, Listener, NodeId, Offset, Rt, Share, Term,
     rt::timeout,
     sim::{DiskImage, FaultPlan, Sim, SimConfig, SimRt},
 };
@@ -169,7 +171,9 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         rt.clone().spawn("reader", Share::Serve, async move { read_on(rt, reader, log, group).await });
     }
     rt.spawn("watch", Share::Serve, async move { look_after(watch, log_too, me).await });
-    Links::start(&driver, CLUSTER, me, peers);
+    for (to, at) in peers {
+        link(&driver, Greeting { cluster: CLUSTER, from: me, to, home: 0 }, move || Some(at));
+    }
     let listener = rt.listen(at).await.unwrap();
     book.nodes.borrow_mut().insert(me, (log, driver.clone()));
     loop {
@@ -177,7 +181,8 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         let driver = driver.clone();
         rt.spawn("peer", Share::Serve, async move {
             // A connection that breaks is nothing to speak of.
-            let _ = accept(&driver, CLUSTER, me, conn).await;
+            let (mut read, _write) = conn.split();
+            let _ = accept(&mut read, BytesMut::new(), (CLUSTER, me), |_| Some(driver.clone())).await;
         });
     }
 }

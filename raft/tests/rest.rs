@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+use bytes::BytesMut;
 use millpond_batch::{Builder, Compression, Header};
 use millpond_log::{GroupConfig, Log, LogConfig};
 use millpond_raft::{
-    Driver, Links, Membership, RaftConfig, RaftId, Status, accept,
-    wire::{Envelope, encode},
+    Driver, Membership, RaftConfig, RaftId, Status, accept, link,
+    wire::{Envelope, Greeting, encode},
 };
 use millpond_runtime::{
-    CoreId, GroupId, Listener, NodeId, Rt, Share,
+    Conn, CoreId, GroupId, Listener, NodeId, Rt, Share,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use raft::eraftpb::{Message, MessageType};
@@ -42,7 +43,9 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
             driver.create(group, GroupConfig::default(), &Membership::first(id(group, me), all)).unwrap();
         }
     }
-    Links::start(&driver, 7, me, peers);
+    for (to, at) in peers {
+        link(&driver, Greeting { cluster: 7, from: me, to, home: 0 }, move || Some(at));
+    }
     let listener = rt.listen(at).await.unwrap();
     drivers.borrow_mut().insert(me, driver.clone());
     loop {
@@ -50,7 +53,8 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         let driver = driver.clone();
         rt.spawn("peer", Share::Serve, async move {
             // A connection that breaks is nothing to speak of.
-            let _ = accept(&driver, 7, me, conn).await;
+            let (mut read, _write) = conn.split();
+            let _ = accept(&mut read, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
         });
     }
 }

@@ -284,6 +284,8 @@ pub enum FrameKind {
     Truncate = 10,
     /// A replica's members changed. Payload: [`crate::Members`].
     Members = 11,
+    /// A group that was alone is a replica from here on. Payload: [`crate::Members`].
+    Replicate = 12,
 }
 
 impl FrameKind {
@@ -300,6 +302,7 @@ impl FrameKind {
             9 => Self::Hard,
             10 => Self::Truncate,
             11 => Self::Members,
+            12 => Self::Replicate,
             _ => return shape(format!("frame kind {kind} is not known")),
         })
     }

@@ -123,6 +123,7 @@ impl Replay {
                 };
                 replica.members = Members::decode(&mut r)?;
             }
+            FrameKind::Replicate => group.replicate(Members::decode(&mut r)?.bytes)?,
             FrameKind::Settled => {
                 group.apply_settled(Settled::decode(&mut r)?)?;
                 let index = group.settled.index;

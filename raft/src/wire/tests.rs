@@ -22,11 +22,11 @@ fn some(group: u64, index: u64, payloads: &[usize], context: &[u8]) -> Envelope 
 
 #[test]
 fn a_greeting_comes_back_and_a_changed_one_does_not() {
-    let greeting = Greeting { cluster: 0xfeed, from: NodeId(1), to: NodeId(2) };
+    let greeting = Greeting { cluster: 0xfeed, from: NodeId(1), to: NodeId(2), home: 3 };
     let bytes = greeting.encode();
     assert_eq!(bytes.len(), GREETING_BYTES);
     assert_eq!(Greeting::decode(&bytes), Ok(greeting));
-    for at in 0..36 {
+    for at in 0..GREETING_BYTES {
         let mut changed = bytes.to_vec();
         changed[at] ^= 4;
         assert!(Greeting::decode(&changed).is_err(), "byte {at}");
