@@ -123,7 +123,7 @@ impl Admin {
     /// # Errors
     /// If it is not there, or the change is not allowed.
     pub async fn alter_topic(&self, name: &str, settings: Vec<Setting>, partitions: u32) -> Result<(TopicInfo, bool)> {
-        let request = AlterTopic { name: name.into(), settings, partitions };
+        let request = AlterTopic { name: name.into(), settings, partitions, replication: 0 };
         let doing = format!("altering topic {name}");
         let reply: TopicReply = self.client.ask(&doing, Kind::AlterTopic, &request, Repeat::Freely).await?;
         Ok((reply.topic.unwrap_or_default(), reply.changed))

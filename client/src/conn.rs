@@ -345,6 +345,7 @@ async fn connect(shared: &Shared) -> Result<(TcpStream, BytesMut), String> {
         version_max: VERSION,
         client_id: shared.config.client_id.clone(),
         software: concat!("millpond-client ", env!("CARGO_PKG_VERSION")).into(),
+        from_node: 0,
     };
     stream.write_all(&encode(Kind::Hello, Flags::REQUEST, 0, &hello, 0)).await.map_err(|e| e.to_string())?;
     let mut buf = BytesMut::with_capacity(4096);

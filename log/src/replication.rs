@@ -74,6 +74,12 @@ impl<R: Rt> Log<R> {
         Ok(lsn)
     }
 
+    /// Whether the group is a replica. False for one that is alone, and for one that does not live here.
+    #[must_use]
+    pub fn is_replica(&self, group: GroupId) -> bool {
+        self.home.groups.borrow().get(group).is_some_and(|g| g.replica.is_some())
+    }
+
     /// What Raft must know of a replica; `None` if the group does not live here, or is alone.
     #[must_use]
     pub fn replica(&self, group: GroupId) -> Option<ReplicaState> {

@@ -129,9 +129,20 @@ pub struct Proposed {
 }
 
 impl Proposed {
+    /// Whether it is known what has become of it: [`Proposed::committed`] would not wait.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        !self.committed.is_empty() || self.committed.is_terminated()
+    }
+
     /// Returns when a quorum has synced it.
-    pub async fn committed(self) -> Result<Offset, Lost> {
-        self.committed.await.unwrap_or(Err(Lost)).map(|()| self.offset)
+    pub async fn committed(mut self) -> Result<Offset, Lost> {
+        self.decided().await.map(|()| self.offset)
+    }
+
+    /// The same for whoever keeps it; to be awaited to its end once at the most.
+    pub async fn decided(&mut self) -> Result<(), Lost> {
+        (&mut self.committed).await.unwrap_or(Err(Lost))
     }
 }
 
@@ -181,6 +192,9 @@ pub struct Counters {
 /// Told of each entry that is committed here, in order. It must not call the driver.
 type OnCommitted = Box<dyn Fn(GroupId, &Entry)>;
 
+/// Told where the leader of a group lives, as far as that is known, whenever that changes here. It must not call the driver.
+type OnLeader = Box<dyn Fn(GroupId, Option<NodeId>)>;
+
 struct Inner<R: Rt> {
     rt: R,
     log: Log<R>,
@@ -200,6 +214,7 @@ struct Inner<R: Rt> {
     stopping: Cell<bool>,
     counters: Cell<Counters>,
     on_committed: RefCell<Option<OnCommitted>>,
+    on_leader: RefCell<Option<OnLeader>>,
 }
 
 /// See the module. Cheap to clone.
@@ -231,6 +246,7 @@ impl<R: Rt> Driver<R> {
             stopping: Cell::new(false),
             counters: Cell::default(),
             on_committed: RefCell::default(),
+            on_leader: RefCell::default(),
         };
         let this = Self(Rc::new(inner));
         let ticks = this.clone();
@@ -265,6 +281,11 @@ impl<R: Rt> Driver<R> {
     /// Has `callback` told of each entry that is committed here, in order. It must not call the driver.
     pub fn on_committed(&self, callback: impl Fn(GroupId, &Entry) + 'static) {
         *self.0.on_committed.borrow_mut() = Some(Box::new(callback));
+    }
+
+    /// Has `callback` told where the leader of a group lives, as far as that is known, whenever that changes here. It must not call the driver.
+    pub fn on_leader(&self, callback: impl Fn(GroupId, Option<NodeId>) + 'static) {
+        *self.0.on_leader.borrow_mut() = Some(Box::new(callback));
     }
 
     /// Makes a replica of a group that never had one here. `members` are those that the group began with, whether this replica is one of them
@@ -365,6 +386,12 @@ impl<R: Rt> Driver<R> {
     #[must_use]
     pub fn broken(&self, group: GroupId) -> Option<String> {
         self.0.broken.borrow().get(&group).cloned()
+    }
+
+    /// Groups of which a replica here takes no part any more.
+    #[must_use]
+    pub fn all_broken(&self) -> Vec<GroupId> {
+        self.0.broken.borrow().keys().copied().collect()
     }
 
     /// What waits to be sent to a node.

@@ -59,6 +59,8 @@ pub(crate) struct Replica<R: Rt> {
     /// Ticks in which nothing came but heartbeats.
     pub(crate) idle_ticks: usize,
     was_leader: bool,
+    /// Whom it followed, when that was last told.
+    followed: Option<RaftId>,
     seed: u64,
 }
 
@@ -83,6 +85,7 @@ impl<R: Rt> Replica<R> {
             quiet: false,
             idle_ticks: 0,
             was_leader: false,
+            followed: None,
             seed,
         };
         this.settle_timeout();
@@ -144,13 +147,15 @@ impl<R: Rt> Replica<R> {
         }
     }
 
-    /// One that no longer leads cannot say what becomes of its entries.
-    pub(crate) fn note_role(&mut self) {
+    /// One that no longer leads cannot say what becomes of its entries. Whether it follows somebody else than before.
+    pub(crate) fn note_role(&mut self) -> bool {
         let (led, leads) = (self.was_leader, self.is_leader());
         self.was_leader = leads;
         if led && !leads {
             self.lose_waiters();
         }
+        let follows = self.leader();
+        std::mem::replace(&mut self.followed, follows) != follows
     }
 
     pub(crate) fn lose_waiters(&mut self) {

@@ -165,5 +165,16 @@ pub fn encode_into(out: &mut BytesMut, kind: Kind, flags: Flags, correlation: u6
     meta.encode_raw(out);
 }
 
+/// [`encode_into`] of a message that is encoded already, as it came from elsewhere.
+pub fn encode_as_is(out: &mut BytesMut, kind: Kind, flags: Flags, correlation: u64, meta: &[u8]) {
+    out.reserve(HEAD_BYTES + meta.len());
+    out.put_u32_le(u32::try_from(HEAD_BYTES - LEN_BYTES + meta.len()).expect("it came in a frame, whose length is bounded"));
+    out.put_u16_le(kind as u16);
+    out.put_u16_le(flags.0);
+    out.put_u64_le(correlation);
+    out.put_u32_le(meta.len() as u32);
+    out.put_slice(meta);
+}
+
 #[cfg(test)]
 mod tests;

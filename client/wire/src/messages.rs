@@ -49,6 +49,26 @@ pub enum Kind {
     ListQuotas = 18,
     /// [`Ping`] → [`Done`].
     Ping = 19,
+    /// [`JoinCluster`] → [`JoinReply`]. From a node to the cluster that it is, or is to be, a part of.
+    Join = 20,
+    /// [`DescribeCluster`] → [`DescribeClusterReply`].
+    DescribeCluster = 21,
+    /// [`Moved`] → [`Done`]. From the leader of a group to the leader of the meta group.
+    Moved = 22,
+    /// [`AlterNode`] → [`Done`].
+    AlterNode = 23,
+    /// [`NodeReport`] → [`NodeReportReply`]. Answered by the node that it is sent to.
+    NodeReport = 24,
+    /// [`Leads`] → [`Done`]. From a node to others: of which groups it is the leader.
+    Leads = 25,
+}
+
+impl Kind {
+    /// Whether clients ask for it; else only nodes, and those who look after them.
+    #[must_use]
+    pub fn is_for_clients(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Hello | Self::Ping) && (self as i32) < Self::Join as i32
+    }
 }
 
 /// What went wrong, for programs. People read [`Failure::message`] and [`Failure::advice`].
@@ -118,12 +138,15 @@ pub struct Failure {
     /// Retry no sooner than this many milliseconds; 0 where retrying is pointless or free.
     #[prost(uint32, tag = "4")]
     pub retry_after_ms: u32,
+    /// With [`Code::NotOwner`]: the node that answers for it, 0 if that is not known.
+    #[prost(uint64, tag = "5")]
+    pub node_id: u64,
 }
 
 impl Failure {
     /// What happened, and what to do about it.
     pub fn new(code: Code, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { code: code as i32, message: message.into(), advice: advice.into(), retry_after_ms: 0 }
+        Self { code: code as i32, message: message.into(), advice: advice.into(), retry_after_ms: 0, node_id: 0 }
     }
 
     /// The same, worth a retry no sooner than in `ms` milliseconds.
@@ -153,6 +176,9 @@ pub struct Hello {
     /// The client software and its version.
     #[prost(string, tag = "4")]
     pub software: String,
+    /// The node of the cluster that speaks, 0 for a client: what it asks for is not passed on to others.
+    #[prost(uint64, tag = "5")]
+    pub from_node: u64,
 }
 
 /// Answer to [`Hello`].
@@ -227,6 +253,9 @@ pub struct PartitionInfo {
     /// Bytes on disk.
     #[prost(uint64, tag = "6")]
     pub bytes: u64,
+    /// Its replicas; none for one that is alone.
+    #[prost(message, repeated, tag = "7")]
+    pub replicas: Vec<ReplicaInfo>,
 }
 
 /// A setting and its value as text.
@@ -301,6 +330,9 @@ pub struct CreateTopic {
     /// Only checks.
     #[prost(bool, tag = "5")]
     pub dry_run: bool,
+    /// Replicas of each partition; 0 means the server's default: three, or as many as there are nodes.
+    #[prost(uint32, tag = "6")]
+    pub replication: u32,
 }
 
 /// Changes a topic.
@@ -315,6 +347,9 @@ pub struct AlterTopic {
     /// Grows the topic to this many partitions; 0 leaves it.
     #[prost(uint32, tag = "3")]
     pub partitions: u32,
+    /// Replicas of each partition; 0 leaves them.
+    #[prost(uint32, tag = "4")]
+    pub replication: u32,
 }
 
 /// Answer to [`CreateTopic`] and [`AlterTopic`].
@@ -808,3 +843,197 @@ pub struct ListQuotasReply {
 /// Asks for nothing: keeps a connection alive and measures the way.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Ping {}
+
+/// A node, as others find it.
+#[derive(Clone, PartialEq, Message)]
+pub struct NodeInfo {
+    /// Its id; 0 for one that has none yet.
+    #[prost(uint64, tag = "1")]
+    pub node_id: u64,
+    /// Host name or address that clients are told to connect to.
+    #[prost(string, tag = "2")]
+    pub host: String,
+    /// Address where other nodes find it.
+    #[prost(string, tag = "3")]
+    pub ip: String,
+    /// The port of all cores together.
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+    /// Each core's own port.
+    #[prost(uint32, repeated, tag = "5")]
+    pub ports: Vec<u32>,
+    /// Where it stands; empty for nowhere in particular.
+    #[prost(string, tag = "6")]
+    pub rack: String,
+    /// `in`, `drained` (it leads nothing until it has started again) or `leaving` (its replicas are to go elsewhere).
+    #[prost(string, tag = "7")]
+    pub state: String,
+    /// Journal homes that it has.
+    #[prost(uint32, tag = "8")]
+    pub homes: u32,
+}
+
+/// One replica of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct ReplicaInfo {
+    /// Raft's id, never used again.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Where it lives.
+    #[prost(uint64, tag = "2")]
+    pub node_id: u64,
+}
+
+/// A node wants to be a part of the cluster, or says where it is to be found now.
+#[derive(Clone, PartialEq, Message)]
+pub struct JoinCluster {
+    /// The node.
+    #[prost(message, optional, tag = "1")]
+    pub node: Option<NodeInfo>,
+    /// The cluster that it is a part of, as text; empty for one that is of none yet.
+    #[prost(string, tag = "2")]
+    pub cluster_id: String,
+}
+
+/// Answer to [`JoinCluster`].
+#[derive(Clone, PartialEq, Message)]
+pub struct JoinReply {
+    /// The cluster.
+    #[prost(uint64, tag = "1")]
+    pub cluster_id: u64,
+    /// The node's id.
+    #[prost(uint64, tag = "2")]
+    pub node_id: u64,
+    /// Its replica of the meta group.
+    #[prost(uint64, tag = "3")]
+    pub meta_replica: u64,
+    /// The replicas that the meta group began with.
+    #[prost(message, repeated, tag = "4")]
+    pub meta_first: Vec<ReplicaInfo>,
+    /// All nodes.
+    #[prost(message, repeated, tag = "5")]
+    pub nodes: Vec<NodeInfo>,
+    /// Journal homes of every node.
+    #[prost(uint32, tag = "6")]
+    pub homes: u32,
+}
+
+/// Asks how the cluster is.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct DescribeCluster {}
+
+/// Answer to [`DescribeCluster`].
+#[derive(Clone, PartialEq, Message)]
+pub struct DescribeClusterReply {
+    /// The cluster, as text.
+    #[prost(string, tag = "1")]
+    pub cluster_id: String,
+    /// Who leads the meta group; 0 if nobody is known to.
+    #[prost(uint64, tag = "2")]
+    pub meta_leader: u64,
+    /// All nodes.
+    #[prost(message, repeated, tag = "3")]
+    pub nodes: Vec<NodeHealth>,
+    /// Partitions, and replicas of them that are wanted.
+    #[prost(uint64, tag = "4")]
+    pub partitions: u64,
+    /// Partitions that nobody leads, as far as the nodes that answered know.
+    #[prost(message, repeated, tag = "5")]
+    pub leaderless: Vec<TopicPartitions>,
+    /// Partitions of which a wanted replica is missing, silent or behind.
+    #[prost(message, repeated, tag = "6")]
+    pub under_replicated: Vec<TopicPartitions>,
+}
+
+/// A node in [`DescribeClusterReply`].
+#[derive(Clone, PartialEq, Message)]
+pub struct NodeHealth {
+    /// The node.
+    #[prost(message, optional, tag = "1")]
+    pub node: Option<NodeInfo>,
+    /// Whether it has answered.
+    #[prost(bool, tag = "2")]
+    pub up: bool,
+    /// Replicas that it is to have.
+    #[prost(uint64, tag = "3")]
+    pub replicas: u64,
+    /// Groups that it leads.
+    #[prost(uint64, tag = "4")]
+    pub leads: u64,
+}
+
+/// Groups have other replicas now.
+#[derive(Clone, PartialEq, Message)]
+pub struct Moved {
+    /// Which.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: Vec<MovedGroup>,
+}
+
+/// One of [`Moved`].
+#[derive(Clone, PartialEq, Message)]
+pub struct MovedGroup {
+    /// The group.
+    #[prost(uint64, tag = "1")]
+    pub group: u64,
+    /// Its replicas.
+    #[prost(message, repeated, tag = "2")]
+    pub replicas: Vec<ReplicaInfo>,
+}
+
+/// What becomes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeChange {
+    /// Its replicas are to go elsewhere.
+    Leave = 0,
+    /// It is to have replicas.
+    Return = 1,
+    /// It is no part of the cluster any more; it must have no replicas.
+    Remove = 2,
+    /// It is to lead nothing until it has started again.
+    Drain = 3,
+}
+
+/// Changes what becomes of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct AlterNode {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node_id: u64,
+    /// What.
+    #[prost(enumeration = "NodeChange", tag = "2")]
+    pub change: i32,
+}
+
+/// Asks a node how its replicas are.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct NodeReport {}
+
+/// Answer to [`NodeReport`].
+#[derive(Clone, PartialEq, Message)]
+pub struct NodeReportReply {
+    /// Groups that it leads.
+    #[prost(uint64, repeated, tag = "1")]
+    pub leads: Vec<u64>,
+    /// Of those, how many others could lead.
+    #[prost(uint64, tag = "4")]
+    pub leads_with_others: u64,
+    /// Of those, the ones of which a wanted replica is missing, silent or behind.
+    #[prost(uint64, repeated, tag = "2")]
+    pub behind: Vec<u64>,
+    /// Groups of which a replica here takes no part any more until it is repaired.
+    #[prost(uint64, repeated, tag = "3")]
+    pub broken: Vec<u64>,
+}
+
+/// Of which groups a node is the leader.
+#[derive(Clone, PartialEq, Message)]
+pub struct Leads {
+    /// The groups.
+    #[prost(uint64, repeated, tag = "1")]
+    pub groups: Vec<u64>,
+    /// Their terms, in the same order.
+    #[prost(uint64, repeated, tag = "2")]
+    pub terms: Vec<u64>,
+}

@@ -51,6 +51,12 @@ impl<R: Rt> Driver<R> {
         self.0.life.get()
     }
 
+    /// Whether a node was heard from lately.
+    #[must_use]
+    pub fn hears(&self, node: NodeId) -> bool {
+        self.0.peers.borrow().known.get(&node).is_some_and(|peer| !peer.silent)
+    }
+
     /// A replica here no longer does what others count on while they rest: they are to look for themselves.
     pub(super) fn begin_life(&self) {
         self.0.life.set(self.0.rt.rand());

@@ -34,7 +34,11 @@ impl<R: Rt> Driver<R> {
                 self.0.promised.notify_one();
             }
         }
-        replica.note_role();
+        if replica.note_role()
+            && let Some(callback) = &*self.0.on_leader.borrow()
+        {
+            callback(replica.group, replica.leader().and_then(|leader| replica.members.nodes.get(&leader).copied()));
+        }
         Ok(())
     }
 

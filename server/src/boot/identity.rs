@@ -8,9 +8,16 @@
 //! All little-endian. It is replaced as a whole: written beside, synced, renamed, the directory synced; so a home exists only if
 //! the file says so. A directory with homes and without this file is refused: a new identity would orphan its records.
 
-use crate::node::shared::{Identity, StartFailed};
+use crate::{
+    catalog::FOUNDER,
+    node::{
+        NodeConfig,
+        shared::{Identity, StartFailed},
+    },
+};
 use bytes::BufMut;
 use millpond_runtime::{File as _, IoBuf, IoError, Open, Rt, codec::Reader, limits::BLOCK_BYTES};
+use millpond_wire::messages::JoinReply;
 use std::{io, path::Path};
 
 const NAME: &str = "node";
@@ -71,8 +78,10 @@ pub fn decode(bytes: &[u8]) -> Result<Identity, String> {
     Ok(Identity { cluster_id, node_id, homes })
 }
 
-/// Reads who the node is; decides it at the first start, and adds homes where there are more cores than homes.
-pub async fn establish<R: Rt>(rt: &R, data: &Path, cores: usize) -> Result<Identity, StartFailed> {
+/// Reads who the node is; decides it at the first start, or has the cluster that it is to be a part of say it (`joined` is what that has said); and
+/// adds homes where there are more cores than homes.
+pub async fn establish<R: Rt>(rt: &R, config: &NodeConfig, cores: usize, joined: &mut Option<JoinReply>) -> Result<Identity, StartFailed> {
+    let data = &config.data;
     let failed = |e: IoError| {
         StartFailed::new(format!("cannot use the data directory {}", data.display()), e, "check who may write there, and the disk")
     };
@@ -90,10 +99,9 @@ pub async fn establish<R: Rt>(rt: &R, data: &Path, cores: usize) -> Result<Ident
                     "restore the file, or choose another directory with --data",
                 ));
             }
-            // 0 stands for "no cluster" elsewhere.
-            let identity = Identity { cluster_id: rt.rand().max(1), node_id: 1, homes: cores };
+            let identity = begin(rt, config, cores, joined).await?;
             write(rt, data, identity).await.map_err(failed)?;
-            tracing::info!(data = %data.display(), cluster = identity.cluster(), "a new node");
+            tracing::info!(data = %data.display(), cluster = identity.cluster(), node = identity.node_id, "a new node");
             return Ok(identity);
         }
     };
@@ -102,6 +110,22 @@ pub async fn establish<R: Rt>(rt: &R, data: &Path, cores: usize) -> Result<Ident
         identity.homes = cores;
         write(rt, data, identity).await.map_err(failed)?;
     }
+    Ok(identity)
+}
+
+/// Who a node is that has not been anybody yet.
+async fn begin<R: Rt>(rt: &R, config: &NodeConfig, cores: u16, joined: &mut Option<JoinReply>) -> Result<Identity, StartFailed> {
+    if config.join.is_empty() {
+        // 0 stands for "no cluster" elsewhere.
+        return Ok(Identity { cluster_id: rt.rand().max(1), node_id: FOUNDER, homes: cores });
+    }
+    let reply = super::join::ask(rt, config, None, usize::from(cores)).await?;
+    let homes = u16::try_from(reply.homes).ok().filter(|homes| (1..=HOMES_MAX).contains(homes));
+    let Some(homes) = homes.filter(|_| reply.node_id > FOUNDER && reply.meta_replica != 0 && reply.cluster_id != 0) else {
+        return Err(StartFailed::new("cannot join the cluster", "its answer makes no sense", "use the same version on all nodes"));
+    };
+    let identity = Identity { cluster_id: reply.cluster_id, node_id: reply.node_id, homes };
+    *joined = Some(reply);
     Ok(identity)
 }
 

@@ -12,21 +12,22 @@
 //!                 -- its number -->                     bind it too
 //!   bind the core's own port                            the same
 //!                 <-- all ports -->
-//!   serve; Stage::Serving                               serve
+//!   serve; say where the node is; Stage::Serving        serve
 //!   ... Stage::Stopping: answer what was taken, wait until all cores have, close the homes
 //! ```
 //!
 //! A core that fails lets the others go: it asks for a stop, and its end of the mesh closes, so whoever waits for it hears.
 //!
-//! In reading order: [`identity`] who the node is · [`load`] what is read back from internal topics · [`report`] what the core
+//! In reading order: [`identity`] who the node is · [`join`] how it becomes a part of a cluster · [`load`] what is read back from internal topics · [`report`] what the core
 //! tells about itself.
 
 pub mod identity;
-mod load;
+pub mod join;
+pub mod load;
 mod report;
 
 use crate::{
-    catalog::{Catalog, Home, META_GROUP, OFFSETS},
+    catalog::{Catalog, Home, META_GROUP},
     front::{Bound, Front},
     node::{
         Core, NodeConfig, Shared, Stage,
@@ -36,9 +37,11 @@ use crate::{
 };
 use millpond_log::{GroupConfig, Log, LogConfig, LogError};
 use millpond_runtime::{
-    CoreId, Nanos, Rt,
+    CoreId, Nanos, Rt, Share,
     mailbox::{Receiver, Sender},
+    rt::timeout,
 };
+use millpond_wire::messages::JoinReply;
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 /// How long requests that were taken may go on after a stop.
@@ -72,8 +75,9 @@ pub async fn run<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
 async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
     let Start { config, shared, calls, mesh, busy } = start;
     let me = rt.core();
+    let mut joined = None;
     if me == CoreId(0) {
-        let identity = identity::establish(&rt, &config.data, mesh.len()).await?;
+        let identity = identity::establish(&rt, &config, mesh.len(), &mut joined).await?;
         shared.advance(Stage::Recovering(identity));
     }
     let Some(identity) = recovering(&shared).await else {
@@ -84,13 +88,15 @@ async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
     let core = Core::new(rt, config, Arc::clone(&shared), identity, logs, mesh);
     core.answer_calls(calls);
     if me == CoreId(0) {
-        know(&core).await?;
+        know(&core, joined).await?;
+        core.learn_first().await;
     }
     let Some((front, ports)) = open_doors(&core).await? else { return close(&core).await };
-    if me == CoreId(0) {
+    core.steer();
+    report::start(&core, busy);
+    if me == CoreId(0) && introduce(&core, &ports).await? {
         shared.advance(Stage::Serving { identity, port: ports.all, ports: Arc::clone(&ports.own) });
     }
-    report::start(&core, busy);
     shared.reached(|stage| *stage == Stage::Stopping).await;
     core.begin_stop();
     if !front.drain(DRAIN_WITHIN).await {
@@ -138,17 +144,59 @@ async fn open_homes<R: Rt>(rt: &R, config: &NodeConfig, identity: Identity, core
     Ok(logs)
 }
 
-/// Core 0: learns the catalog and has all cores know it.
-async fn know<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFailed> {
+/// Core 0: says where the node is, and waits a while until it knows what its cluster knows. Whether the node still is to serve.
+async fn introduce<R: Rt>(core: &Rc<Core<R>>, ports: &Ports) -> Result<bool, StartFailed> {
+    let (told, tell) = tokio::sync::oneshot::channel();
+    let (here, at) = (Rc::clone(core), ports.clone());
+    core.rt.spawn("introduce", Share::Serve, async move {
+        let outcome = here.introduce(at.all, &at.own).await;
+        if let Err(Err(failed)) = told.send(outcome) {
+            // Nobody waits any more.
+            here.rt.halt(&failed.to_string());
+        }
+    });
+    let stopping = async {
+        core.shared.reached(|stage| *stage == Stage::Stopping).await;
+        None
+    };
+    let told = async { Some(timeout(&core.rt, join::patience(), tell).await) };
+    match futures_lite::future::or(told, stopping).await {
+        None => Ok(false),
+        Some(Ok(Ok(outcome))) => outcome.map(|()| true),
+        Some(_) => {
+            tracing::warn!("this node does not know what its cluster knows: is a majority of it running? Clients are told to come later");
+            Ok(true)
+        }
+    }
+}
+
+/// Core 0: learns the catalog and has all cores know it. `joined` is what the cluster has said, if it was asked.
+async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>) -> Result<(), StartFailed> {
     let began = core.rt.mono();
     let log =
         core.logs.get(&Home(0)).ok_or_else(|| StartFailed::new("cannot find the catalog", "home 0 is not here", "report this as a bug"))?;
-    if log.state(META_GROUP).is_none() {
+    if log.state(META_GROUP).is_none() && core.is_founder() {
         let make = async { log.synced(log.create_group(META_GROUP, GroupConfig::from(&Catalog::meta_settings()))?).await };
         make.await.map_err(|e: LogError| StartFailed::new("cannot create the catalog", &e, e.advice()))?;
+    } else if log.state(META_GROUP).is_none() {
+        // The last start ended before it had begun.
+        let reply = match joined {
+            Some(reply) => reply,
+            None => join::ask(&core.rt, &core.config, Some(core.identity), core.cores()).await?,
+        };
+        core.begin_meta(&reply)?;
+        for id in core.core_ids() {
+            let nodes = join::nodes_of(&reply);
+            // A core that is lost is missed below.
+            let _ = core.at(id, move |core| async move { core.meet(nodes) }).await;
+        }
+    } else if log.is_replica(META_GROUP)
+        && let Some(driver) = core.drivers.get(&Home(0))
+    {
+        driver.open(META_GROUP).map_err(|e| StartFailed::new("cannot open the catalog", e, "report this as a bug"))?;
     }
     let mut catalog = Catalog::new();
-    load::keyed(core, log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await?;
+    let end = load::keyed(core, log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await?;
     let lost = |_| StartFailed::new("cannot go on", "another core did not start", "see what it said");
     for id in core.core_ids() {
         let catalog = catalog.clone();
@@ -157,10 +205,13 @@ async fn know<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFailed> {
             |e| StartFailed::new(format!("core {} cannot follow the catalog", id.0), e, "make room on the disk, or report this as a bug");
         installed.await.map_err(lost)?.map_err(failed)?;
     }
-    let plan = core.catalog.borrow().plan_bootstrap(core.homes());
-    core.commit_plan(plan, vec![OFFSETS.to_owned()])
-        .await
-        .map_err(|failure| StartFailed::new("cannot create the internal topics", failure.message, failure.advice))?;
+    core.meta_begins(end);
+    if !core.is_member() {
+        let plan = core.catalog.borrow().plan_bootstrap(core.homes());
+        core.commit_plan(plan)
+            .await
+            .map_err(|failure| StartFailed::new("cannot create the internal topics", failure.message, failure.advice))?;
+    }
     for id in core.core_ids() {
         core.at(id, |core| async move { load::positions(&core).await }).await.map_err(lost)??;
     }
@@ -204,6 +255,7 @@ async fn close<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFailed> {
     core.begin_stop();
     core.shared.core_drained();
     core.shared.all_drained(core.cores()).await;
+    core.drivers.values().for_each(millpond_raft::Driver::stop);
     for log in core.logs.values() {
         log.close().await;
     }

@@ -24,6 +24,10 @@ pub(crate) fn config() -> NodeConfig {
             disk_reserve_bytes: 0,
             ..LogConfig::default()
         },
+        raft: millpond_raft::RaftConfig::default(),
+        ip: std::net::IpAddr::from([127, 0, 0, 1]),
+        rack: String::new(),
+        join: Vec::new(),
         memory_bytes: 64 << 20,
         partitions_default: 1,
         connections_max: 10,
@@ -34,11 +38,11 @@ pub(crate) fn config() -> NodeConfig {
 pub(crate) async fn core(rt: SimRt) -> Result<Rc<Core<SimRt>>, StartFailed> {
     let (config, shared) = (Arc::new(config()), Arc::new(Shared::new()));
     let (calls, called) = mailbox(crate::node::mesh::DEPTH);
-    let identity = identity::establish(&rt, &config.data, 1).await?;
+    let identity = identity::establish(&rt, &config, 1, &mut None).await?;
     let logs = open_homes(&rt, &config, identity, 1).await?;
     let core = Core::new(rt, config, shared, identity, logs, vec![calls]);
     core.answer_calls(called);
-    know(&core).await?;
+    know(&core, None).await?;
     Ok(core)
 }
 

@@ -68,6 +68,30 @@ pub enum CatalogError {
         /// How many there may be.
         max: usize,
     },
+    /// The number of replicas is not possible.
+    #[error("topic {name} cannot have {asked} replicas: there are {nodes} nodes to have them")]
+    BadReplication {
+        /// The topic.
+        name: String,
+        /// How many were asked for.
+        asked: u32,
+        /// How many nodes there are.
+        nodes: usize,
+    },
+    /// No node has the id.
+    #[error("there is no node {node}")]
+    UnknownNode {
+        /// Its id.
+        node: u64,
+    },
+    /// The node has replicas.
+    #[error("node {node} has {replicas} replicas")]
+    NodeInUse {
+        /// Its id.
+        node: u64,
+        /// How many.
+        replicas: usize,
+    },
     /// The client id of a quota is too long.
     #[error("a client id has at most {max} bytes, this one has {len}")]
     BadClientId {
@@ -91,6 +115,9 @@ impl CatalogError {
             | Self::BadPartitions { .. }
             | Self::Internal { .. }
             | Self::Full { .. }
+            | Self::BadReplication { .. }
+            | Self::UnknownNode { .. }
+            | Self::NodeInUse { .. }
             | Self::BadClientId { .. } => Code::InvalidArgument,
         }
     }
@@ -113,6 +140,9 @@ impl CatalogError {
             Self::UnknownTopic { .. } => "list the topics, or create it".into(),
             Self::Internal { .. } => "leave it alone".into(),
             Self::Full { .. } => "delete what is no longer needed".into(),
+            Self::BadReplication { .. } => "ask for fewer, or add nodes (millpond serve --join)".into(),
+            Self::UnknownNode { .. } => "list the nodes (millpond cluster status)".into(),
+            Self::NodeInUse { .. } => "wait until they have moved (millpond node decommission)".into(),
             Self::BadClientId { .. } => "shorten it".into(),
         }
     }
@@ -120,6 +150,6 @@ impl CatalogError {
     /// As a client sees it.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure { code: self.code() as i32, message: self.to_string(), advice: self.advice(), retry_after_ms: 0 }
+        Failure { code: self.code() as i32, message: self.to_string(), advice: self.advice(), retry_after_ms: 0, node_id: 0 }
     }
 }

@@ -14,6 +14,7 @@
 //! Always true ([`Catalog::check`]): a group belongs to one partition; numbers that were given are below the next free
 //! ones; `__meta` is group 1 on home 0, and is known before the first record is read.
 
+pub mod cluster;
 mod error;
 pub mod names;
 pub mod placement;
@@ -22,6 +23,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::{Lives, Node, NodeState, Replica, Replicas};
 pub use error::CatalogError;
 pub use settings::TopicSettings;
 
@@ -51,6 +53,8 @@ pub const QUOTAS_MAX: usize = 10_000;
 /// Longest client id of a quota, in bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 255;
 
+/// The node that has founded the cluster.
+pub const FOUNDER: u64 = 1;
 /// Groups below this number are the system's own.
 const FIRST_GROUP: u64 = 16;
 
@@ -60,12 +64,14 @@ const FIRST_GROUP: u64 = 16;
 pub struct Home(pub u16);
 
 /// Where a partition lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Its log.
     pub group: GroupId,
-    /// The journal that the log is in.
+    /// The journal that the log is in, on every node that has it.
     pub home: Home,
+    /// Its replicas; none for a log that is alone, on the node that has founded the cluster.
+    pub replicas: Option<Box<Replicas>>,
 }
 
 /// One topic.
@@ -106,6 +112,10 @@ struct Ids {
     group: u64,
     topic: u64,
     producer: u64,
+    /// Of nodes; the founder is the first.
+    node: u64,
+    /// Of replicas.
+    replica: u64,
     /// Grows with every change of topics.
     epoch: u64,
 }
@@ -132,7 +142,7 @@ impl Plan {
 /// log by `GroupConfig::from(&settings)`; what the log does not know (largest batch, timestamps) the front looks up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Create the group, if it is not there, with these settings.
+    /// See to it that the group is here if it is to be, and as what it is to be: with these settings if it is made.
     Create(Home, GroupId, TopicSettings),
     /// Give the group these settings.
     Alter(Home, GroupId, TopicSettings),
@@ -140,6 +150,8 @@ pub enum Effect {
     Drop(Home, GroupId),
     /// The quota of this client id is now this one.
     Quota(String, Quota),
+    /// The nodes are others, or elsewhere.
+    Nodes,
 }
 
 /// All topics, settings, quotas and free numbers of the cluster.
@@ -148,6 +160,9 @@ pub struct Catalog {
     topics: BTreeMap<String, Topic>,
     groups: BTreeMap<GroupId, (String, u32)>,
     quotas: BTreeMap<String, Quota>,
+    nodes: BTreeMap<u64, Node>,
+    /// The replicas that the catalog's own group began with; none while it is alone.
+    meta_first: Vec<Replica>,
     ids: Ids,
 }
 
@@ -165,14 +180,16 @@ impl Catalog {
             name: META.into(),
             topic_id: 1,
             internal: true,
-            partitions: vec![Partition { group: META_GROUP, home: Home(0) }],
+            partitions: vec![Partition { group: META_GROUP, home: Home(0), replicas: None }],
             settings: Self::meta_settings(),
         };
         Self {
             groups: BTreeMap::from([(META_GROUP, (META.to_owned(), 0))]),
             topics: BTreeMap::from([(META.to_owned(), meta)]),
             quotas: BTreeMap::new(),
-            ids: Ids { group: FIRST_GROUP, topic: 2, producer: 1, epoch: 0 },
+            nodes: BTreeMap::new(),
+            meta_first: Vec::new(),
+            ids: Ids { group: FIRST_GROUP, topic: 2, producer: 1, node: FOUNDER + 1, replica: 1, epoch: 0 },
         }
     }
 
@@ -222,7 +239,8 @@ impl Catalog {
         if self.topics.contains_key(OFFSETS) {
             return Plan { records: Vec::new(), topic: None };
         }
-        self.planned_topic(OFFSETS, u32::from(homes.max(1)), true, internal_settings(), homes)
+        let replication = self.replication_default();
+        self.planned_topic(OFFSETS, u32::from(homes.max(1)), true, internal_settings(), (homes, replication))
     }
 
     /// Creates a topic on `homes` journals (1 or more).
@@ -237,7 +255,8 @@ impl Catalog {
         let settings = TopicSettings::new(pairs(&request.settings))?;
         let partitions = if request.partitions == 0 { PARTITIONS_DEFAULT } else { request.partitions };
         self.check_count(&request.name, partitions, partitions as usize)?;
-        let mut plan = self.planned_topic(&request.name, partitions, false, settings, homes);
+        let replication = self.check_replication(&request.name, request.replication)?;
+        let mut plan = self.planned_topic(&request.name, partitions, false, settings, (homes, replication));
         if request.dry_run {
             plan.records.clear();
         }
@@ -257,7 +276,12 @@ impl Catalog {
             }
             let more = request.partitions - have;
             self.check_count(&topic.name, request.partitions, more as usize)?;
-            topic.partitions.extend(self.new_partitions(&mut ids, more, &topic.partitions, homes));
+            let replication = topic.partitions[0].replicas.as_ref().map_or(1, |r| r.wanted.len());
+            topic.partitions.extend(self.new_partitions(&mut ids, more, &topic.partitions, (homes, replication)));
+        }
+        if request.replication != 0 {
+            let replication = self.check_replication(&request.name, request.replication)?;
+            self.replicate(&mut ids, &mut topic, replication);
         }
         if self.topics.get(&topic.name) == Some(&topic) {
             return Ok(Plan { records: Vec::new(), topic: Some(topic) });
@@ -319,21 +343,27 @@ impl Catalog {
                 self.ids = ids;
                 Ok(Vec::new())
             }
+            Said::Node(id, node) => Ok(self.put_node(id, node)),
+            Said::MetaFirst(first) => Ok(self.put_meta_first(first)),
         }
     }
 
-    /// What a home's log needs so that it has the groups that it should have: `there` are those it has.
+    /// What a home's log on a node needs so that it has the groups that it should have: `there` are those it has.
     #[must_use]
-    pub fn reconcile(&self, home: Home, there: &[GroupId]) -> Vec<Effect> {
+    pub fn reconcile(&self, node: u64, home: Home, there: &[GroupId]) -> Vec<Effect> {
         let mut effects = Vec::new();
         let known: BTreeSet<GroupId> = there.iter().copied().collect();
         for topic in self.topics.values() {
-            for p in topic.partitions.iter().filter(|p| p.home == home) {
-                let make = if known.contains(&p.group) { Effect::Alter } else { Effect::Create };
-                effects.push(make(home, p.group, topic.settings.clone()));
+            for p in topic.partitions.iter().filter(|p| p.home == home && p.lives_on(node) != Lives::Elsewhere) {
+                if !known.contains(&p.group) || p.replicas.is_some() {
+                    effects.push(Effect::Create(home, p.group, topic.settings.clone()));
+                }
+                if known.contains(&p.group) {
+                    effects.push(Effect::Alter(home, p.group, topic.settings.clone()));
+                }
             }
         }
-        effects.extend(known.into_iter().filter(|g| !self.belongs(*g, home)).map(|g| Effect::Drop(home, g)));
+        effects.extend(known.into_iter().filter(|g| !self.belongs(node, *g, home)).map(|g| Effect::Drop(home, g)));
         effects
     }
 
@@ -355,8 +385,9 @@ impl Catalog {
         assert!(self.quotas.values().all(|q| !q.is_unlimited()), "a quota limits something");
     }
 
-    fn belongs(&self, group: GroupId, home: Home) -> bool {
-        self.partition_of(group).is_some_and(|(topic, n)| topic.partitions[n as usize].home == home)
+    fn belongs(&self, node: u64, group: GroupId, home: Home) -> bool {
+        let at = self.partition_of(group).map(|(topic, n)| &topic.partitions[n as usize]);
+        at.is_some_and(|p| p.home == home && p.lives_on(node) != Lives::Elsewhere)
     }
 
     fn find_own(&self, name: &str) -> Result<&Topic, CatalogError> {
@@ -378,16 +409,17 @@ impl Catalog {
         Ok(())
     }
 
-    fn planned_topic(&self, name: &str, partitions: u32, internal: bool, settings: TopicSettings, homes: u16) -> Plan {
+    fn planned_topic(&self, name: &str, partitions: u32, internal: bool, settings: TopicSettings, spread: (u16, usize)) -> Plan {
         let mut ids = self.ids;
-        let partitions = self.new_partitions(&mut ids, partitions, &[], homes);
+        let partitions = self.new_partitions(&mut ids, partitions, &[], spread);
         let topic = Topic { name: name.to_owned(), topic_id: ids.topic, internal, partitions, settings };
         ids.topic += 1;
         ids.epoch += 1;
         Plan { records: vec![records::topic(&topic), records::ids(ids)], topic: Some(topic) }
     }
 
-    fn new_partitions(&self, ids: &mut Ids, count: u32, own: &[Partition], homes: u16) -> Vec<Partition> {
+    /// New partitions over so many homes, with so many replicas each.
+    fn new_partitions(&self, ids: &mut Ids, count: u32, own: &[Partition], (homes, replication): (u16, usize)) -> Vec<Partition> {
         let homes = usize::from(homes.max(1));
         let count_of = |partitions: &mut dyn Iterator<Item = &Partition>| {
             let mut counts = vec![0; homes];
@@ -399,7 +431,9 @@ impl Catalog {
         let first = ids.group;
         ids.group += u64::from(count);
         let placed = placement::place(count, &load, &own);
-        (first..ids.group).zip(placed).map(|(group, home)| Partition { group: GroupId(group), home }).collect()
+        let replicas = self.new_replicas(ids, count, replication);
+        let partition = |((group, home), replicas)| Partition { group: GroupId(group), home, replicas };
+        (first..ids.group).zip(placed).zip(replicas).map(partition).collect()
     }
 
     fn put_topic(&mut self, name: String, topic: Topic) -> Result<Vec<Effect>, String> {
@@ -421,7 +455,7 @@ impl Catalog {
             }
         }
         let old = self.topics.remove(&name);
-        let survives = |p: &Partition| topic.partitions.contains(p);
+        let survives = |p: &Partition| topic.partitions.iter().any(|is| (is.group, is.home) == (p.group, p.home));
         let mut effects = Vec::new();
         // Replayed over a compacted topic, the record of a deleted topic may be missing between two of the same name.
         for p in old.iter().flat_map(|t| &t.partitions).filter(|p| !survives(p)) {
@@ -431,10 +465,12 @@ impl Catalog {
         for (number, p) in topic.partitions.iter().enumerate() {
             let known = self.groups.insert(p.group, (name.clone(), number as u32)).is_some();
             let changed = old.as_ref().is_none_or(|t| t.settings != topic.settings);
-            match (known, changed) {
-                (false, _) => effects.push(Effect::Create(p.home, p.group, topic.settings.clone())),
-                (true, true) => effects.push(Effect::Alter(p.home, p.group, topic.settings.clone())),
-                (true, false) => {}
+            let before = old.as_ref().and_then(|t| t.partitions.get(number));
+            if !known || before.is_none_or(|before| before.replicas != p.replicas) {
+                effects.push(Effect::Create(p.home, p.group, topic.settings.clone()));
+            }
+            if known && changed {
+                effects.push(Effect::Alter(p.home, p.group, topic.settings.clone()));
             }
         }
         self.topics.insert(name, topic);

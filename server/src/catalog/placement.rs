@@ -1,6 +1,7 @@
 //! Where new partitions go. Pure: the same arguments give the same answer on every node.
 
 use super::Home;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Places `count` new partitions of one topic on journal homes.
 ///
@@ -25,4 +26,36 @@ pub fn place(count: u32, load: &[usize], own: &[usize]) -> Vec<Home> {
         homes.push(Home(best as u16));
     }
     homes
+}
+
+/// What a node has to bear already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeLoad {
+    /// Where it stands; empty for nowhere in particular.
+    pub rack: String,
+    /// Replicas.
+    pub replicas: usize,
+    /// Of those, the ones that should lead.
+    pub leaders: usize,
+}
+
+/// Chooses nodes for a partition so that it has `replication` of them, those in `kept` included and first: other racks before other nodes, then
+/// whoever has least. The first of a new partition should lead, and is one that leads least. Counts what it chooses.
+pub fn spread(nodes: &mut BTreeMap<u64, NodeLoad>, kept: &[u64], replication: usize) -> Vec<u64> {
+    let mut all = kept.to_vec();
+    while all.len() < replication {
+        let racks: BTreeSet<&str> = all.iter().filter_map(|n| nodes.get(n)).map(|n| n.rack.as_str()).collect();
+        let free = nodes.iter().filter(|(id, _)| !all.contains(id));
+        let cost = |(id, load): &(&u64, &NodeLoad)| {
+            let leads = if all.is_empty() { load.leaders } else { 0 };
+            (racks.contains(load.rack.as_str()), leads, load.replicas, **id)
+        };
+        let Some(best) = free.min_by_key(cost).map(|(id, _)| *id) else { break };
+        if let Some(load) = nodes.get_mut(&best) {
+            load.replicas += 1;
+            load.leaders += usize::from(all.is_empty());
+        }
+        all.push(best);
+    }
+    all
 }

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!   key              value
-//!   topic/<name>     {"v":1,"topic_id":3,"internal":false,"partitions":[[17,0],[18,1]],"settings":{"retention.ms":"1000"}}
+//!   topic/<name>     {"v":1,"topic_id":3,"internal":false,"partitions":[[17,0],[18,1]],"settings":{"retention.ms":"1000"},
+//!                     "replicas":[null,{"first":[[5,1]],"now":[[5,1]],"wanted":[[5,1],[6,2]]}]}
+//!   node/<id>        {"v":1,"host":"a.example","ip":"10.0.0.1","port":7400,"ports":[7401],"homes":1,"rack":"","meta":1,"state":"in"}
+//!   meta             {"v":1,"first":[[1,1]]}
 //!   quota/<client>   {"v":1,"produce_bytes_per_s":1000,"fetch_bytes_per_s":0}
-//!   ids              {"v":1,"group":19,"topic":4,"producer":2000,"epoch":7}
+//!   ids              {"v":1,"group":19,"topic":4,"producer":2000,"node":2,"replica":7,"epoch":7}
 //! ```
 //!
-//! A partition is `[group, home]`, its number is its place in the list. `ids` holds the next free number of each kind:
+//! A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
+//! partitions are alone. `meta` says with which replicas the catalog's own group began. `ids` holds the next free number of each kind:
 //! numbers are never given twice, even after what bore them is gone. An unknown `v` is refused, never guessed.
 
-use super::{CatalogError, Home, Ids, META, Partition, Quota, Topic, TopicSettings};
+use super::{CatalogError, FOUNDER, Home, Ids, META, Node, Partition, Quota, Replica, Replicas, Topic, TopicSettings};
 use crate::keyed::{BadRecord, Record};
 use bytes::Bytes;
 use millpond_runtime::GroupId;
@@ -25,6 +29,8 @@ pub(super) enum Said {
     Topic(String, Option<Topic>),
     Quota(String, Option<Quota>),
     Ids(Ids),
+    Node(u64, Option<Node>),
+    MetaFirst(Vec<Replica>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +40,21 @@ struct TopicValue {
     internal: bool,
     partitions: Vec<(u64, u16)>,
     settings: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replicas: Vec<Option<Replicas>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NodeValue {
+    v: u32,
+    #[serde(flatten)]
+    node: Node,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MetaValue {
+    v: u32,
+    first: Vec<Replica>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,7 +70,19 @@ struct IdsValue {
     group: u64,
     topic: u64,
     producer: u64,
+    #[serde(default = "second_node")]
+    node: u64,
+    #[serde(default = "one")]
+    replica: u64,
     epoch: u64,
+}
+
+fn second_node() -> u64 {
+    FOUNDER + 1
+}
+
+fn one() -> u64 {
+    1
 }
 
 #[derive(Deserialize)]
@@ -64,6 +97,11 @@ pub(super) fn topic(topic: &Topic) -> Record {
         internal: topic.internal,
         partitions: topic.partitions.iter().map(|p| (p.group.0, p.home.0)).collect(),
         settings: topic.settings.overrides().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        replicas: if topic.partitions.iter().all(|p| p.replicas.is_none()) {
+            Vec::new()
+        } else {
+            topic.partitions.iter().map(|p| p.replicas.as_deref().cloned()).collect()
+        },
     };
     Record { key: topic_key(&topic.name), value: Some(json(&value)) }
 }
@@ -80,8 +118,20 @@ pub(super) fn quota(client_id: &str, quota: Quota) -> Record {
 }
 
 pub(super) fn ids(ids: Ids) -> Record {
-    let Ids { group, topic, producer, epoch } = ids;
-    Record { key: Bytes::from_static(b"ids"), value: Some(json(&IdsValue { v: VERSION, group, topic, producer, epoch })) }
+    let Ids { group, topic, producer, node, replica, epoch } = ids;
+    Record { key: Bytes::from_static(b"ids"), value: Some(json(&IdsValue { v: VERSION, group, topic, producer, node, replica, epoch })) }
+}
+
+pub(super) fn node(id: u64, node: &Node) -> Record {
+    Record { key: format!("node/{id}").into(), value: Some(json(&NodeValue { v: VERSION, node: node.clone() })) }
+}
+
+pub(super) fn node_gone(id: u64) -> Record {
+    Record { key: format!("node/{id}").into(), value: None }
+}
+
+pub(super) fn meta_first(first: &[Replica]) -> Record {
+    Record { key: Bytes::from_static(b"meta"), value: Some(json(&MetaValue { v: VERSION, first: first.to_vec() })) }
 }
 
 /// Reads one record back.
@@ -97,11 +147,20 @@ pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Said, BadRecord> 
         let quota = quota.map(|q| Quota { produce_bytes_per_s: q.produce_bytes_per_s, fetch_bytes_per_s: q.fetch_bytes_per_s });
         return Ok(Said::Quota(client.to_owned(), quota));
     }
+    if let Some(id) = text.strip_prefix("node/") {
+        let id = id.parse().ok().filter(|id| *id > 0).ok_or_else(|| bad("that is no node".into()))?;
+        let node = value.map(|v| parse::<NodeValue>(key, v)).transpose()?.map(|v| v.node);
+        if node.as_ref().is_some_and(|node| node.ports.is_empty()) {
+            return Err(bad("a node without ports".into()));
+        }
+        return Ok(Said::Node(id, node));
+    }
     match (text, value) {
         ("ids", Some(v)) => {
-            let IdsValue { v: _, group, topic, producer, epoch } = parse(key, v)?;
-            Ok(Said::Ids(Ids { group, topic, producer, epoch }))
+            let IdsValue { v: _, group, topic, producer, node, replica, epoch } = parse(key, v)?;
+            Ok(Said::Ids(Ids { group, topic, producer, node, replica, epoch }))
         }
+        ("meta", Some(v)) => Ok(Said::MetaFirst(parse::<MetaValue>(key, v)?.first)),
         ("ids", None) => Err(bad("it is deleted, which no version does".into())),
         _ => Err(bad("no such kind of key".into())),
     }
@@ -113,7 +172,16 @@ fn read_topic(name: &str, value: TopicValue) -> Result<Topic, CatalogError> {
         name: name.to_owned(),
         topic_id: value.topic_id,
         internal: value.internal,
-        partitions: value.partitions.iter().map(|&(group, home)| Partition { group: GroupId(group), home: Home(home) }).collect(),
+        partitions: value
+            .partitions
+            .iter()
+            .enumerate()
+            .map(|(n, &(group, home))| Partition {
+                group: GroupId(group),
+                home: Home(home),
+                replicas: value.replicas.get(n).cloned().flatten().map(Box::new),
+            })
+            .collect(),
         settings: TopicSettings::new(value.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())))?,
     })
 }

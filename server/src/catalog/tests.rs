@@ -7,7 +7,7 @@ fn create(name: &str, partitions: u32, settings: &[(&str, &str)]) -> CreateTopic
 }
 
 fn alter(name: &str, partitions: u32, settings: &[(&str, &str)]) -> AlterTopic {
-    AlterTopic { name: name.into(), partitions, settings: wire(settings) }
+    AlterTopic { name: name.into(), partitions, settings: wire(settings), replication: 0 }
 }
 
 fn delete(name: &str) -> DeleteTopic {
@@ -148,18 +148,18 @@ fn a_restart_makes_good_what_a_crash_left_undone() {
     apply(&mut catalog, &plan);
     assert!(!catalog.plan_bootstrap(2).changes());
     // Home 1 should have 16 (a-0) and 18 (offsets-0); it lost the creation of 18 and the drop of 99.
-    let effects = catalog.reconcile(Home(1), &[GroupId(16), GroupId(99)]);
+    let effects = catalog.reconcile(FOUNDER, Home(1), &[GroupId(16), GroupId(99)]);
     let short: Vec<_> = effects
         .iter()
         .map(|e| match e {
             Effect::Create(_, g, _) => ("create", g.0),
             Effect::Alter(_, g, _) => ("alter", g.0),
             Effect::Drop(_, g) => ("drop", g.0),
-            Effect::Quota(..) => ("quota", 0),
+            Effect::Quota(..) | Effect::Nodes => ("other", 0),
         })
         .collect();
     assert_eq!(short, [("create", 18), ("alter", 16), ("drop", 99)]);
-    assert!(catalog.reconcile(Home(0), &[META_GROUP, GroupId(17), GroupId(19)]).iter().all(|e| !matches!(e, Effect::Drop(..))));
+    assert!(catalog.reconcile(FOUNDER, Home(0), &[META_GROUP, GroupId(17), GroupId(19)]).iter().all(|e| !matches!(e, Effect::Drop(..))));
 }
 
 #[test]
@@ -248,7 +248,7 @@ proptest! {
                         prop_assert!(groups.insert((home, group), settings).is_some(), "altered before it was made");
                     }
                     Effect::Drop(home, group) => { prop_assert!(groups.remove(&(home, group)).is_some()); }
-                    Effect::Quota(..) => {}
+                    Effect::Quota(..) | Effect::Nodes => {}
                 }
             }
             written.extend(plan.records);
@@ -261,7 +261,7 @@ proptest! {
 
         for home in (0..3).map(Home) {
             let there: Vec<GroupId> = groups.keys().filter(|(h, _)| *h == home).map(|(_, g)| *g).collect();
-            for effect in catalog.reconcile(home, &there) {
+            for effect in catalog.reconcile(FOUNDER, home, &there) {
                 match effect {
                     Effect::Alter(home, group, settings) => prop_assert_eq!(&groups[&(home, group)], &settings),
                     Effect::Create(_, group, _) => prop_assert_eq!(group, META_GROUP),

@@ -38,6 +38,12 @@ pub(super) struct Serve {
     /// Host name or address that clients are told to connect to [default: the address of --listen]
     #[arg(long, env = "MILLPOND_ADVERTISE", hide_env_values = true, value_name = "HOST")]
     advertise: Option<String>,
+    /// Become a part of a cluster: some of its nodes, with commas between. Asked at the first start; later the data directory knows
+    #[arg(long, short = 'j', env = "MILLPOND_JOIN", hide_env_values = true, value_name = "HOST:PORT", value_delimiter = ',')]
+    join: Vec<String>,
+    /// Where this node stands: replicas of a partition are spread over racks
+    #[arg(long, env = "MILLPOND_RACK", hide_env_values = true, value_name = "NAME")]
+    rack: Option<String>,
     /// Where metrics and health are served, or `off` [default: 127.0.0.1:7480]
     #[arg(long, env = "MILLPOND_HTTP", hide_env_values = true, value_name = "ADDR:PORT")]
     http: Option<Http>,
@@ -161,6 +167,8 @@ struct File {
     data: Option<PathBuf>,
     listen: Option<SocketAddr>,
     advertise: Option<String>,
+    join: Option<Vec<String>>,
+    rack: Option<String>,
     http: Option<Text<Http>>,
     cores: Option<Text<CoreChoice>>,
     no_pin: Option<bool>,
@@ -198,6 +206,8 @@ pub(super) struct Settings {
     pub(super) data: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) advertise: Option<String>,
+    pub(super) join: Vec<String>,
+    pub(super) rack: String,
     pub(super) http: Option<SocketAddr>,
     pub(super) cores: CoreChoice,
     pub(super) pin: bool,
@@ -221,6 +231,8 @@ impl Serve {
             data: self.data.or(file.data).unwrap_or_else(|| "./data".into()),
             listen: self.listen.or(file.listen).unwrap_or(local(7400)),
             advertise: self.advertise.or(file.advertise),
+            join: if self.join.is_empty() { file.join.unwrap_or_default() } else { self.join },
+            rack: self.rack.or(file.rack).unwrap_or_default(),
             http: match http.unwrap_or(Http::At(local(7480))) {
                 Http::At(at) => Some(at),
                 Http::Off => None,

@@ -34,6 +34,9 @@ pub(super) struct Create {
     /// Partitions: what may be written and read at the same time, in no order to each other [default: the server's]
     #[arg(long, short = 'p', value_name = "N", default_value_t = 0, hide_default_value = true)]
     partitions: u32,
+    /// Replicas of each partition, on as many nodes [default: 3, or as many as there are nodes]
+    #[arg(long, short = 'r', value_name = "N", default_value_t = 0, hide_default_value = true)]
+    replication: u32,
     /// A setting, by Kafka's name; see `millpond topic settings`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
@@ -69,6 +72,9 @@ pub(super) struct Alter {
     /// Grow it to this many; records of a key may go to another partition from then on
     #[arg(long, short = 'p', value_name = "N", default_value_t = 0, hide_default_value = true)]
     partitions: u32,
+    /// Have this many replicas of each partition: more are made, or some go, while the topic is in use
+    #[arg(long, short = 'r', value_name = "N", default_value_t = 0, hide_default_value = true)]
+    replication: u32,
     /// Change a setting
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
@@ -134,6 +140,7 @@ impl Create {
             settings: to_settings(&self.set, &[]),
             if_not_exists: self.if_not_exists,
             dry_run: self.dry_run,
+            replication: self.replication,
         };
         let (topic, changed) = remote.create_topic(request).await?;
         let what = match (self.dry_run, changed) {
@@ -182,6 +189,14 @@ impl Describe {
     }
 }
 
+/// The nodes that have a partition.
+fn nodes(p: &PartitionInfo) -> String {
+    if p.replicas.is_empty() {
+        return "alone".into();
+    }
+    p.replicas.iter().map(|r| r.node_id.to_string()).collect::<Vec<_>>().join(",")
+}
+
 fn describe(topic: &TopicInfo, endpoints: &[Endpoint], out: &mut Out) -> Result {
     let records: u64 = topic.partitions.iter().map(|p| p.end_offset - p.start_offset.min(p.end_offset)).sum();
     let bytes: u64 = topic.partitions.iter().map(|p| p.bytes).sum();
@@ -201,12 +216,14 @@ fn describe(topic: &TopicInfo, endpoints: &[Endpoint], out: &mut Out) -> Result 
             p.start_offset.to_string(),
             p.end_offset.to_string(),
             Size(p.bytes).to_string(),
+            at.map_or_else(String::new, |e| e.node_id.to_string()),
             at.map_or_else(String::new, |e| e.core.to_string()),
+            nodes(p),
             at.map_or_else(String::new, |e| format!("{}:{}", e.host, e.port)),
         ]
     };
     let rows: Vec<Vec<String>> = topic.partitions.iter().map(row).collect();
-    out.table(&["PARTITION", "START", "END", "SIZE", "CORE", "AT"], &rows)?;
+    out.table(&["PARTITION", "START", "END", "SIZE", "LEADER", "CORE", "REPLICAS", "AT"], &rows)?;
     out.line("")?;
     let rows: Vec<Vec<String>> = topic
         .settings
@@ -218,11 +235,12 @@ fn describe(topic: &TopicInfo, endpoints: &[Endpoint], out: &mut Out) -> Result 
 
 impl Alter {
     async fn run(self, global: &Global, out: &mut Out) -> Result {
-        if self.partitions == 0 && self.set.is_empty() && self.unset.is_empty() {
-            return Err(Fail::usage("nothing is to be changed", "give --partitions, --set or --unset"));
+        if self.partitions == 0 && self.replication == 0 && self.set.is_empty() && self.unset.is_empty() {
+            return Err(Fail::usage("nothing is to be changed", "give --partitions, --replication, --set or --unset"));
         }
         let remote = Remote::connect(global).await?;
-        let request = AlterTopic { name: self.name.clone(), settings: to_settings(&self.set, &self.unset), partitions: self.partitions };
+        let settings = to_settings(&self.set, &self.unset);
+        let request = AlterTopic { name: self.name.clone(), settings, partitions: self.partitions, replication: self.replication };
         let (topic, changed) = remote.alter_topic(request).await?;
         let text = format!("{} {}", topic.name, if changed { "changed" } else { "was like this before" });
         out.either(&json!({ "topic": to_json(&topic, &[]), "changed": changed }), text)
@@ -328,6 +346,7 @@ fn to_json(topic: &TopicInfo, endpoints: &[Endpoint]) -> Value {
             "bytes": p.bytes,
             "group": p.group,
             "node": at.map(|e| e.node_id),
+            "replicas": p.replicas.iter().map(|r| r.node_id).collect::<Vec<_>>(),
             "core": at.map(|e| e.core),
             "address": at.map(|e| format!("{}:{}", e.host, e.port)),
         })

@@ -143,6 +143,8 @@ pub(super) struct Conn<R: Rt> {
     pub(super) opened: Nanos,
     /// Its `Hello` has come.
     pub(super) greeted: Cell<bool>,
+    /// The node that speaks, 0 for a client; from the `Hello`.
+    pub(super) from_node: Cell<u64>,
     /// From the `Hello`.
     pub(super) client_id: RefCell<Rc<str>>,
     pub(super) answers: RefCell<VecDeque<Answer<R>>>,
@@ -193,6 +195,7 @@ impl<R: Rt> Conn<R> {
             peer,
             opened: now,
             greeted: Cell::new(false),
+            from_node: Cell::new(0),
             client_id: RefCell::new(Rc::from("")),
             answers: RefCell::default(),
             cost: Cell::new(0),

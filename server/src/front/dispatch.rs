@@ -88,6 +88,10 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
     match frame.kind {
         Kind::Hello => return hello(front, conn, &frame, now),
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
+        kind if front.core.cluster.learning.get() && kind.is_for_clients() && conn.from_node.get() == 0 => {
+            let message = "this node does not know yet what its cluster knows";
+            fail(front, conn, &frame, now, &Failure::new(Code::Unavailable, message, "retry, or ask another node").retry_after(200));
+        }
         Kind::Produce => produce(front, conn, frame, now, buffer_bytes).await,
         Kind::Ping => {
             let reply = encode(Kind::Ping, Flags::REPLY, frame.correlation, &Done {}, 0);
@@ -139,6 +143,7 @@ fn hello<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> 
     tracing::debug!(peer = %conn.peer, client = hello.client_id, software = hello.software, "a client said hello");
     *conn.client_id.borrow_mut() = Rc::from(hello.client_id.as_str());
     conn.greeted.set(true);
+    conn.from_node.set(hello.from_node);
     let core = &front.core;
     let welcome = Welcome {
         version: VERSION,

@@ -30,6 +30,8 @@ enum End {
     Refused(Box<Answer0>),
     /// The node stops.
     Stopping,
+    /// It is another node, which sends replicas' messages: these bytes are its first.
+    Peer(BytesMut),
 }
 
 /// The last answer: its kind and its frame.
@@ -42,6 +44,7 @@ pub(super) async fn run<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut soc
     conn.receiving.set(0);
     match end {
         End::Over => {}
+        End::Peer(buf) => hear_peer(front, conn, &mut socket, buf).await,
         End::Broken => conn.kill(),
         End::Stopping => conn.lingering.set(true),
         End::Refused(last) => {
@@ -133,6 +136,9 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
     let now = front.core.rt.mono();
     let mut took = false;
     loop {
+        if !conn.greeted.get() && intake.buf.starts_with(&millpond_raft::wire::MAGIC) {
+            return Err(End::Peer(intake.buf.split()));
+        }
         let len = intake.partial();
         // A frame that is still arriving is not given to the decoder, which would reserve memory for it uncharged.
         let arriving = len > intake.buf.len() && len <= LEN_BYTES + front.frame_bytes_max;
@@ -167,6 +173,26 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
             return Err(End::Broken);
         }
     }
+}
+
+/// Hears what replicas on another node say, for as long as it says something.
+async fn hear_peer<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut impl ConnRead, buf: BytesMut) {
+    let core = &front.core;
+    conn.greeted.set(true);
+    conn.partial.set((0, 0));
+    let home = |home: u32| Some(core.drivers.get(&crate::catalog::Home(u16::try_from(home).ok()?))?.clone());
+    let me = millpond_runtime::NodeId(core.identity.node_id);
+    let heard = async { millpond_raft::accept(socket, buf, (core.identity.cluster_id, me), home).await };
+    let ended = async {
+        while !core.stopping.get() && !conn.dead.get() {
+            conn.poke.wait().await;
+        }
+        Ok(())
+    };
+    if let Err(error) = futures_lite::future::or(heard, ended).await {
+        tracing::debug!(peer = %conn.peer, %error, "a connection of another node ended");
+    }
+    conn.kill();
 }
 
 /// See [`LINGER`].

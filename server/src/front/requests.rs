@@ -9,28 +9,35 @@ use super::{
     dispatch::parts,
 };
 use crate::{
-    catalog::{CatalogError, Topic},
+    catalog::{CatalogError, NodeState, Replica, Topic},
     node::{
         budget::{Held, Working},
-        meta::Change,
+        meta::{Change, Changed},
         read::{Fetched, PARTITION_BYTES},
     },
     quota::Direction,
 };
 use bytes::{Bytes, BytesMut};
-use millpond_runtime::Rt;
+use millpond_runtime::{GroupId, NodeId, Rt, rt::timeout};
 use millpond_wire::{
-    frame::{Flags, encode_into},
+    frame::{Flags, Frame, encode_into},
     messages::{
-        AlterQuota, Code, Done, Endpoint, Failure, Fetch, Kind, ListQuotasReply, Metadata, MetadataReply, PartitionInfo, TopicInfo,
-        TopicReply,
+        AlterNode, AlterQuota, Code, Done, Endpoint, Failure, Fetch, Kind, ListQuotasReply, Metadata, MetadataReply, Moved, NodeChange,
+        PartitionInfo, ReplicaInfo, TopicInfo, TopicReply,
     },
 };
 use prost::Message;
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 /// Most topics that are asked for by name at a time.
 const NAMES_MAX: usize = 10_000;
+
+/// How long one looks elsewhere for a topic that is not known here.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// Writes a message with the request's number.
 type Encode = Box<dyn FnOnce(&mut BytesMut, u64)>;
@@ -41,6 +48,8 @@ pub(super) enum Reply {
     Message(Encode),
     /// A fetch's, with its batches.
     Fetched(Box<Fetched>),
+    /// What another node has answered.
+    Passed(Frame),
     /// It failed.
     Failure(Failure),
 }
@@ -104,10 +113,19 @@ pub(super) fn weigh<R: Rt>(front: Here<'_, R>, kind: Kind, meta: &[u8]) -> usize
 /// A message that is still to be decoded, and its memory if it is long.
 type Undecoded = (Bytes, Option<Held>);
 
-/// Carries out a request.
+/// Carries out a request, or passes it on to the node that can.
 pub(super) async fn carry_out<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, kind: Kind, meta: Undecoded, working: &mut Working) -> Reply {
-    match try_carry_out(front, conn, kind, meta, working).await {
-        Ok(reply) => reply,
+    let bytes = meta.0.clone();
+    let failure = match try_carry_out(front, conn, kind, meta, working).await {
+        Ok(Reply::Failure(failure)) | Err(failure) => failure,
+        Ok(reply) => return reply,
+    };
+    let elsewhere = failure.code() == Code::NotOwner && failure.node_id != 0 && failure.node_id != front.core.identity.node_id;
+    if !elsewhere || conn.from_node.get() != 0 || kind == Kind::Fetch {
+        return Reply::Failure(failure);
+    }
+    match front.core.pass_on(NodeId(failure.node_id), kind, &bytes).await {
+        Ok(frame) => Reply::Passed(frame),
         Err(failure) => Reply::Failure(failure),
     }
 }
@@ -123,18 +141,27 @@ async fn try_carry_out<R: Rt>(
     Ok(match kind {
         Kind::Fetch => fetch(front, conn, &decode(kind, meta)?, working).await,
         Kind::Metadata => reply(kind, metadata(front, &decode(kind, meta)?).await),
-        Kind::ListOffsets => reply(kind, core.list_offsets(decode(kind, meta)?).await),
+        Kind::ListOffsets => reply(kind, core.list_offsets(decode(kind, meta)?, conn.from_node.get() == 0).await),
         Kind::DeleteRecords => reply(kind, core.delete_records(decode(kind, meta)?).await),
         Kind::InitProducer => reply(kind, core.init_producer().await),
         Kind::CreateTopic => reply(kind, change(front, Change::Create(decode(kind, meta)?)).await),
         Kind::AlterTopic => reply(kind, change(front, Change::Alter(decode(kind, meta)?)).await),
-        Kind::DeleteTopic => reply(kind, core.change(Change::Delete(decode(kind, meta)?)).await.map(|_| Done {})),
-        Kind::AlterQuota => reply(kind, core.change(Change::Quota(decode(kind, meta)?)).await.map(|_| Done {})),
+        Kind::DeleteTopic => reply(kind, done(core.change(Change::Delete(decode(kind, meta)?)).await)),
+        Kind::AlterQuota => reply(kind, done(core.change(Change::Quota(decode(kind, meta)?)).await)),
+        Kind::Join => reply(kind, core.join(decode(kind, meta)?).await),
+        Kind::Moved => reply(kind, done(core.change(moved(decode(kind, meta)?)).await)),
+        Kind::AlterNode => reply(kind, done(core.change(alter_node(decode(kind, meta)?)?).await)),
+        Kind::DescribeCluster => reply(kind, core.describe_cluster().await),
+        Kind::NodeReport => reply(kind, core.report_node().await),
+        Kind::Leads => {
+            core.hear_node(NodeId(conn.from_node.get()), decode(kind, meta)?).await;
+            reply(kind, Ok(Done {}))
+        }
         Kind::ListQuotas => reply(kind, Ok(quotas(front))),
         Kind::GroupHeartbeat => reply(kind, core.heartbeat(conn.peer.ip().to_string(), decode(kind, meta)?).await),
         Kind::CommitOffsets => reply(kind, core.commit_offsets(decode(kind, meta)?).await),
         Kind::FetchOffsets => reply(kind, core.fetch_offsets(decode(kind, meta)?).await),
-        Kind::ListGroups => reply(kind, core.list_groups().await),
+        Kind::ListGroups => reply(kind, core.list_groups(conn.from_node.get() == 0).await),
         Kind::DescribeGroup => reply(kind, core.describe_group(decode(kind, meta)?).await),
         Kind::DeleteGroup => reply(kind, core.delete_group(decode(kind, meta)?).await),
         Kind::Unknown | Kind::Hello | Kind::Produce | Kind::Ping => {
@@ -172,8 +199,28 @@ fn quotas<R: Rt>(front: Here<'_, R>) -> ListQuotasReply {
 }
 
 async fn change<R: Rt>(front: Here<'_, R>, change: Change) -> Result<TopicReply, Failure> {
-    let (topic, changed) = front.core.change(change).await?;
-    Ok(TopicReply { topic: topic.map(|t| topic_info(front, &t)), changed })
+    let Changed { topic, changed, .. } = front.core.change(change).await?;
+    Ok(TopicReply { topic: topic.map(|t| topic_info(front, &t, &endpoints(front).1)), changed })
+}
+
+fn done(changed: Result<Changed, Failure>) -> Result<Done, Failure> {
+    changed.map(|_| Done {})
+}
+
+fn moved(moved: Moved) -> Change {
+    let replicas = |all: &[ReplicaInfo]| all.iter().map(|r| Replica { id: r.id, node: r.node_id }).collect();
+    Change::Moved(moved.groups.iter().map(|g| (GroupId(g.group), replicas(&g.replicas))).collect())
+}
+
+fn alter_node(request: AlterNode) -> Result<Change, Failure> {
+    let id = request.node_id;
+    Ok(match NodeChange::try_from(request.change) {
+        Ok(NodeChange::Leave) => Change::NodeState(id, NodeState::Leaving),
+        Ok(NodeChange::Return) => Change::NodeState(id, NodeState::In),
+        Ok(NodeChange::Drain) => Change::NodeState(id, NodeState::Drained),
+        Ok(NodeChange::Remove) => Change::NodeGone(id),
+        Err(_) => return Err(Failure::new(Code::BadRequest, "no such change of a node", "update the client")),
+    })
 }
 
 async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<MetadataReply, Failure> {
@@ -182,14 +229,20 @@ async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<Metad
         return Err(Failure::new(Code::InvalidArgument, message, "ask for all of them, by no name"));
     }
     let core = &front.core;
+    let strange = request.topics.iter().any(|name| core.catalog.borrow().topic(name).is_none());
+    if strange && core.is_member() {
+        // Another node may know more. If it cannot be asked, what is known here is told.
+        let _ = timeout(&core.rt, LOOK_MAX, core.catch_up()).await;
+    }
+    let (endpoints, first) = endpoints(front);
     let (mut topics, epoch) = {
         let catalog = core.catalog.borrow();
         let topics: Vec<TopicInfo> = if request.topics.is_empty() {
-            catalog.topics().filter(|t| !t.internal || request.internal).map(|t| topic_info(front, t)).collect()
+            catalog.topics().filter(|t| !t.internal || request.internal).map(|t| topic_info(front, t, &first)).collect()
         } else {
             let names: BTreeSet<&String> = request.topics.iter().collect();
             let info = |name: &String| match catalog.topic(name) {
-                Some(topic) => topic_info(front, topic),
+                Some(topic) => topic_info(front, topic, &first),
                 None => missing(name),
             };
             names.into_iter().map(info).collect()
@@ -199,7 +252,7 @@ async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<Metad
     if !request.topics.is_empty() {
         core.fill_bounds(&mut topics).await;
     }
-    Ok(MetadataReply { endpoints: endpoints(front), topics, epoch, cluster_id: core.identity.cluster() })
+    Ok(MetadataReply { endpoints, topics, epoch, cluster_id: core.identity.cluster() })
 }
 
 fn missing(name: &str) -> TopicInfo {
@@ -208,22 +261,38 @@ fn missing(name: &str) -> TopicInfo {
     TopicInfo { name, failure: Some(failure), ..TopicInfo::default() }
 }
 
-fn endpoints<R: Rt>(front: &Front<R>) -> Vec<Endpoint> {
+/// Where the endpoints of a node begin in the list, and how many there are.
+type First = BTreeMap<u64, (u32, u32)>;
+
+/// Every core of every node that is known.
+fn endpoints<R: Rt>(front: &Front<R>) -> (Vec<Endpoint>, First) {
     let core = &front.core;
-    let endpoint = |(n, port): (usize, &u16)| Endpoint {
-        node_id: core.identity.node_id,
-        core: n as u32,
-        host: core.config.advertise.clone(),
-        port: u32::from(*port),
-    };
-    front.ports.iter().enumerate().map(endpoint).collect()
+    let me = core.identity.node_id;
+    let catalog = core.catalog.borrow();
+    let mut nodes: BTreeMap<u64, (String, Vec<u16>)> =
+        catalog.nodes().map(|(id, node)| (id, (node.host.clone(), node.ports.clone()))).collect();
+    nodes.insert(me, (core.config.advertise.clone(), front.ports.to_vec()));
+    let (mut all, mut first) = (Vec::new(), First::new());
+    for (node_id, (host, ports)) in nodes {
+        first.insert(node_id, (all.len() as u32, ports.len() as u32));
+        let endpoint = |(n, port): (usize, u16)| Endpoint { node_id, core: n as u32, host: host.clone(), port: u32::from(port) };
+        all.extend(ports.into_iter().enumerate().map(endpoint));
+    }
+    (all, first)
 }
 
-fn topic_info<R: Rt>(front: &Front<R>, topic: &Topic) -> TopicInfo {
+fn topic_info<R: Rt>(front: &Front<R>, topic: &Topic, first: &First) -> TopicInfo {
+    let at = |p: &crate::catalog::Partition| {
+        let node = front.core.answers_for(p).0;
+        let (at, cores) = first.get(&node).or_else(|| first.get(&front.core.identity.node_id)).copied().unwrap_or((0, 1));
+        at + u32::from(p.home.0) % cores.max(1)
+    };
+    let replica = |r: &Replica| ReplicaInfo { id: r.id, node_id: r.node };
     let partition = |(n, p): (usize, &crate::catalog::Partition)| PartitionInfo {
         partition: n as u32,
         group: p.group.0,
-        endpoint: u32::from(front.core.owner(p.home).0),
+        endpoint: at(p),
+        replicas: p.replicas.iter().flat_map(|r| &r.now).map(replica).collect(),
         ..PartitionInfo::default()
     };
     TopicInfo {

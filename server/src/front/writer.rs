@@ -15,7 +15,7 @@ use crate::node::budget::Held;
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{ConnWrite, IoError, Nanos, Rt, Share};
 use millpond_wire::{
-    frame::{Flags, encode_into},
+    frame::{Flags, encode_as_is, encode_into},
     messages::{Code, Kind, ProduceReply},
 };
 use std::{future::Future, rc::Rc, time::Duration};
@@ -205,6 +205,9 @@ fn put_reply<R: Rt>(front: &Front<R>, (kind, correlation, began): (Kind, u64, Na
                 tracing::error!(?kind, failure.message, "a request failed by our own fault");
             }
             encode_into(&mut out.small, kind, Flags::FAILURE, correlation, &failure, 0);
+        }
+        Reply::Passed(frame) => {
+            encode_as_is(&mut out.small, kind, frame.flags, correlation, &frame.meta);
         }
         Reply::Fetched(fetched) => {
             let failures = fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref());

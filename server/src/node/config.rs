@@ -1,8 +1,12 @@
 //! What a node is asked to be, the same on all of its cores.
 
 use millpond_log::LogConfig;
+use millpond_raft::RaftConfig;
 use millpond_runtime::limits::FRAME_BYTES_MAX;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// Least memory of a core, in bytes.
 pub const MEMORY_PER_CORE_MIN: usize = 64 << 20;
@@ -25,6 +29,14 @@ pub struct NodeConfig {
     pub advertise: String,
     /// Settings of each journal home; ids, the home's number and its share of the memory are filled in.
     pub log: LogConfig,
+    /// How replicas behave.
+    pub raft: RaftConfig,
+    /// Where other nodes find this one, on its ports.
+    pub ip: IpAddr,
+    /// Where it stands: replicas of a partition are spread over racks. Empty for nowhere in particular.
+    pub rack: String,
+    /// Nodes of the cluster that it is to be a part of, to begin with. None for one that founds a cluster, or knows its cluster already.
+    pub join: Vec<SocketAddr>,
     /// Memory of the node for tails, caches and requests under way, in bytes.
     pub memory_bytes: usize,
     /// Partitions of a topic for which nobody says how many.

@@ -3,6 +3,7 @@
 use super::{
     NodeConfig, Shared,
     budget::{Pool, Requests},
+    cluster::Cluster,
     config::MemoryPlan,
     groups::Seat,
     mesh::Call,
@@ -16,13 +17,15 @@ use crate::{
     quota::Quotas,
 };
 use millpond_log::Log;
-use millpond_runtime::{CoreId, FxHashMap, GroupId, Rt, mailbox::Sender};
+use millpond_raft::{Driver, RaftConfig};
+use millpond_runtime::{CoreId, FxHashMap, GroupId, Offset, Rt, mailbox::Sender};
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
 };
+use tokio::sync::Notify;
 
 /// Where a partition lives, as the hot path needs it.
 pub struct Place<R: Rt> {
@@ -30,6 +33,8 @@ pub struct Place<R: Rt> {
     pub group: GroupId,
     /// The core that owns it.
     pub core: CoreId,
+    /// Whether this node has it, or a replica of it.
+    pub lives: bool,
     /// The partition itself, if that is this core.
     pub here: Option<Rc<Partition<R>>>,
 }
@@ -54,6 +59,10 @@ pub struct Core<R: Rt> {
     pub identity: Identity,
     /// The journals that live here.
     pub logs: BTreeMap<Home, Log<R>>,
+    /// What drives the replicas in each of them.
+    pub drivers: BTreeMap<Home, Driver<R>>,
+    /// What is known of other nodes.
+    pub cluster: Cluster<R>,
     /// The partitions that live here.
     pub partitions: RefCell<FxHashMap<GroupId, Rc<Partition<R>>>>,
     /// What all cores know.
@@ -81,6 +90,12 @@ pub struct Core<R: Rt> {
     pub(super) landing: Landing,
     pub(super) mesh: Vec<Sender<Call<R>>>,
     pub(super) meta_turn: tokio::sync::Mutex<()>,
+    /// Held while groups are read back.
+    pub(super) seats_turn: tokio::sync::Mutex<()>,
+    /// How far the catalog here follows its log; on core 0.
+    pub(super) meta_next: Cell<Offset>,
+    /// Whoever waits for that.
+    pub(super) meta_followed: Notify,
     pub(super) producer_ids: RefCell<std::ops::Range<u64>>,
 }
 
@@ -96,7 +111,11 @@ impl<R: Rt> Core<R> {
         mesh: Vec<Sender<Call<R>>>,
     ) -> Rc<Self> {
         let plan = config.memory_plan(mesh.len(), usize::from(identity.homes));
+        let drive = |log: &Log<R>| Driver::start(rt.clone(), log.clone(), RaftConfig { seed: rt.rand(), ..config.raft.clone() });
+        let drivers = logs.iter().map(|(home, log)| (*home, drive(log))).collect();
         let core = Rc::new(Self {
+            drivers,
+            cluster: Cluster::default(),
             counters: RefCell::new(CoreSnapshot::new(rt.core().0)),
             rt,
             shared,
@@ -116,6 +135,9 @@ impl<R: Rt> Core<R> {
             landing: Landing::default(),
             mesh,
             meta_turn: tokio::sync::Mutex::new(()),
+            seats_turn: tokio::sync::Mutex::new(()),
+            meta_next: Cell::new(Offset(0)),
+            meta_followed: Notify::new(),
             producer_ids: RefCell::new(0..0),
             config,
         });
@@ -127,6 +149,7 @@ impl<R: Rt> Core<R> {
                 advances.iter().filter_map(|a| partitions.get(&a.group)).for_each(|p| p.wake());
             });
         }
+        core.watch_leaders();
         core
     }
 
@@ -187,6 +210,7 @@ impl<R: Rt> Core<R> {
     /// Takes no more requests: whoever waits for records is answered with what there is.
     pub fn begin_stop(&self) {
         self.stopping.set(true);
+        self.meta_followed.notify_waiters();
         self.partitions.borrow().values().for_each(|p| p.wake());
     }
 }

@@ -6,12 +6,13 @@ use super::{
     partition::Partition,
 };
 use crate::{
-    catalog::{Catalog, Effect, Topic},
+    catalog::{Catalog, Effect, Home, Lives, META_GROUP, Topic, TopicSettings},
     coordinator::TopicView,
     keyed::{BadRecord, Record},
 };
 use millpond_log::{GroupConfig, Log, LogError, Lsn};
-use millpond_runtime::{Rt, Share};
+use millpond_raft::Membership;
+use millpond_runtime::{GroupId, NodeId, Rt, Share};
 use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 /// What can keep a core from following the catalog. The node halts: it would serve something else than it promised.
@@ -51,15 +52,37 @@ impl<R: Rt> Core<R> {
         for (client_id, quota) in catalog.quotas() {
             self.quotas.borrow_mut().set(client_id, quota);
         }
+        let mut effects = Vec::new();
         for (home, log) in &self.logs {
-            let effects = catalog.reconcile(*home, &log.groups());
-            self.carry_out(effects).await?;
+            effects.extend(catalog.reconcile(self.identity.node_id, *home, &log.groups()));
+        }
+        if self.is_member() {
+            // What is committed may not be known yet, and with it whose groups these are: see `Core::drop_strangers`.
+            effects.retain(|effect| !matches!(effect, Effect::Drop(..)));
         }
         let topics: Vec<String> = catalog.topics().map(|t| t.name.clone()).collect();
         *self.catalog.borrow_mut() = catalog;
+        self.carry_out(effects).await?;
+        self.find_nodes();
         topics.iter().for_each(|topic| self.refresh(topic));
         self.coordinators_behind.set(true);
         Ok(())
+    }
+
+    /// Whether this node is, or will be, one of several: its catalog is a replica.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        !self.is_founder() || self.logs.get(&Home(0)).is_some_and(|log| log.is_replica(META_GROUP))
+    }
+
+    /// Drops groups that do not belong here. To be called once the catalog here is known to be what it is elsewhere.
+    pub async fn drop_strangers(self: &Rc<Self>) -> Result<(), FollowError> {
+        let mut effects = Vec::new();
+        for (home, log) in &self.logs {
+            effects.extend(self.catalog.borrow().reconcile(self.identity.node_id, *home, &log.groups()));
+        }
+        effects.retain(|effect| matches!(effect, Effect::Drop(_, group) if *group != META_GROUP));
+        self.carry_out(effects).await
     }
 
     /// Creates, alters and drops groups of the homes here, and returns when that is synced.
@@ -70,6 +93,10 @@ impl<R: Rt> Core<R> {
                 Effect::Create(home, ..) | Effect::Alter(home, ..) | Effect::Drop(home, _) => *home,
                 Effect::Quota(client_id, quota) => {
                     self.quotas.borrow_mut().set(client_id, *quota);
+                    continue;
+                }
+                Effect::Nodes => {
+                    self.find_nodes();
                     continue;
                 }
             };
@@ -88,11 +115,11 @@ impl<R: Rt> Core<R> {
     async fn carry_out_one(&self, log: &Log<R>, effect: Effect) -> Result<Option<Lsn>, FollowError> {
         loop {
             let done = match &effect {
-                Effect::Create(_, group, settings) if log.state(*group).is_none() => log.create_group(*group, GroupConfig::from(settings)),
+                Effect::Create(home, group, settings) => self.begin(log, *home, *group, settings).await,
                 Effect::Alter(_, group, settings) if log.config(*group).is_some_and(|is| is != GroupConfig::from(settings)) => {
-                    log.alter_group(*group, GroupConfig::from(settings))
+                    log.alter_group(*group, GroupConfig::from(settings)).map(Some)
                 }
-                Effect::Drop(_, group) if log.state(*group).is_some() => log.drop_group(*group),
+                Effect::Drop(home, group) if log.state(*group).is_some() => self.end(log, *home, *group).map(Some),
                 _ => return Ok(None),
             };
             match done {
@@ -100,9 +127,43 @@ impl<R: Rt> Core<R> {
                 Err(LogError::Full { .. } | LogError::DiskFull { .. }) => {
                     self.rt.sleep(std::time::Duration::from_millis(20)).await;
                 }
-                done => return Ok(Some(done?)),
+                done => return Ok(done?),
             }
         }
+    }
+
+    /// Sees to it that a group is here as the catalog has it: alone, as a replica, or not at all.
+    async fn begin(&self, log: &Log<R>, home: Home, group: GroupId, settings: &TopicSettings) -> Result<Option<Lsn>, LogError> {
+        let me = self.identity.node_id;
+        let found = self.catalog.borrow().partition_of(group).map(|(topic, n)| topic.partitions[n as usize].clone());
+        let (Some(partition), Some(driver)) = (found, self.drivers.get(&home)) else { return Ok(None) };
+        let config = GroupConfig::from(settings);
+        let there = log.state(group).is_some();
+        match (partition.lives_on(me), &partition.replicas) {
+            (Lives::Elsewhere, _) if there => self.end(log, home, group).map(Some),
+            (Lives::Alone, _) if !there => log.create_group(group, config).map(Some),
+            (Lives::Replica(id), Some(replicas)) => {
+                let first = replicas.first.iter().map(|r| (r.id, NodeId(r.node))).collect();
+                let members = Membership::first(id, first);
+                if !there {
+                    driver.create(group, config, &members)?;
+                } else if !log.is_replica(group) {
+                    driver.adopt(group, &members).await?;
+                } else if driver.status(group).is_none() && driver.broken(group).is_none() {
+                    driver.open(group).map_err(|e| LogError::Replica { group, what: e.to_string() })?;
+                }
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A group is here no longer.
+    fn end(&self, log: &Log<R>, home: Home, group: GroupId) -> Result<Lsn, LogError> {
+        if let Some(driver) = self.drivers.get(&home) {
+            driver.close(group);
+        }
+        log.drop_group(group)
     }
 
     /// Makes the tables of the hot path agree with the catalog about one topic.
@@ -110,20 +171,15 @@ impl<R: Rt> Core<R> {
         let catalog = self.catalog.borrow();
         let topic = catalog.topic(name);
         let before = self.routes.borrow_mut().remove(name);
-        if let Some(before) = before {
-            let kept = |group| topic.is_some_and(|t| t.partitions.iter().any(|p| p.group == group));
-            // Groups are never reused, so the first decides for all: a topic is kept, perhaps grown, or gone.
-            if before.places.first().is_some_and(|p| !kept(p.group)) {
-                for place in &before.places {
-                    let gone = self.partitions.borrow_mut().remove(&place.group);
-                    if let Some(gone) = gone {
-                        gone.wake();
-                    }
-                }
+        let route = topic.map(|topic| self.route_to(topic));
+        for place in before.iter().flat_map(|before| &before.places).filter(|place| place.here.is_some()) {
+            let kept = route.as_ref().is_some_and(|r| r.places.iter().any(|p| p.group == place.group && p.here.is_some()));
+            let gone = if kept { None } else { self.partitions.borrow_mut().remove(&place.group) };
+            if let Some(gone) = gone {
+                gone.wake();
             }
         }
-        if let Some(topic) = topic {
-            let route = self.route_to(topic);
+        if let Some(route) = route {
             self.routes.borrow_mut().insert(name.to_owned(), Rc::new(route));
         }
     }
@@ -131,13 +187,15 @@ impl<R: Rt> Core<R> {
     fn route_to(&self, topic: &Topic) -> Route<R> {
         let mut partitions = self.partitions.borrow_mut();
         let places = topic.partitions.iter().map(|p| {
-            let here = self.logs.get(&p.home).map(|log| {
-                let make = || Rc::new(Partition::new(p.group, log.clone(), &topic.settings));
+            let known = |log: &Log<R>| p.group == META_GROUP && log.state(META_GROUP).is_some();
+            let lives = p.lives_on(self.identity.node_id) != Lives::Elsewhere || self.logs.get(&p.home).is_some_and(known);
+            let here = self.logs.get(&p.home).filter(|_| lives).zip(self.drivers.get(&p.home)).map(|(log, driver)| {
+                let make = || Rc::new(Partition::new(p.group, log.clone(), driver.clone(), &topic.settings));
                 let partition = partitions.entry(p.group).or_insert_with(make);
                 partition.set(&topic.settings);
                 Rc::clone(partition)
             });
-            Place { group: p.group, core: self.owner(p.home), here }
+            Place { group: p.group, core: self.owner(p.home), lives, here }
         });
         Route { internal: topic.internal, places: places.collect() }
     }

@@ -5,19 +5,20 @@
 //!   when it is written;
 //! * who asks for positions waits for those that are written and not synced yet: they will be what the group goes on from.
 
-use super::{await_room, core::Core, failure_of, look::Bounds, meta::append_records_now, partition::Partition, produce::ROOM_WAIT};
+use super::{await_room, core::Core, look::Bounds, meta::append_records_now, not_owner, partition::Partition, produce::ROOM_WAIT};
 use crate::{
+    boot::load,
     catalog::OFFSETS,
     coordinator::{Coordinator, Refused, partition_of},
     keyed::Record,
 };
-use millpond_log::Lsn;
-use millpond_runtime::{CoreId, Rt, Share, rt::to_next};
+use millpond_runtime::{CoreId, Offset, Rt, Share, Term, rt::to_next};
 use millpond_wire::messages::{
     Code, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, Done, Failure, FetchOffsets,
-    FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, ListGroupsReply,
+    FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, Kind, ListGroups, ListGroupsReply,
 };
 use std::{cell::RefCell, collections::VecDeque, future::Future, rc::Rc, time::Duration};
+use tokio::sync::Notify;
 
 /// How often members that fell silent are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -29,17 +30,22 @@ const RECORDS_PER_BATCH: usize = 1_000;
 pub struct Seat {
     /// The groups.
     pub coordinator: RefCell<Coordinator>,
-    /// Appended records in order of their places. They are applied in this order whoever hears of the sync first.
-    unapplied: RefCell<VecDeque<(Lsn, Vec<Record>)>>,
+    /// The term in which it is of use: in another one others may have written.
+    term: Term,
+    /// Appended records in order of their offsets. They are applied in this order whoever hears first that they last.
+    unapplied: RefCell<VecDeque<(Offset, Vec<Record>)>>,
 }
 
 impl Seat {
-    /// A seat for groups as they were read back.
+    /// A seat for groups as they were read back, of use in this term.
     #[must_use]
-    pub fn new(coordinator: Coordinator) -> Self {
-        Self { coordinator: RefCell::new(coordinator), unapplied: RefCell::default() }
+    pub fn new(coordinator: Coordinator, term: Term) -> Self {
+        Self { coordinator: RefCell::new(coordinator), term, unapplied: RefCell::default() }
     }
 }
+
+/// How long one waits for a commit before it looks whether this node still leads.
+const COMMIT_LOOK: Duration = Duration::from_millis(50);
 
 type Held = Rc<Seat>;
 
@@ -53,6 +59,9 @@ impl<R: Rt> Core<R> {
         let route = self.route(OFFSETS).ok_or_else(no_offsets)?;
         let partition = partition_of(group, route.places.len() as u32);
         let place = route.places.get(partition as usize).ok_or_else(no_offsets)?;
+        if !place.lives {
+            return Err(not_owner(self.leader_of(place.group)));
+        }
         Ok((partition, place.core))
     }
 
@@ -68,11 +77,34 @@ impl<R: Rt> Core<R> {
     {
         let (partition, core) = self.place_of(group)?;
         self.at(core, move |core| async move {
-            let held = core.coordinators.borrow().get(&partition).cloned().ok_or_else(no_offsets)?;
+            let held = core.seat(partition).await?;
             core.tell_coordinators();
             call(core, held, partition).await
         })
         .await?
+    }
+
+    /// The coordinator of a partition of `__consumer_offsets` that this node answers for, read back if it is new here.
+    async fn seat(self: &Rc<Self>, partition: u32) -> Result<Held, Failure> {
+        let here = self.offsets(partition)?;
+        let current = |term| self.coordinators.borrow().get(&partition).filter(|seat| seat.term == term).cloned();
+        if let Some(seat) = current(here.serves()?) {
+            return Ok(seat);
+        }
+        let _turn = self.seats_turn.lock().await;
+        let term = here.serves()?;
+        if let Some(seat) = current(term) {
+            return Ok(seat);
+        }
+        let damaged = |e: crate::node::shared::StartFailed| Failure::new(Code::Corrupt, e.to_string(), e.advice);
+        let coordinator = load::coordinator(self, &here).await.map_err(damaged)?;
+        if here.serves()? != term {
+            return Err(not_owner(None));
+        }
+        let seat = Rc::new(Seat::new(coordinator, term));
+        self.coordinators.borrow_mut().insert(partition, Rc::clone(&seat));
+        self.coordinators_behind.set(true);
+        Ok(seat)
     }
 
     /// Groups that live here.
@@ -162,9 +194,19 @@ impl<R: Rt> Core<R> {
         .await
     }
 
-    /// All groups of all cores.
-    pub async fn list_groups(self: &Rc<Self>) -> Result<ListGroupsReply, Failure> {
+    /// All groups of all cores, and of all nodes if these are to be asked.
+    pub async fn list_groups(self: &Rc<Self>, everywhere: bool) -> Result<ListGroupsReply, Failure> {
         let mut all = ListGroupsReply::default();
+        let others = if everywhere { self.cluster.others() } else { Vec::new() };
+        for node in others {
+            let there: ListGroupsReply = match self.ask_node(node, Kind::ListGroups, &ListGroups {}).await {
+                Ok(there) => there,
+                // What it led is led by others.
+                Err(failure) if failure.code() == Code::Unavailable => continue,
+                Err(failure) => return Err(failure),
+            };
+            all.groups.extend(there.groups);
+        }
         for core in self.core_ids() {
             let here = self
                 .at(core, |core| async move {
@@ -175,6 +217,7 @@ impl<R: Rt> Core<R> {
             all.groups.extend(here);
         }
         all.groups.sort_by(|a, b| a.group.cmp(&b.group));
+        all.groups.dedup_by(|a, b| a.group == b.group);
         Ok(all)
     }
 
@@ -189,22 +232,37 @@ impl<R: Rt> Core<R> {
         if records.is_empty() {
             return Ok(());
         }
-        let lsn = append_records_now(&self.rt, &here.log, here.group, &records)?;
-        held.unapplied.borrow_mut().push_back((lsn, records));
+        if here.serves()? != held.term {
+            return Err(not_owner(None));
+        }
+        // It lasts once the log is committed so far, in the same term.
+        let pending = append_records_now(&self.rt, here, &records)?;
+        held.unapplied.borrow_mut().push_back((pending.base_offset, records));
         Ok(())
     }
 
-    /// Waits until all that has been appended so far is synced, and applies it.
+    /// Waits until all that has been appended so far lasts, and applies it.
     async fn settle(&self, here: &Partition<R>, held: &Seat) -> Result<(), Failure> {
-        let Some(lsn) = held.unapplied.borrow().back().map(|(lsn, _)| *lsn) else { return Ok(()) };
-        here.log.synced(lsn).await.map_err(|e| failure_of(&e))?;
-        self.apply_until(held, lsn);
-        Ok(())
+        let Some(last) = held.unapplied.borrow().back().map(|(offset, _)| *offset) else { return Ok(()) };
+        loop {
+            let waiter = Rc::new(Notify::new());
+            here.wait_on(&waiter);
+            let committed = here.state()?.high_watermark;
+            if here.serves() != Ok(held.term) {
+                let message = "the leader changed before positions were committed: whether they will be is unknown";
+                return Err(Failure::new(Code::MaybeDone, message, "commit again").retry_after(50));
+            }
+            self.apply_until(held, committed);
+            if last < committed {
+                return Ok(());
+            }
+            futures_lite::future::or(waiter.notified(), self.rt.sleep(COMMIT_LOOK)).await;
+        }
     }
 
-    fn apply_until(&self, held: &Seat, synced: Lsn) {
+    fn apply_until(&self, held: &Seat, committed: Offset) {
         let mut unapplied = held.unapplied.borrow_mut();
-        while unapplied.front().is_some_and(|(lsn, _)| *lsn <= synced) {
+        while unapplied.front().is_some_and(|(offset, _)| *offset < committed) {
             let records = unapplied.pop_front().map(|(_, records)| records).unwrap_or_default();
             for record in records {
                 if let Err(error) = held.coordinator.borrow_mut().apply(&record.key, record.value.as_deref()) {
@@ -234,12 +292,19 @@ impl<R: Rt> Core<R> {
         self.settle(&here, &held).await
     }
 
+    /// Forgets groups that another node answers for now.
+    fn leave_seats(&self) {
+        let left = |partition: &u32, seat: &mut Held| self.offsets(*partition).is_ok_and(|here| here.serves() == Ok(seat.term));
+        self.coordinators.borrow_mut().retain(left);
+    }
+
     /// Removes silent members, for as long as the node runs.
     pub fn watch_groups(self: &Rc<Self>) {
         let core = Rc::clone(self);
         self.rt.spawn("expire members", Share::Serve, async move {
             while !core.stopping.get() {
                 core.rt.sleep(to_next(&core.rt, EXPIRE_EVERY)).await;
+                core.leave_seats();
                 core.tell_coordinators();
                 let held: Vec<Held> = core.coordinators.borrow().values().cloned().collect();
                 for seat in held {

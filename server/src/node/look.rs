@@ -1,10 +1,10 @@
 //! Look-ups at the owners of partitions: where they begin and end, offsets by time, and deleting the oldest records.
 
-use super::{core::Core, failure_of, mesh::Lost, partition::Partition, unknown_partition};
+use super::{core::Core, failure_of, mesh::Lost, not_owner, partition::Partition, unknown_partition};
 use millpond_log::LogError;
-use millpond_runtime::{CoreId, GroupId, Offset, Rt};
+use millpond_runtime::{CoreId, GroupId, NodeId, Offset, Rt};
 use millpond_wire::messages::{
-    Code, DeleteRecords, DeleteRecordsReply, Failure, ListOffset, ListOffsets, ListOffsetsReply, ListedOffset, TopicInfo,
+    Code, DeleteRecords, DeleteRecordsReply, Failure, Kind, ListOffset, ListOffsets, ListOffsetsReply, ListedOffset, TopicInfo,
 };
 use std::{collections::BTreeMap, future::Future, rc::Rc};
 
@@ -24,6 +24,9 @@ impl<R: Rt> Core<R> {
     pub fn locate(&self, topic: &str, partition: u32) -> Result<(CoreId, GroupId), Failure> {
         let route = self.route(topic).ok_or_else(|| unknown_partition(topic, partition))?;
         let place = route.places.get(partition as usize).ok_or_else(|| unknown_partition(topic, partition))?;
+        if !place.lives {
+            return Err(not_owner(self.leader_of(place.group)));
+        }
         Ok((place.core, place.group))
     }
 
@@ -103,8 +106,32 @@ impl<R: Rt> Core<R> {
         }
     }
 
-    /// Offsets by time.
-    pub async fn list_offsets(self: &Rc<Self>, request: ListOffsets) -> Result<ListOffsetsReply, Failure> {
+    /// Offsets by time; those of partitions that other nodes answer for are asked there, if these are to be asked.
+    pub async fn list_offsets(self: &Rc<Self>, request: ListOffsets, everywhere: bool) -> Result<ListOffsetsReply, Failure> {
+        let mut reply = self.list_offsets_here(&request).await;
+        if !everywhere {
+            return Ok(reply);
+        }
+        let mut elsewhere: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (number, result) in reply.results.iter().enumerate() {
+            if let Some(failure) = result.failure.as_ref().filter(|f| f.code() == Code::NotOwner && f.node_id != 0) {
+                elsewhere.entry(failure.node_id).or_default().push(number);
+            }
+        }
+        for (node, numbers) in elsewhere {
+            let asked = ListOffsets { partitions: numbers.iter().map(|n| request.partitions[*n].clone()).collect() };
+            match self.ask_node::<ListOffsetsReply>(NodeId(node), Kind::ListOffsets, &asked).await {
+                Ok(there) if there.results.len() == numbers.len() => {
+                    numbers.into_iter().zip(there.results).for_each(|(number, result)| reply.results[number] = result);
+                }
+                Ok(_) => {}
+                Err(failure) => numbers.iter().for_each(|n| reply.results[*n].failure = Some(failure.clone())),
+            }
+        }
+        Ok(reply)
+    }
+
+    async fn list_offsets_here(self: &Rc<Self>, request: &ListOffsets) -> ListOffsetsReply {
         let failed = |failure| ListedOffset { offset: 0, time_ms: -1, failure: Some(failure) };
         let mut results = Vec::with_capacity(request.partitions.len());
         let mut asked = Vec::new();
@@ -124,7 +151,7 @@ impl<R: Rt> Core<R> {
                 Err(failure) => failed(failure),
             };
         }
-        Ok(ListOffsetsReply { results })
+        ListOffsetsReply { results }
     }
 
     /// Deletes the oldest records of a partition.

@@ -1,17 +1,18 @@
-//! Changes of the catalog. They happen on core 0, one after the other: planned, appended to `__meta` as one batch, synced, and
-//! only then applied on every core; the answer comes after all have. A crash in between is made good at the next start.
+//! Changes of the catalog. They happen on core 0 of the node that leads the meta group (or is alone), one after the other: planned, appended to `__meta` as one
+//! batch, and applied once that lasts; the answer comes after all cores of that node have. Every node follows `__meta`, record by record, and so does this one. A
+//! crash in between is made good at the next start.
 
-use super::{await_room, core::Core, follow::FollowError, produce::ROOM_WAIT};
+use super::{await_room, core::Core, follow::FollowError, mesh::Lost, partition::{Partition, Pending}, produce::ROOM_WAIT};
 use crate::{
-    catalog::{CatalogError, Home, META_GROUP, Plan, Topic},
+    boot::load,
+    catalog::{CatalogError, META, META_GROUP, Node, NodeState, Plan, Replica, Topic},
     keyed::Record,
-    node::failure_of,
 };
 use millpond_batch::{Builder, Compression, Header, builder::NO_HEADERS};
-use millpond_log::{Appended, Log, Lsn};
-use millpond_runtime::{CoreId, GroupId, Rt};
+use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
 use millpond_wire::messages::{AlterQuota, AlterTopic, Code, CreateTopic, DeleteTopic, Failure, InitProducerReply};
 use std::rc::Rc;
+use tokio::sync::Notify;
 
 /// Producer ids reserved at a time: what a crash leaves unused is lost, and there are 2^63.
 const PRODUCER_IDS: u64 = 1_000;
@@ -27,32 +28,41 @@ pub enum Change {
     Delete(DeleteTopic),
     /// Set a quota.
     Quota(AlterQuota),
+    /// A node joins, or is elsewhere: its id, if it has one.
+    Node(Option<u64>, Node),
+    /// What a node is to do.
+    NodeState(u64, NodeState),
+    /// A node is gone.
+    NodeGone(u64),
+    /// Groups have these replicas now.
+    Moved(Vec<(GroupId, Vec<Replica>)>),
+    /// The catalog is to want what it should.
+    Heal,
 }
 
-impl Change {
-    /// The topic that it is about.
-    fn topic(&self) -> Option<&str> {
-        match self {
-            Self::Create(c) => Some(&c.name),
-            Self::Alter(c) => Some(&c.name),
-            Self::Delete(c) => Some(&c.name),
-            Self::Quota(_) => None,
-        }
-    }
+/// What a change has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    /// The topic as it is now, if the change is of one and it still exists.
+    pub topic: Option<Topic>,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The node that the change is of, or 0.
+    pub node: u64,
 }
 
 fn internal(what: impl std::fmt::Display) -> Failure {
     Failure::new(Code::Internal, what.to_string(), "see the server's log")
 }
 
-/// Appends `records` to a group of the system as one batch, and gives the place to wait for.
-pub(super) async fn append_records<R: Rt>(rt: &R, log: &Log<R>, group: GroupId, records: &[Record]) -> Result<Lsn, Failure> {
-    await_room(rt, log, ROOM_WAIT).await;
-    append_records_now(rt, log, group, records)
+/// Appends `records` to a partition of the system as one batch, and gives what to wait for.
+pub(super) async fn append_records<R: Rt>(rt: &R, partition: &Partition<R>, records: &[Record]) -> Result<Pending, Failure> {
+    await_room(rt, &partition.log, ROOM_WAIT).await;
+    append_records_now(rt, partition, records)
 }
 
 /// The same without waiting: refused where there is no room.
-pub(super) fn append_records_now<R: Rt>(rt: &R, log: &Log<R>, group: GroupId, records: &[Record]) -> Result<Lsn, Failure> {
+pub(super) fn append_records_now<R: Rt>(rt: &R, partition: &Partition<R>, records: &[Record]) -> Result<Pending, Failure> {
     let now_ms = rt.wall_ms();
     let mut builder = Builder::new(Compression::None, 1024);
     for record in records {
@@ -60,65 +70,162 @@ pub(super) fn append_records_now<R: Rt>(rt: &R, log: &Log<R>, group: GroupId, re
     }
     let batch = builder.build(None).map_err(internal)?;
     let header = Header::parse(&batch).map_err(internal)?;
-    match log.append(group, batch, &header, now_ms).map_err(|e| failure_of(&e))? {
-        Appended::New { lsn, .. } | Appended::Duplicate { lsn, .. } => Ok(lsn),
-    }
+    partition.append(batch, header, now_ms)
 }
 
 impl<R: Rt> Core<R> {
-    /// Makes a change, from any core. The topic as it is now, if the change is of one and it still exists; and whether anything
-    /// changed.
-    pub async fn change(self: &Rc<Self>, change: Change) -> Result<(Option<Topic>, bool), Failure> {
+    /// Makes a change, from any core. Refused where another node leads the meta group.
+    pub async fn change(self: &Rc<Self>, change: Change) -> Result<Changed, Failure> {
         self.at(CoreId(0), move |core| async move { core.change_here(change).await }).await?
     }
 
-    async fn change_here(self: &Rc<Self>, change: Change) -> Result<(Option<Topic>, bool), Failure> {
+    async fn change_here(self: &Rc<Self>, change: Change) -> Result<Changed, Failure> {
         let _turn = self.meta_turn.lock().await;
-        let plan = self.plan(&change).map_err(|e| e.failure())?;
-        let changes = plan.changes();
-        if matches!(&change, Change::Create(c) if c.dry_run) {
-            return Ok((plan.topic, changes));
+        self.know_all().await?;
+        let mut node = 0;
+        let plan = self.plan(&change, &mut node).map_err(|e| e.failure())?;
+        let done = Changed { topic: plan.topic.clone(), changed: plan.changes(), node };
+        if !matches!(&change, Change::Create(c) if c.dry_run) {
+            self.commit_plan(plan).await?;
         }
-        let topic = plan.topic.clone();
-        let touched = change.topic().map(str::to_owned);
-        self.commit_plan(plan, touched.into_iter().collect()).await?;
-        Ok((topic, changes))
+        Ok(done)
     }
 
-    fn plan(&self, change: &Change) -> Result<Plan, CatalogError> {
+    /// Whether changes can be planned here: this node leads the meta group, and its catalog is what that has come to.
+    async fn know_all(self: &Rc<Self>) -> Result<(), Failure> {
+        let meta = self.meta()?;
+        meta.serves()?;
+        let end = meta.state()?.high_watermark;
+        self.followed(end).await
+    }
+
+    fn meta(&self) -> Result<Rc<Partition<R>>, Failure> {
+        self.partition(META_GROUP).ok_or_else(|| internal("the catalog does not live on core 0"))
+    }
+
+    fn plan(&self, change: &Change, node: &mut u64) -> Result<Plan, CatalogError> {
         let catalog = self.catalog.borrow();
+        let homes = catalog.homes(self.homes());
         match change {
             Change::Create(c) => {
                 let mut c = c.clone();
                 if c.partitions == 0 {
                     c.partitions = self.config.partitions_default;
                 }
-                catalog.plan_create(&c, self.homes())
+                catalog.plan_create(&c, homes)
             }
-            Change::Alter(c) => catalog.plan_alter(c, self.homes()),
+            Change::Alter(c) => catalog.plan_alter(c, homes),
             Change::Delete(c) => catalog.plan_delete(c),
             Change::Quota(c) => catalog.plan_quota(c),
+            Change::Node(id, at) => catalog.plan_node(*id, at.clone()).map(|(id, plan)| {
+                *node = id;
+                plan
+            }),
+            Change::NodeState(id, state) => catalog.plan_node_state(*id, *state),
+            Change::NodeGone(id) => catalog.plan_node_gone(*id),
+            Change::Moved(moved) => Ok(catalog.plan_moved(moved)),
+            Change::Heal => Ok(catalog.plan_heal()),
         }
     }
 
-    /// Writes a plan and has all cores follow. The caller has the turn.
-    pub async fn commit_plan(self: &Rc<Self>, plan: Plan, topics: Vec<String>) -> Result<(), Failure> {
+    /// Writes a plan and returns when all cores here follow it. The caller has the turn.
+    pub async fn commit_plan(self: &Rc<Self>, plan: Plan) -> Result<(), Failure> {
         if !plan.changes() {
             return Ok(());
         }
-        let log = self.logs.get(&Home(0)).ok_or_else(|| internal("home 0 does not live on core 0"))?;
-        let lsn = append_records(&self.rt, log, META_GROUP, &plan.records).await?;
-        log.synced(lsn).await.map_err(|e| failure_of(&e))?;
+        let meta = self.meta()?;
+        let mut pending = append_records(&self.rt, &meta, &plan.records).await?;
+        pending.settle(&meta.log).await?;
+        self.followed(pending.base_offset.plus(1)).await
+    }
+
+    /// Waits until the catalog here has come to what its log has before this offset; on core 0.
+    async fn followed(&self, offset: Offset) -> Result<(), Failure> {
+        loop {
+            let mut followed = std::pin::pin!(self.meta_followed.notified());
+            followed.as_mut().enable();
+            if self.meta_next.get() >= offset {
+                return Ok(());
+            }
+            if self.stopping.get() {
+                return Err(Lost.into());
+            }
+            followed.await;
+        }
+    }
+
+    /// Waits until the catalog here has come to all that was acknowledged anywhere before the call; from any core.
+    pub async fn catch_up(self: &Rc<Self>) -> Result<(), Failure> {
+        self.at(CoreId(0), |core| async move {
+            let meta = core.meta()?;
+            if meta.is_replica() {
+                let driver = core.drivers.get(&crate::catalog::Home(0)).ok_or_else(|| internal("home 0 does not live on core 0"))?;
+                let again = |e: millpond_raft::ReadError| Failure::new(Code::Unavailable, e.to_string(), "retry").retry_after(50);
+                driver.read_index(META_GROUP).await.map_err(again)?;
+            }
+            let end = meta.state()?.high_watermark;
+            core.followed(end).await
+        })
+        .await?
+    }
+
+    /// The catalog here is what its log has up to this offset: from there on all cores follow it; on core 0.
+    pub fn meta_begins(self: &Rc<Self>, end: Offset) {
+        self.meta_next.set(end);
+        self.follow_meta();
+    }
+
+    /// Has all cores here follow the catalog, for as long as the node runs; on core 0.
+    fn follow_meta(self: &Rc<Self>) {
+        let core = Rc::clone(self);
+        self.rt.spawn("follow the catalog", Share::Serve, async move {
+            while !core.stopping.get() {
+                let waiter = Rc::new(Notify::new());
+                let Some(meta) = core.partition(META_GROUP) else { return };
+                meta.wait_on(&waiter);
+                let end = meta.state().map_or(Offset(0), |state| state.high_watermark);
+                if core.meta_next.get() < end {
+                    core.follow_until(&meta, end).await;
+                } else if !core.stopping.get() {
+                    waiter.notified().await;
+                }
+            }
+        });
+    }
+
+    async fn follow_until(self: &Rc<Self>, meta: &Partition<R>, end: Offset) {
+        let mut records: Vec<Record> = Vec::new();
+        let read = load::keyed_from(self, &meta.log, META_GROUP, (self.meta_next.get(), end), |key, value| {
+            let owned = |bytes: &[u8]| bytes::Bytes::copy_from_slice(bytes);
+            records.push(Record { key: owned(key), value: value.map(owned) });
+            Ok(())
+        });
+        if let Err(failed) = read.await {
+            self.rt.halt(&format!("the catalog cannot be read: {failed}"));
+        }
+        let mut topics: Vec<String> = Vec::new();
+        for record in &records {
+            let key = String::from_utf8_lossy(&record.key);
+            match key.strip_prefix("topic/") {
+                Some(name) => topics.push(name.to_owned()),
+                None if key.starts_with("node/") || key == "meta" => topics.push(META.to_owned()),
+                None => {}
+            }
+        }
         for core in self.core_ids() {
-            let (records, topics) = (plan.records.clone(), topics.clone());
-            self.at(core, move |core| async move {
+            let (records, topics) = (records.clone(), topics.clone());
+            let followed = self.at(core, move |core| async move {
                 if let Err(error) = core.follow(&records, &topics).await {
                     core.refuse_to_go_on(&error);
                 }
-            })
-            .await?;
+            });
+            if followed.await.is_err() {
+                // The node stops.
+                return;
+            }
         }
-        Ok(())
+        self.meta_next.set(end);
+        self.meta_followed.notify_waiters();
     }
 
     /// A core that cannot follow the catalog must not serve.
@@ -140,8 +247,9 @@ impl<R: Rt> Core<R> {
             if !self.producer_ids.borrow().is_empty() {
                 continue;
             }
+            self.know_all().await?;
             let (ids, plan) = self.catalog.borrow().plan_producers(PRODUCER_IDS);
-            self.commit_plan(plan, Vec::new()).await?;
+            self.commit_plan(plan).await?;
             *self.producer_ids.borrow_mut() = ids;
         }
     }

@@ -8,27 +8,32 @@
 //! In reading order: [`config`] what a node is asked to be · [`budget`] memory of requests under way · [`shared`] what its cores and the control thread tell each
 //! other · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
 //! wherever the partition lives · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
-//! the catalog · [`groups`] consumer groups.
+//! the catalog · [`groups`] consumer groups · [`cluster`] the other nodes, and who leads what · [`remote`] asking another node · [`steer`] replicas
+//! become what the catalog wants · [`health`] how the cluster is.
 
 pub mod budget;
+pub mod cluster;
 pub mod config;
 pub mod core;
 pub mod follow;
 pub mod groups;
+pub mod health;
 pub mod look;
 pub mod mesh;
 pub mod meta;
 pub mod partition;
 pub mod produce;
 pub mod read;
+pub mod remote;
 pub mod shared;
+pub mod steer;
 
 pub use config::NodeConfig;
 pub use core::Core;
 pub use shared::{Shared, Stage};
 
 use millpond_log::LogError;
-use millpond_runtime::Rt;
+use millpond_runtime::{NodeId, Rt};
 use millpond_wire::messages::{Code, Failure};
 
 /// What a client is told of an error of the log.
@@ -43,10 +48,23 @@ pub fn failure_of(error: &LogError) -> Failure {
         LogError::Full { .. } => (Code::Overloaded, 50),
         LogError::Corrupt { .. } => (Code::Corrupt, 0),
         LogError::Stopped { .. } => (Code::MaybeDone, 500),
+        // It was alone a moment ago.
+        LogError::Replica { .. } => (Code::NotOwner, 20),
         full if full.is_disk_full() => (Code::DiskFull, 1_000),
         _ => (Code::Internal, 0),
     };
     Failure::new(code, error.to_string(), error.advice()).retry_after(retry_ms)
+}
+
+/// The answer where another node answers, if anybody does for the moment.
+#[must_use]
+pub fn not_owner(node: Option<NodeId>) -> Failure {
+    let (message, retry_ms) = match node {
+        Some(node) => (format!("node {node} leads this partition"), 0),
+        None => ("nobody is known to lead this partition for the moment".to_owned(), 50),
+    };
+    let node_id = node.map_or(0, |node| node.0);
+    Failure { node_id, ..Failure::new(Code::NotOwner, message, "refresh the metadata, and ask there").retry_after(retry_ms) }
 }
 
 /// The answer for a partition that is not there.

@@ -1,11 +1,12 @@
 //! A partition at its owner: appending, reading, looking up, and who waits for it to grow.
 
-use super::failure_of;
+use super::{failure_of, not_owner};
 use crate::catalog::TopicSettings;
 use bytes::BytesMut;
 use millpond_batch::{Header, check, stamp_append_time};
 use millpond_log::{Appended, GroupState, Log, LogError, Lsn, ReadLimits, ReadOut};
-use millpond_runtime::{GroupId, Offset, Rt};
+use millpond_raft::{Driver, ProposeError, Proposed};
+use millpond_runtime::{GroupId, Offset, Rt, Term};
 use millpond_wire::messages::{Code, Failure, ProduceResult};
 use std::{
     cell::{Cell, RefCell},
@@ -22,18 +23,30 @@ pub struct Partition<R: Rt> {
     pub group: GroupId,
     /// The journal it lives in.
     pub log: Log<R>,
+    /// What drives its replica, if it is one.
+    driver: Driver<R>,
+    replica: Cell<bool>,
     message_bytes_max: Cell<usize>,
     append_time: Cell<bool>,
     waiting: RefCell<Vec<Weak<Notify>>>,
 }
 
-/// An append that waits for its sync.
-#[derive(Clone, Copy, Debug)]
+/// What an append waits for.
+#[derive(Debug)]
+pub enum Lasts {
+    /// A place in the journal, where the log is alone.
+    Synced(Lsn),
+    /// A quorum of the replicas.
+    Committed(Proposed),
+}
+
+/// An append that is not acknowledged yet.
+#[derive(Debug)]
 pub struct Pending {
     /// Offset of the first record.
     pub base_offset: Offset,
     /// To be awaited before the answer.
-    pub lsn: Lsn,
+    pub lasts: Lasts,
     /// It had been appended before.
     pub duplicate: bool,
     /// The server's time where the topic stamps on append, else -1.
@@ -41,7 +54,27 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// What the producer is told once it is synced.
+    /// Whether [`Pending::settle`] would not wait.
+    #[must_use]
+    pub fn is_ready<R: Rt>(&self, log: &Log<R>) -> bool {
+        match &self.lasts {
+            Lasts::Synced(lsn) => log.synced_lsn() >= *lsn,
+            Lasts::Committed(proposed) => proposed.is_decided(),
+        }
+    }
+
+    /// Waits until it lasts, in this log and wherever else it has to.
+    pub async fn settle<R: Rt>(&mut self, log: &Log<R>) -> Result<(), Failure> {
+        match &mut self.lasts {
+            Lasts::Synced(lsn) => log.synced(*lsn).await.map_err(|e| failure_of(&e)),
+            Lasts::Committed(proposed) => proposed.decided().await.map_err(|lost| {
+                let advice = "retry: an idempotent producer's batch takes effect once";
+                Failure::new(Code::MaybeDone, lost.to_string(), advice).retry_after(50)
+            }),
+        }
+    }
+
+    /// What the producer is told once it lasts.
     #[must_use]
     pub fn result(&self) -> ProduceResult {
         ProduceResult { base_offset: self.base_offset.0, duplicate: self.duplicate, append_time_ms: self.append_time_ms, failure: None }
@@ -71,8 +104,8 @@ pub fn check_produced(batch: &[u8]) -> Result<Header, Failure> {
 impl<R: Rt> Partition<R> {
     /// A partition with these settings.
     #[must_use]
-    pub fn new(group: GroupId, log: Log<R>, settings: &TopicSettings) -> Self {
-        let partition = Self { group, log, message_bytes_max: Cell::new(0), append_time: Cell::new(false), waiting: RefCell::default() };
+    pub fn new(group: GroupId, log: Log<R>, driver: Driver<R>, settings: &TopicSettings) -> Self {
+        let partition = Self { group, log, driver, replica: Cell::new(false), message_bytes_max: Cell::new(0), append_time: Cell::new(false), waiting: RefCell::default() };
         partition.set(settings);
         partition
     }
@@ -81,6 +114,36 @@ impl<R: Rt> Partition<R> {
     pub fn set(&self, settings: &TopicSettings) {
         self.message_bytes_max.set(settings.message_bytes_max);
         self.append_time.set(settings.append_time);
+    }
+
+    /// Whether it has, or is to have, other copies; one that is alone holds no elections.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        // A replica is never alone again.
+        self.replica.get() || {
+            self.replica.set(self.log.is_replica(self.group));
+            self.replica.get()
+        }
+    }
+
+    /// In which term this node answers for the partition; 0 where it is alone. Refuses if another one answers, or nobody for the moment.
+    pub fn serves(&self) -> Result<Term, Failure> {
+        match self.driver.status(self.group) {
+            Some(status) if status.serves => Ok(status.term),
+            Some(status) if status.leads => {
+                let message = "this replica was elected just now, and does not know all that was acknowledged before";
+                Err(Failure::new(Code::Unavailable, message, "retry").retry_after(20))
+            }
+            Some(status) => Err(not_owner(status.leader_node)),
+            None if !self.is_replica() => Ok(Term(0)),
+            None => {
+                let message = match self.driver.broken(self.group) {
+                    Some(why) => format!("the replica here takes no part until it is repaired: {why}"),
+                    None => "the replica here is about to start".to_owned(),
+                };
+                Err(Failure { message, ..not_owner(None) })
+            }
+        }
     }
 
     /// Appends a batch that [`check_produced`] took. Does not wait: without room in the log it is refused.
@@ -94,12 +157,26 @@ impl<R: Rt> Partition<R> {
             stamp_append_time(&mut batch, now_ms);
             header = Header::parse(&batch).map_err(|e| bad(e.to_string()))?;
         }
-        let appended = self.log.append(self.group, batch, &header, now_ms).map_err(|e| failure_of(&e))?;
         let append_time_ms = if self.append_time.get() { now_ms } else { -1 };
+        if self.is_replica() {
+            return self.propose(batch, &header, append_time_ms);
+        }
+        let appended = self.log.append(self.group, batch, &header, now_ms).map_err(|e| failure_of(&e))?;
         Ok(match appended {
-            Appended::New { base_offset, lsn } => Pending { base_offset, lsn, duplicate: false, append_time_ms },
-            Appended::Duplicate { base_offset, lsn } => Pending { base_offset, lsn, duplicate: true, append_time_ms },
+            Appended::New { base_offset, lsn } => Pending { base_offset, lasts: Lasts::Synced(lsn), duplicate: false, append_time_ms },
+            Appended::Duplicate { base_offset, lsn } => Pending { base_offset, lasts: Lasts::Synced(lsn), duplicate: true, append_time_ms },
         })
+    }
+
+    fn propose(&self, batch: BytesMut, header: &Header, append_time_ms: i64) -> Result<Pending, Failure> {
+        let proposed = self.driver.propose(self.group, batch, header).map_err(|error| match &error {
+            ProposeError::Log(error) => failure_of(error),
+            ProposeError::NotLeader { leader } => not_owner(*leader),
+            ProposeError::Unknown(_) => self.serves().err().unwrap_or_else(|| not_owner(None)),
+            ProposeError::Busy => Failure::new(Code::Overloaded, error.to_string(), "retry").retry_after(20),
+        })?;
+        let (base_offset, duplicate) = (proposed.offset, proposed.duplicate);
+        Ok(Pending { base_offset, lasts: Lasts::Committed(proposed), duplicate, append_time_ms })
     }
 
     /// Where the partition stands.
@@ -109,6 +186,7 @@ impl<R: Rt> Partition<R> {
 
     /// Reads committed batches from `from` on: about `bytes_max` bytes, one batch at least if there is one.
     pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<ReadOut, Failure> {
+        self.serves()?;
         let state = self.state()?;
         if from == state.high_watermark {
             return Ok(ReadOut { batches: Vec::new(), next: from });
@@ -122,6 +200,7 @@ impl<R: Rt> Partition<R> {
         const END: i64 = -1;
         const START: i64 = -2;
         const NEWEST: i64 = -3;
+        self.serves()?;
         let state = self.state()?;
         let wanted = match time_ms {
             END => return Ok((state.high_watermark, -1)),
@@ -142,6 +221,7 @@ impl<R: Rt> Partition<R> {
 
     /// Deletes records before an offset, and says where the log begins once that is synced.
     pub async fn delete_before(&self, before: Offset) -> Result<Offset, Failure> {
+        self.serves()?;
         let state = self.state()?;
         if before > state.high_watermark {
             let error =

@@ -8,7 +8,7 @@
 use super::{
     budget::Held,
     core::Core,
-    failure_of,
+    failure_of, not_owner,
     mesh::{Call, Lost},
     partition::{Partition, Pending, check_produced},
     unknown_partition,
@@ -49,7 +49,7 @@ impl<R: Rt> Outcome<R> {
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Done(_) => true,
-            Self::Here(log, pending) => log.synced_lsn() >= pending.lsn,
+            Self::Here(log, pending) => pending.is_ready(log),
             Self::There(_) => false,
         }
     }
@@ -58,7 +58,7 @@ impl<R: Rt> Outcome<R> {
     pub async fn settle(&mut self) {
         let settled = match self {
             Self::Done(_) => return,
-            Self::Here(log, pending) => log.synced(pending.lsn).await.map(|()| pending.result()).map_err(|e| failure_of(&e)),
+            Self::Here(log, pending) => pending.settle(log).await.map(|()| pending.result()),
             Self::There(answer) => answer.await.unwrap_or_else(|_| Err(Lost.into())).map(|pending| pending.result()),
         };
         *self = Self::Done(settled);
@@ -120,6 +120,9 @@ impl<R: Rt> Core<R> {
             Ok(header) => header,
             Err(failure) => return Outcome::Done(Err(failure)),
         };
+        if !place.lives {
+            return Outcome::Done(Err(not_owner(self.leader_of(place.group))));
+        }
         let Some(here) = &place.here else { return self.hop(place.group, place.core, batch, header, synced).await };
         if !here.log.room() {
             Box::pin(admit(&self.rt, &here.log)).await;
@@ -182,10 +185,10 @@ impl<R: Rt> Core<R> {
             return;
         };
         match self.append(&partition, hop.batch, hop.header) {
-            Ok(pending) if hop.synced => {
+            Ok(mut pending) if hop.synced => {
                 let log = partition.log.clone();
                 self.rt.spawn("ack over mesh", Share::Serve, async move {
-                    let synced = log.synced(pending.lsn).await.map(|()| pending).map_err(|e| failure_of(&e));
+                    let synced = pending.settle(&log).await.map(|()| pending);
                     // Whoever asked may have gone.
                     let _ = hop.answer.send(synced);
                 });

@@ -13,7 +13,7 @@ use super::{
     budget::{Held, Working},
     config::{FETCH_BYTES_DEFAULT, FETCH_WAIT_MS_MAX},
     core::{Core, Place},
-    failure_of,
+    failure_of, not_owner,
     mesh::Lost,
     partition::Partition,
     unknown_partition,
@@ -212,7 +212,8 @@ impl<R: Rt> Core<R> {
         let route = self.route(&asked.topic);
         match route.as_ref().and_then(|r| r.places.get(asked.partition as usize)) {
             None => reading.failure = Some(unknown_partition(&asked.topic, asked.partition)),
-            Some(Place { group, core, here }) => {
+            Some(place) if !place.lives => reading.failure = Some(not_owner(self.leader_of(place.group))),
+            Some(Place { group, core, here, .. }) => {
                 (reading.group, reading.core, reading.here) = (*group, *core, here.clone());
             }
         }
@@ -339,7 +340,8 @@ impl<R: Rt> Core<R> {
             for (group, offset) in asked {
                 let Some(partition) = self.partition(*group) else { return };
                 partition.wait_on(&waiter);
-                if self.stopping.get() || partition.state().is_ok_and(|s| s.high_watermark != *offset) {
+                let grown = partition.state().is_ok_and(|s| s.high_watermark != *offset);
+                if self.stopping.get() || grown || partition.serves().is_err() {
                     return;
                 }
             }
@@ -353,7 +355,7 @@ impl<R: Rt> Reading<R> {
     fn may_have(&self) -> bool {
         self.failure.is_none()
             && self.bytes < self.bytes_max
-            && self.here.as_ref().is_none_or(|p| p.state().map_or(true, |s| s.high_watermark != self.next))
+            && self.here.as_ref().is_none_or(|p| p.serves().is_err() || p.state().map_or(true, |s| s.high_watermark != self.next))
     }
 
     fn take(&mut self, read: Result<Read, Failure>) {

@@ -46,7 +46,7 @@ pub(crate) fn frame(kind: Kind, message: &impl Message, payload: &[u8]) -> Bytes
 
 /// The first frame of a connection.
 pub(crate) fn hello() -> Bytes {
-    let hello = Hello { version_min: VERSION, version_max: VERSION, client_id: "tests".into(), software: "tests".into() };
+    let hello = Hello { version_min: VERSION, version_max: VERSION, client_id: "tests".into(), software: "tests".into(), from_node: 0 };
     frame(Kind::Hello, &hello, &[])
 }
 

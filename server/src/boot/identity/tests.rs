@@ -11,7 +11,7 @@ fn file() -> PathBuf {
 }
 
 fn established(sim: &Sim, cores: usize) -> Result<Identity, StartFailed> {
-    sim.block_on(NODE, move |rt| async move { establish(&rt, &config().data, cores).await }).expect("it runs to its end")
+    sim.block_on(NODE, move |rt| async move { establish(&rt, &config(), cores, &mut None).await }).expect("it runs to its end")
 }
 
 fn power_cut(sim: &Sim) {

@@ -10,11 +10,12 @@ use crate::{
     serve::{self, ServeConfig},
 };
 use millpond_log::LogConfig;
+use millpond_raft::RaftConfig;
 use millpond_runtime::{
     placement::{Placement, Wanted},
     topology::Topology,
 };
-use std::{fs, io::IsTerminal};
+use std::{fs, io::IsTerminal, net::SocketAddr};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -29,7 +30,7 @@ impl Settings {
     /// Runs the node until it is asked to stop.
     pub(in crate::cli) async fn run(self, out: &mut Out) -> Result {
         self.start_log()?;
-        let config = self.config()?;
+        let config = self.config().await?;
         let failed = |e| Fail::io("hear signals", &e);
         let (mut term, mut int) = (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
         let stop = async move {
@@ -70,8 +71,22 @@ impl Settings {
         started.map_err(|e| Fail::new(format!("cannot start the log: {e}"), ""))
     }
 
-    fn config(self) -> Result<ServeConfig> {
+    async fn config(self) -> Result<ServeConfig> {
         let cpus = self.cpus()?;
+        let mut join = Vec::new();
+        for server in &self.join {
+            join.extend(find(server, "--join").await?);
+        }
+        let ip = match (&self.advertise, self.listen.ip()) {
+            (Some(host), ip) if ip.is_unspecified() => find(&format!("{host}:0"), "--advertise").await?[0].ip(),
+            (None, ip) if ip.is_unspecified() && !join.is_empty() => {
+                return Err(Fail::usage(
+                    format!("{ip} is no address where other nodes find this one"),
+                    "give --advertise HOST as well, the host's own name or address",
+                ));
+            }
+            (_, ip) => ip,
+        };
         let memory = self.memory.unwrap_or_else(|| machine_memory() / 4);
         let node = NodeConfig {
             advertise: self.advertise.unwrap_or_else(|| self.listen.ip().to_string()),
@@ -81,6 +96,10 @@ impl Settings {
                 disk_reserve_bytes: self.disk_reserve.unwrap_or(LogConfig::default().disk_reserve_bytes),
                 ..LogConfig::default()
             },
+            raft: RaftConfig::default(),
+            ip,
+            rack: self.rack,
+            join,
             memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
             partitions_default: PARTITIONS_DEFAULT,
             connections_max: CONNECTIONS_PER_CORE_MAX,
@@ -99,6 +118,14 @@ impl Settings {
         let plan = Placement::plan(&Topology::read(), wanted, self.pin);
         Ok(plan.map_err(|e| Fail::usage(e.to_string(), e.advice()))?.cpus())
     }
+}
+
+/// The addresses of a host with a port, at least one.
+async fn find(server: &str, option: &str) -> Result<Vec<SocketAddr>> {
+    let advice = || format!("give {option} a host that can be found, and with --join its port, such as node1.example.org:7400");
+    let found = tokio::net::lookup_host(server).await.map_err(|e| Fail::usage(format!("`{server}` cannot be found: {e}"), advice()))?;
+    let found: Vec<SocketAddr> = found.collect();
+    if found.is_empty() { Err(Fail::usage(format!("`{server}` has no address"), advice())) } else { Ok(found) }
 }
 
 /// Memory of this machine, or of the control group that holds us if that is less, in bytes.

@@ -1,0 +1,388 @@
+//! The cluster as the catalog knows it: its nodes, which replicas a partition has, and which it is to have.
+//!
+//! A partition's replicas are changed by wish: a record says which are *wanted*, the leader of the group brings Raft's members there (learners
+//! first), and a second record says that it is done. Until then whoever is *now* a replica, or is wanted, keeps its log.
+
+use super::{Catalog, CatalogError, Effect, FOUNDER, Ids, META, Partition, Plan, Topic, placement, records};
+use crate::keyed::Record;
+use millpond_runtime::GroupId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Replicas of a partition if nobody says, where there are as many nodes.
+pub const REPLICATION_DEFAULT: usize = 3;
+/// Most replicas of one partition.
+pub const REPLICATION_MAX: u32 = 7;
+/// Most nodes of a cluster.
+pub const NODES_MAX: usize = 1_000;
+
+/// One replica of a group: an id that is never used again, and where it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(u64, u64)", into = "(u64, u64)")]
+pub struct Replica {
+    /// Raft's.
+    pub id: u64,
+    /// The node.
+    pub node: u64,
+}
+
+impl From<(u64, u64)> for Replica {
+    fn from((id, node): (u64, u64)) -> Self {
+        Self { id, node }
+    }
+}
+
+impl From<Replica> for (u64, u64) {
+    fn from(replica: Replica) -> Self {
+        (replica.id, replica.node)
+    }
+}
+
+/// The replicas of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    /// Those that the group began with.
+    pub first: Vec<Replica>,
+    /// Those that there are, as far as it was told.
+    pub now: Vec<Replica>,
+    /// Those that are to be: the first one should lead.
+    pub wanted: Vec<Replica>,
+}
+
+impl Replicas {
+    /// Of a group that begins with these.
+    #[must_use]
+    pub fn begin(all: Vec<Replica>) -> Self {
+        Self { first: all.clone(), now: all.clone(), wanted: all }
+    }
+
+    /// Whether they are as they are to be, whoever leads.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.now.len() == self.wanted.len() && self.wanted.iter().all(|r| self.now.contains(r))
+    }
+
+    /// The replica on a node that keeps its log.
+    #[must_use]
+    pub fn on(&self, node: u64) -> Option<Replica> {
+        self.wanted.iter().chain(&self.now).find(|r| r.node == node).copied()
+    }
+}
+
+/// What a node has of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lives {
+    /// Nothing.
+    Elsewhere,
+    /// All of it, and nobody else has any.
+    Alone,
+    /// This replica.
+    Replica(u64),
+}
+
+impl Partition {
+    /// What a node has, or is to have, of it.
+    #[must_use]
+    pub fn lives_on(&self, node: u64) -> Lives {
+        match &self.replicas {
+            None if node == FOUNDER => Lives::Alone,
+            None => Lives::Elsewhere,
+            Some(replicas) => replicas.on(node).map_or(Lives::Elsewhere, |replica| Lives::Replica(replica.id)),
+        }
+    }
+
+    /// The nodes that have it, the one that should lead first.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<u64> {
+        self.replicas.as_ref().map_or_else(|| vec![FOUNDER], |r| r.now.iter().map(|r| r.node).collect())
+    }
+}
+
+/// What a node is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// It has replicas, and leads some.
+    #[default]
+    In,
+    /// It leads nothing, since it is about to be stopped; once it has started again it does.
+    Drained,
+    /// Its replicas are to go elsewhere.
+    Leaving,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// What clients are told to connect to.
+    pub host: String,
+    /// Where other nodes find it.
+    pub ip: std::net::IpAddr,
+    /// The port of all cores together.
+    pub port: u16,
+    /// Each core's own port.
+    pub ports: Vec<u16>,
+    /// Journal homes that it has.
+    pub homes: u16,
+    /// Replicas of a partition are spread over racks; empty for none.
+    pub rack: String,
+    /// Its replica of the catalog's own group.
+    pub meta: u64,
+    /// Whether it is to have replicas.
+    pub state: NodeState,
+}
+
+impl Node {
+    /// Where a home of it can be reached.
+    #[must_use]
+    pub fn at(&self, home: u32) -> Option<std::net::SocketAddr> {
+        let port = self.ports.get(home as usize % self.ports.len().max(1))?;
+        Some(std::net::SocketAddr::new(self.ip, *port))
+    }
+}
+
+impl Catalog {
+    /// A node.
+    #[must_use]
+    pub fn node(&self, id: u64) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// All nodes by id.
+    pub fn nodes(&self) -> impl Iterator<Item = (u64, &Node)> {
+        self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// Homes that every node has: replicas of a group live in homes of the same number. `own` if no node is known.
+    #[must_use]
+    pub fn homes(&self, own: u16) -> u16 {
+        self.nodes.values().map(|node| node.homes).min().unwrap_or(own).max(1)
+    }
+
+    /// How many replicas a partition has if nobody says.
+    #[must_use]
+    pub fn replication_default(&self) -> usize {
+        self.nodes.values().filter(|n| n.state != NodeState::Leaving).count().clamp(1, REPLICATION_DEFAULT)
+    }
+
+    /// The replicas that the catalog's own group began with.
+    #[must_use]
+    pub fn meta_first(&self) -> &[Replica] {
+        &self.meta_first
+    }
+
+    pub(super) fn check_replication(&self, name: &str, asked: u32) -> Result<usize, CatalogError> {
+        if asked == 0 {
+            return Ok(self.replication_default());
+        }
+        let nodes = self.nodes.values().filter(|n| n.state != NodeState::Leaving).count().max(1);
+        if asked > REPLICATION_MAX || asked as usize > nodes {
+            return Err(CatalogError::BadReplication { name: name.into(), asked, nodes });
+        }
+        Ok(asked as usize)
+    }
+
+    /// How many replicas, and how many that should lead, each node has.
+    fn load(&self) -> BTreeMap<u64, placement::NodeLoad> {
+        let mut load: BTreeMap<u64, placement::NodeLoad> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.state != NodeState::Leaving)
+            .map(|(id, node)| (*id, placement::NodeLoad { rack: node.rack.clone(), ..Default::default() }))
+            .collect();
+        for partition in self.topics.values().filter(|t| t.name != META).flat_map(|t| &t.partitions) {
+            let wanted = partition.replicas.as_ref().map_or_else(|| vec![FOUNDER], |r| r.wanted.iter().map(|r| r.node).collect());
+            for (n, node) in wanted.iter().enumerate() {
+                if let Some(load) = load.get_mut(node) {
+                    load.replicas += 1;
+                    load.leaders += usize::from(n == 0);
+                }
+            }
+        }
+        load
+    }
+
+    /// Replicas of `count` new partitions; none where there are no other nodes.
+    pub(super) fn new_replicas(&self, ids: &mut Ids, count: u32, replication: usize) -> Vec<Option<Box<Replicas>>> {
+        if self.nodes.len() < 2 {
+            return vec![None; count as usize];
+        }
+        let mut load = self.load();
+        let mut one = || {
+            let all = placement::spread(&mut load, &[], replication);
+            Some(Box::new(Replicas::begin(all.into_iter().map(|node| ids.replica_on(node)).collect())))
+        };
+        (0..count).map(|_| one()).collect()
+    }
+
+    /// Wants so many replicas of each partition of a topic: those that there are stay, the last ones go first.
+    pub(super) fn replicate(&self, ids: &mut Ids, topic: &mut Topic, replication: usize) {
+        let mut load = self.load();
+        for partition in &mut topic.partitions {
+            if partition.replicas.is_none() && self.nodes.len() < 2 {
+                continue;
+            }
+            let there = partition.replicas.take();
+            let mut replicas = there.unwrap_or_else(|| Box::new(Replicas::begin(vec![ids.replica_on(FOUNDER)])));
+            let stay = |r: &&Replica| self.nodes.get(&r.node).is_some_and(|n| n.state != NodeState::Leaving);
+            let kept: Vec<Replica> = replicas.wanted.iter().filter(stay).take(replication).copied().collect();
+            let nodes: Vec<u64> = kept.iter().map(|r| r.node).collect();
+            let all = placement::spread(&mut load, &nodes, replication);
+            let replica = |node: &u64| kept.iter().find(|r| r.node == *node).copied().unwrap_or_else(|| ids.replica_on(*node));
+            replicas.wanted = all.iter().map(replica).collect();
+            partition.replicas = Some(replicas);
+        }
+    }
+
+    /// Takes in a node, or takes note that one is elsewhere now (`me` is its id, if it has one). What is to be written, and its id.
+    pub fn plan_node(&self, me: Option<u64>, node: Node) -> Result<(u64, Plan), CatalogError> {
+        let nothing = |id| Ok((id, Plan { records: Vec::new(), topic: None }));
+        let mut ids = self.ids;
+        let mut written = Vec::new();
+        let id = match me {
+            Some(id) => {
+                let before = self.nodes.get(&id);
+                if before.is_none() && id != FOUNDER {
+                    return Err(CatalogError::UnknownNode { node: id });
+                }
+                let meta = before.map_or(0, |n| n.meta);
+                let state = before.map_or(NodeState::In, |n| if n.state == NodeState::Drained { NodeState::In } else { n.state });
+                let node = Node { meta, state, ..node };
+                if before == Some(&node) {
+                    return nothing(id);
+                }
+                written.push(records::node(id, &node));
+                id
+            }
+            None => {
+                if self.nodes.len() >= NODES_MAX {
+                    return Err(CatalogError::Full { what: "nodes", there: self.nodes.len(), max: NODES_MAX });
+                }
+                if self.meta_first.is_empty() {
+                    // The catalog is alone no longer.
+                    let founder = self.nodes.get(&FOUNDER).ok_or(CatalogError::UnknownNode { node: FOUNDER })?;
+                    let first = ids.replica_on(FOUNDER);
+                    written.push(records::meta_first(&[first]));
+                    written.push(records::node(FOUNDER, &Node { meta: first.id, ..founder.clone() }));
+                }
+                let id = ids.node;
+                ids.node += 1;
+                let meta = ids.replica_on(id).id;
+                written.push(records::node(id, &Node { meta, state: NodeState::In, ..node }));
+                id
+            }
+        };
+        ids.epoch += 1;
+        written.push(records::ids(ids));
+        Ok((id, Plan { records: written, topic: None }))
+    }
+
+    /// Has the replicas of a node go elsewhere, or takes that back.
+    pub fn plan_node_state(&self, id: u64, state: NodeState) -> Result<Plan, CatalogError> {
+        let node = self.nodes.get(&id).ok_or(CatalogError::UnknownNode { node: id })?;
+        let written = if node.state == state { Vec::new() } else { vec![records::node(id, &Node { state, ..node.clone() })] };
+        Ok(Plan { records: written, topic: None })
+    }
+
+    /// Takes a node out that has no replicas any more.
+    pub fn plan_node_gone(&self, id: u64) -> Result<Plan, CatalogError> {
+        self.nodes.get(&id).ok_or(CatalogError::UnknownNode { node: id })?;
+        let there = self.topics.values().filter(|t| t.name != META).flat_map(|t| &t.partitions);
+        let there = there.filter(|p| p.lives_on(id) != Lives::Elsewhere).count();
+        if there > 0 {
+            return Err(CatalogError::NodeInUse { node: id, replicas: there });
+        }
+        let ids = Ids { epoch: self.ids.epoch + 1, ..self.ids };
+        Ok(Plan { records: vec![records::node_gone(id), records::ids(ids)], topic: None })
+    }
+
+    /// Takes note of the replicas that a group has now.
+    #[must_use = "a plan does nothing until its records are synced and applied"]
+    pub fn plan_moved(&self, moved: &[(GroupId, Vec<Replica>)]) -> Plan {
+        let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
+        for (group, now) in moved {
+            let Some((topic, number)) = self.partition_of(*group) else { continue };
+            let topic = topics.entry(topic.name.clone()).or_insert_with(|| topic.clone());
+            if let Some(replicas) = &mut topic.partitions[number as usize].replicas
+                && replicas.now != *now
+            {
+                replicas.now.clone_from(now);
+            }
+        }
+        topics.retain(|name, topic| self.topics.get(name) != Some(topic));
+        self.changed(topics.into_values(), self.ids)
+    }
+
+    /// What is to be wanted so that every partition has as many replicas as it should, on nodes that are in: of one topic at a time.
+    #[must_use = "a plan does nothing until its records are synced and applied"]
+    pub fn plan_heal(&self) -> Plan {
+        let nothing = Plan { records: Vec::new(), topic: None };
+        if self.nodes.len() < 2 {
+            return nothing;
+        }
+        let is_in = |node: u64| self.nodes.get(&node).is_some_and(|n| n.state != NodeState::Leaving);
+        let possible = self.nodes.keys().filter(|id| is_in(**id)).count();
+        for topic in self.topics.values().filter(|t| t.name != META) {
+            let have = topic.partitions.iter().map(|p| p.replicas.as_ref().map_or(1, |r| r.wanted.len())).max().unwrap_or(1);
+            let want = if topic.internal { self.replication_default().max(have) } else { have }.min(possible.max(1));
+            let fine = |p: &Partition| match &p.replicas {
+                Some(r) => r.wanted.len() == want && r.wanted.iter().all(|r| is_in(r.node)),
+                None => want == 1 && is_in(FOUNDER),
+            };
+            if !topic.partitions.iter().all(fine) {
+                let (mut ids, mut healed) = (self.ids, topic.clone());
+                self.replicate(&mut ids, &mut healed, want);
+                if healed != *topic {
+                    return self.changed([healed].into_iter(), ids);
+                }
+            }
+        }
+        nothing
+    }
+
+    fn changed(&self, topics: impl Iterator<Item = Topic>, ids: Ids) -> Plan {
+        let mut written: Vec<Record> = topics.map(|topic| records::topic(&topic)).collect();
+        if !written.is_empty() {
+            written.push(records::ids(Ids { epoch: ids.epoch + 1, ..ids }));
+        }
+        Plan { records: written, topic: None }
+    }
+
+    pub(super) fn put_node(&mut self, id: u64, node: Option<Node>) -> Vec<Effect> {
+        match node {
+            Some(node) => drop(self.nodes.insert(id, node)),
+            None => drop(self.nodes.remove(&id)),
+        }
+        self.place_meta()
+    }
+
+    pub(super) fn put_meta_first(&mut self, first: Vec<Replica>) -> Vec<Effect> {
+        self.meta_first = first;
+        self.place_meta()
+    }
+
+    /// Every node has a replica of the catalog's own group.
+    fn place_meta(&mut self) -> Vec<Effect> {
+        let all: Vec<Replica> =
+            self.nodes.iter().filter(|(_, node)| node.meta != 0).map(|(id, node)| Replica { id: node.meta, node: *id }).collect();
+        let replicas = (!self.meta_first.is_empty() && !all.is_empty())
+            .then(|| Box::new(Replicas { first: self.meta_first.clone(), now: all.clone(), wanted: all }));
+        let mut effects = vec![Effect::Nodes];
+        if let Some(meta) = self.topics.get_mut(META)
+            && meta.partitions[0].replicas != replicas
+        {
+            meta.partitions[0].replicas = replicas;
+            effects.push(Effect::Create(meta.partitions[0].home, meta.partitions[0].group, meta.settings.clone()));
+        }
+        effects
+    }
+}
+
+impl Ids {
+    /// A new replica on a node.
+    fn replica_on(&mut self, node: u64) -> Replica {
+        let id = self.replica;
+        self.replica += 1;
+        Replica { id, node }
+    }
+}

@@ -1,0 +1,216 @@
+//! Replicas become what the catalog wants: the leader of a group changes its members step by step, and says when it is done.
+//!
+//! A new replica learns first, and votes once it has nearly all of the log; all that come and go change at once, through a joint configuration.
+//! Then whoever should lead is handed the leadership. The leader of the meta group sees to it that the catalog wants what it should.
+
+use super::{Core, meta::Change};
+use crate::catalog::{FOUNDER, META_GROUP, Node, NodeState, Partition, Replica, Replicas};
+use millpond_raft::{Driver, RaftId, Status, change::Change as Members};
+use millpond_runtime::{CoreId, GroupId, NodeId, Rt, Share};
+use millpond_wire::messages::{Done, Kind, Moved, MovedGroup, ReplicaInfo};
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
+
+/// How often groups are looked at.
+const EVERY: Duration = Duration::from_millis(100);
+/// In every so many looks the leader of the meta group looks whether the catalog wants what it should.
+const HEAL_EVERY: u64 = 10;
+/// A leader hands over to the one that should lead only if it has led for so many looks.
+const LED_FOR: u64 = 30;
+/// A learner with all but so many entries may vote.
+const NEAR: u64 = 1_000;
+/// Members of the meta group that vote; the others learn.
+const META_VOTERS: usize = 5;
+/// Groups whose members change at once, per core.
+const CHANGES_MAX: usize = 4;
+/// Groups handed over in one look.
+const HANDED_OVER: usize = 64;
+
+/// What is to be done about a group.
+enum Step {
+    Nothing,
+    /// Its members change, or are about to.
+    Change(Vec<Members>),
+    /// It has the members that are wanted.
+    Done,
+}
+
+impl<R: Rt> Core<R> {
+    /// Looks after the groups that this core leads, for as long as the node runs.
+    pub fn steer(self: &Rc<Self>) {
+        let core = Rc::clone(self);
+        self.rt.spawn("steer", Share::Serve, async move {
+            for turn in 1_u64.. {
+                core.rt.sleep(EVERY).await;
+                if core.stopping.get() {
+                    return;
+                }
+                if core.cluster.others().is_empty() {
+                    continue;
+                }
+                core.look_after_groups(turn).await;
+                if core.id() == CoreId(0) && turn.is_multiple_of(HEAL_EVERY) {
+                    core.heal().await;
+                }
+            }
+        });
+    }
+
+    /// The leader of the meta group wants what the catalog should want.
+    async fn heal(self: &Rc<Self>) {
+        if self.partition(META_GROUP).is_none_or(|meta| meta.serves().is_err() || !meta.is_replica()) {
+            return;
+        }
+        let (settled, needed) = {
+            let catalog = self.catalog.borrow();
+            let all = |p: &Partition| p.replicas.as_ref().is_none_or(|r| r.is_settled());
+            (catalog.topics().flat_map(|t| &t.partitions).all(all), catalog.plan_heal().changes())
+        };
+        if settled
+            && needed
+            && let Err(failure) = self.change(Change::Heal).await
+        {
+            tracing::debug!(failure = failure.message, "replicas cannot be placed for the moment");
+        }
+    }
+
+    async fn look_after_groups(self: &Rc<Self>, turn: u64) {
+        let here: Vec<GroupId> = self.partitions.borrow().keys().copied().collect();
+        let (mut moved, mut changing, mut handed) = (Vec::new(), 0, 0);
+        for group in here {
+            let Some((driver, wanted)) = self.wanted(group) else { continue };
+            let Some(status) = driver.status(group) else { continue };
+            let me = NodeId(self.identity.node_id);
+            if status.leader.is_none() && status.term.0 == 0 && wanted.wanted.first().is_some_and(|first| first.node == me.0) {
+                // It has never had a leader, and this one should be the first.
+                driver.campaign(group);
+                continue;
+            }
+            if !status.serves {
+                continue;
+            }
+            match step(&driver, group, &wanted, &status) {
+                Step::Change(changes) if changing < CHANGES_MAX => {
+                    changing += 1;
+                    if !changes.is_empty() {
+                        // Another change may be under way.
+                        let _ = driver.change(group, &changes);
+                    }
+                }
+                Step::Done if group != META_GROUP && !wanted.is_settled() => moved.push((group, wanted.wanted.clone())),
+                Step::Done if handed < HANDED_OVER => handed += usize::from(self.hand_over(&driver, group, &wanted, &status, turn)),
+                _ => {}
+            }
+            self.rt.yield_if_needed().await;
+        }
+        if !moved.is_empty() {
+            self.say_moved(moved).await;
+        }
+    }
+
+    /// What drives a group that is a replica here, and what its replicas are to be.
+    pub(super) fn wanted(&self, group: GroupId) -> Option<(Driver<R>, Replicas)> {
+        let catalog = self.catalog.borrow();
+        let (topic, number) = catalog.partition_of(group)?;
+        let partition = &topic.partitions[number as usize];
+        let replicas = partition.replicas.as_deref()?.clone();
+        Some((self.drivers.get(&partition.home)?.clone(), replicas))
+    }
+
+    /// Hands a group over to the one that should lead, or to any other if this node is drained. Whether it does.
+    fn hand_over(&self, driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status, turn: u64) -> bool {
+        let (Some(matched), Some(members)) = (driver.matched(group), driver.members(group)) else { return false };
+        let me = self.identity.node_id;
+        let last = matched.get(&status.me).copied();
+        let state = |node: u64| self.catalog.borrow().node(node).map(|n| n.state);
+        // While it is handed over nothing is taken: so to one that takes it at once.
+        let ready = |r: &&Replica| {
+            let near = matched.get(&r.id).zip(last).is_some_and(|(has, last)| has.0 + NEAR > last.0);
+            let node = NodeId(r.node);
+            r.node != me && near && members.conf.voters.contains(&r.id) && driver.hears(node) && state(r.node) == Some(NodeState::In)
+        };
+        let to = if state(me) == Some(NodeState::In) {
+            // Not at once: one that has just come back has other things to do.
+            wanted.wanted.first().filter(|_| turn % LED_FOR == group.0 % LED_FOR).filter(ready)
+        } else {
+            wanted.wanted.iter().filter(ready).max_by_key(|r| matched.get(&r.id).copied())
+        };
+        if let Some(to) = to {
+            driver.transfer(group, to.id);
+        }
+        to.is_some()
+    }
+
+    /// Says that groups have the members that are wanted.
+    async fn say_moved(self: &Rc<Self>, moved: Vec<(GroupId, Vec<Replica>)>) {
+        let leader = self.leader_of(META_GROUP);
+        let told = match leader {
+            Some(node) if node.0 != self.identity.node_id => {
+                let replica = |r: &Replica| ReplicaInfo { id: r.id, node_id: r.node };
+                let group = |(group, all): &(GroupId, Vec<Replica>)| MovedGroup { group: group.0, replicas: all.iter().map(replica).collect() };
+                let message = Moved { groups: moved.iter().map(group).collect() };
+                self.ask_node::<Done>(node, Kind::Moved, &message).await.map(drop)
+            }
+            _ => self.change(Change::Moved(moved)).await.map(drop),
+        };
+        if let Err(failure) = told {
+            tracing::debug!(failure = failure.message, "the catalog cannot be told of moved replicas: they are told of again");
+        }
+    }
+
+    /// Has a node that is drained say how many groups it still leads that others could lead.
+    #[must_use]
+    pub fn leads_with_others(&self) -> u64 {
+        let here: Vec<GroupId> = self.partitions.borrow().keys().copied().collect();
+        let leads = |group: &&GroupId| {
+            let Some((driver, wanted)) = self.wanted(**group) else { return false };
+            wanted.now.len() > 1 && driver.status(**group).is_some_and(|status| status.leads)
+        };
+        here.iter().filter(leads).count() as u64
+    }
+
+    /// This node, as others are to find it.
+    #[must_use]
+    pub fn own_node(&self, port: u16, ports: &[u16]) -> Node {
+        Node {
+            host: self.config.advertise.clone(),
+            ip: self.config.ip,
+            port,
+            ports: ports.to_vec(),
+            homes: self.identity.homes,
+            rack: self.config.rack.clone(),
+            meta: 0,
+            state: NodeState::In,
+        }
+    }
+
+    /// Whether this node is a part of a cluster with others, or has founded one and is alone.
+    #[must_use]
+    pub fn is_founder(&self) -> bool {
+        self.identity.node_id == FOUNDER
+    }
+}
+
+/// The next step towards the wanted members.
+fn step<R: Rt>(driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status) -> Step {
+    let (Some(members), Some(matched)) = (driver.members(group), driver.matched(group)) else { return Step::Nothing };
+    let (voters, learners) = (&members.conf.voters, &members.conf.learners);
+    if !members.conf.voters_outgoing.is_empty() {
+        return Step::Change(Vec::new());
+    }
+    let seats = if group == META_GROUP { META_VOTERS } else { usize::MAX };
+    let voting: BTreeSet<RaftId> = wanted.wanted.iter().take(seats).map(|r| r.id).collect();
+    let all: BTreeSet<RaftId> = wanted.wanted.iter().map(|r| r.id).collect();
+    let unknown = wanted.wanted.iter().find(|r| !voters.contains(&r.id) && !learners.contains(&r.id));
+    if let Some(new) = unknown {
+        return Step::Change(vec![Members::AddLearner(new.id, NodeId(new.node))]);
+    }
+    let missing: Vec<&Replica> = wanted.wanted.iter().filter(|r| voting.contains(&r.id) && !voters.contains(&r.id)).collect();
+    let near = |r: &&&Replica| matched.get(&r.id).is_some_and(|has| has.0 + NEAR > status.applied.0 && has.0 > 0);
+    if missing.iter().filter(near).count() < missing.len() {
+        return Step::Change(Vec::new());
+    }
+    let gone = voters.iter().chain(learners).filter(|id| !all.contains(id));
+    let come = missing.iter().map(|r| Members::AddVoter(r.id, NodeId(r.node)));
+    let changes: Vec<Members> = come.chain(gone.map(|id| Members::Remove(*id))).collect();
+    if changes.is_empty() { Step::Done } else { Step::Change(changes) }
+}
