@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
 };
 use millpond_wire::messages::{
-    AlterQuota, AlterTopic, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords, DeleteRecordsReply, DeleteTopic,
+    AlterNode, AlterQuota, AlterTopic, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords, DeleteRecordsReply, DeleteTopic, DescribeCluster, DescribeClusterReply, NodeChange, Rebalance, RebalanceReply,
     DescribeGroup, DescribeGroupReply, Done, FetchOffsets, FetchOffsetsReply, GroupListing, Kind, ListGroups, ListGroupsReply, ListOffset,
     ListOffsets, ListOffsetsReply, ListQuotas, ListQuotasReply, Metadata, MetadataReply, Position, Setting, TopicInfo, TopicReply,
 };
@@ -67,6 +67,13 @@ impl NewTopic {
         self
     }
 
+    /// How many replicas each partition has, on as many nodes. Default: three, or as many as there are nodes.
+    #[must_use]
+    pub fn replication(mut self, replication: u32) -> Self {
+        self.0.replication = replication;
+        self
+    }
+
     /// A setting that differs from the default, such as `retention.ms`.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -123,10 +130,53 @@ impl Admin {
     /// # Errors
     /// If it is not there, or the change is not allowed.
     pub async fn alter_topic(&self, name: &str, settings: Vec<Setting>, partitions: u32) -> Result<(TopicInfo, bool)> {
-        let request = AlterTopic { name: name.into(), settings, partitions, replication: 0 };
+        self.change_topic(AlterTopic { name: name.into(), settings, partitions, replication: 0 }).await
+    }
+
+    /// Has this many replicas of each partition of a topic, 1 or more. Returns at once: replicas are made, or go, while the topic is in use.
+    ///
+    /// # Errors
+    /// If it is not there, or there are not so many nodes.
+    pub async fn replicate_topic(&self, name: &str, replication: u32) -> Result<(TopicInfo, bool)> {
+        self.change_topic(AlterTopic { name: name.into(), settings: Vec::new(), partitions: 0, replication }).await
+    }
+
+    /// Makes a change of a topic as a whole.
+    ///
+    /// # Errors
+    /// If it is not there, or the change is not allowed.
+    pub async fn change_topic(&self, request: AlterTopic) -> Result<(TopicInfo, bool)> {
+        let name = request.name.clone();
         let doing = format!("altering topic {name}");
         let reply: TopicReply = self.client.ask(&doing, Kind::AlterTopic, &request, Repeat::Freely).await?;
         Ok((reply.topic.unwrap_or_default(), reply.changed))
+    }
+
+    /// How the cluster is: its nodes, and partitions that nobody leads or that lack replicas.
+    ///
+    /// # Errors
+    /// If no server answers in time.
+    pub async fn describe_cluster(&self) -> Result<DescribeClusterReply> {
+        self.client.ask("asking how the cluster is", Kind::DescribeCluster, &DescribeCluster {}, Repeat::Freely).await
+    }
+
+    /// Changes what becomes of a node. Returns once the cluster has taken note of it.
+    ///
+    /// # Errors
+    /// If there is no such node, or it has replicas and is to be removed.
+    pub async fn alter_node(&self, node_id: u64, change: NodeChange) -> Result<()> {
+        let request = AlterNode { node_id, change: change as i32 };
+        let _: Done = self.client.ask(&format!("changing node {node_id}"), Kind::AlterNode, &request, Repeat::Freely).await?;
+        Ok(())
+    }
+
+    /// Has replicas and leaders spread evenly over the nodes, or with `dry_run` only says what would move. They move after the call, while everything is
+    /// in use.
+    ///
+    /// # Errors
+    /// If the meta group has no leader in time.
+    pub async fn rebalance(&self, dry_run: bool) -> Result<RebalanceReply> {
+        self.client.ask("rebalancing", Kind::Rebalance, &Rebalance { dry_run }, Repeat::Freely).await
     }
 
     /// Deletes a topic and all its records. With `if_exists` a topic that is not there is fine.

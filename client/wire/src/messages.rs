@@ -61,6 +61,8 @@ pub enum Kind {
     NodeReport = 24,
     /// [`Leads`] → [`Done`]. From a node to others: of which groups it is the leader.
     Leads = 25,
+    /// [`Rebalance`] → [`RebalanceReply`].
+    Rebalance = 26,
 }
 
 impl Kind {
@@ -460,6 +462,9 @@ pub struct Fetch {
     /// This read is of history, at full speed: it may be given less of the core than others.
     #[prost(bool, tag = "6")]
     pub replay: bool,
+    /// Any replica may answer, with what it knows to be committed; else only leaders do.
+    #[prost(bool, tag = "7")]
+    pub any_replica: bool,
 }
 
 /// Where to read from.
@@ -960,6 +965,68 @@ pub struct NodeHealth {
     /// Groups that it leads.
     #[prost(uint64, tag = "4")]
     pub leads: u64,
+    /// Of those, how many others could lead.
+    #[prost(uint64, tag = "5")]
+    pub leads_with_others: u64,
+}
+
+/// Has replicas and leaders spread evenly over the nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Rebalance {
+    /// Only says what would move.
+    #[prost(bool, tag = "1")]
+    pub dry_run: bool,
+}
+
+/// Answer to [`Rebalance`]: what moves, while everything is in use.
+#[derive(Clone, PartialEq, Message)]
+pub struct RebalanceReply {
+    /// Replicas that move.
+    #[prost(message, repeated, tag = "1")]
+    pub moves: Vec<ReplicaMove>,
+    /// Partitions that another of their nodes is to lead.
+    #[prost(uint64, tag = "2")]
+    pub leaders: u64,
+    /// What each node has before and after.
+    #[prost(message, repeated, tag = "3")]
+    pub loads: Vec<NodeLoad>,
+}
+
+/// One replica that moves.
+#[derive(Clone, PartialEq, Message)]
+pub struct ReplicaMove {
+    /// Topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// The node that has it.
+    #[prost(uint64, tag = "3")]
+    pub from: u64,
+    /// The node that is to have it.
+    #[prost(uint64, tag = "4")]
+    pub to: u64,
+}
+
+/// What a node has, before and after a [`Rebalance`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct NodeLoad {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node_id: u64,
+    /// Replicas before.
+    #[prost(uint64, tag = "2")]
+    pub replicas_before: u64,
+    /// Replicas after.
+    #[prost(uint64, tag = "3")]
+    pub replicas_after: u64,
+    /// Partitions that it should lead, before.
+    #[prost(uint64, tag = "4")]
+    pub leads_before: u64,
+    /// And after.
+    #[prost(uint64, tag = "5")]
+    pub leads_after: u64,
 }
 
 /// Groups have other replicas now.

@@ -194,11 +194,10 @@ impl<R: Rt> Core<R> {
     async fn try_introduce(self: &Rc<Self>, node: &Node) -> Result<(), Failure> {
         let me = self.identity.node_id;
         if let Err(failure) = self.change(Change::Node(Some(me), node.clone())).await {
-            if failure.code() != Code::NotOwner || failure.node_id == 0 {
+            if failure.code() != Code::NotOwner {
                 return Err(failure);
             }
-            let request = JoinCluster { node: Some(to_wire(me, node)), cluster_id: self.identity.cluster() };
-            self.ask_node::<JoinReply>(NodeId(failure.node_id), Kind::Join, &request).await?;
+            self.introduce_to(failure.node_id, &JoinCluster { node: Some(to_wire(me, node)), cluster_id: self.identity.cluster() }).await?;
         }
         self.catch_up().await?;
         for core in self.core_ids() {
@@ -212,6 +211,26 @@ impl<R: Rt> Core<R> {
         }
         tracing::info!(node = me, "this node knows what its cluster knows");
         Ok(())
+    }
+
+    /// Says where this node is to the leader of the meta group; if that is not known here (0), to whoever knows it: a node that was taken out hears from no
+    /// leader any more.
+    async fn introduce_to(self: &Rc<Self>, leader: u64, request: &JoinCluster) -> Result<(), Failure> {
+        let mut asked: Vec<NodeId> = if leader == 0 { self.cluster.others() } else { vec![NodeId(leader)] };
+        let mut last = crate::node::not_owner(None);
+        while let Some(node) = asked.pop() {
+            match timeout(&self.rt, ASK_MAX, self.ask_node::<JoinReply>(node, Kind::Join, request)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(failure)) if failure.code() == Code::NotOwner && failure.node_id != 0 && leader == 0 => {
+                    let there = NodeId(failure.node_id);
+                    return self.ask_node::<JoinReply>(there, Kind::Join, request).await.map(drop);
+                }
+                Ok(Err(failure)) if failure.code() == Code::InvalidArgument => return Err(failure),
+                Ok(Err(failure)) => last = failure,
+                Err(_) => {}
+            }
+        }
+        Err(last)
     }
 
     /// Has clients told to come later until this node knows what its cluster knows; on all cores.

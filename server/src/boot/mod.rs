@@ -47,6 +47,9 @@ use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Durat
 /// How long requests that were taken may go on after a stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a node that stops hands over what it leads.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
 /// What a core is given at its start.
 pub struct Start<R: Rt> {
     /// What the node is asked to be.
@@ -98,6 +101,7 @@ async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
         shared.advance(Stage::Serving { identity, port: ports.all, ports: Arc::clone(&ports.own) });
     }
     shared.reached(|stage| *stage == Stage::Stopping).await;
+    core.leave(LEAVE_WITHIN).await;
     core.begin_stop();
     if !front.drain(DRAIN_WITHIN).await {
         tracing::warn!(core = me.0, "some requests were still under way after {DRAIN_WITHIN:?} and were cut off");

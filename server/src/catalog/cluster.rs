@@ -6,6 +6,7 @@
 use super::{Catalog, CatalogError, Effect, FOUNDER, Ids, META, Partition, Plan, Topic, placement, records};
 use crate::keyed::Record;
 use millpond_runtime::GroupId;
+use millpond_wire::messages::{NodeLoad, RebalanceReply, ReplicaMove};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -338,6 +339,46 @@ impl Catalog {
             }
         }
         nothing
+    }
+
+    /// What is to be wanted so that nodes have as many replicas as each other, and lead as much. What moves is in the plan's records.
+    #[must_use = "a plan does nothing until its records are synced and applied"]
+    pub fn plan_rebalance(&self) -> (Plan, RebalanceReply) {
+        let (before, mut load, mut ids) = (self.load(), self.load(), self.ids);
+        let mut reply = RebalanceReply::default();
+        let mut topics: Vec<Topic> = self.topics.values().filter(|t| t.name != META).cloned().collect();
+        for topic in &mut topics {
+            for (number, partition) in topic.partitions.iter_mut().enumerate() {
+                let Some(replicas) = &mut partition.replicas else { continue };
+                for at in 0..replicas.wanted.len() {
+                    let nodes: Vec<u64> = replicas.wanted.iter().map(|r| r.node).collect();
+                    if let Some(to) = placement::better(&mut load, &nodes, at) {
+                        reply.moves.push(ReplicaMove { topic: topic.name.clone(), partition: number as u32, from: nodes[at], to });
+                        replicas.wanted[at] = ids.replica_on(to);
+                    }
+                }
+                let nodes: Vec<u64> = replicas.wanted.iter().map(|r| r.node).collect();
+                if let Some(first) = placement::better_leader(&mut load, &nodes) {
+                    replicas.wanted.swap(0, first);
+                    reply.leaders += 1;
+                }
+            }
+        }
+        topics.retain(|topic| self.topics.get(&topic.name) != Some(topic));
+        reply.loads = load
+            .iter()
+            .map(|(id, after)| {
+                let was = before.get(id).cloned().unwrap_or_default();
+                NodeLoad {
+                    node_id: *id,
+                    replicas_before: was.replicas as u64,
+                    replicas_after: after.replicas as u64,
+                    leads_before: was.leaders as u64,
+                    leads_after: after.leaders as u64,
+                }
+            })
+            .collect();
+        (self.changed(topics.into_iter(), ids), reply)
     }
 
     fn changed(&self, topics: impl Iterator<Item = Topic>, ids: Ids) -> Plan {

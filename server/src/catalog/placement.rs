@@ -59,3 +59,36 @@ pub fn spread(nodes: &mut BTreeMap<u64, NodeLoad>, kept: &[u64], replication: us
     }
     all
 }
+
+/// A node that should have the replica at `at` of a partition instead of the one that has it, if that makes loads more even and puts it
+/// into no rack where the partition is already. Counts it.
+pub fn better(nodes: &mut BTreeMap<u64, NodeLoad>, all: &[u64], at: usize) -> Option<u64> {
+    let from = nodes.get(&all[at])?.clone();
+    let others = || all.iter().enumerate().filter(|(n, _)| *n != at).filter_map(|(_, node)| nodes.get(node));
+    let shared = |rack: &str| others().filter(|load| load.rack == rack).count();
+    let fits = |(id, load): &(&u64, &NodeLoad)| {
+        !all.contains(id) && load.replicas + 2 <= from.replicas && shared(&load.rack) <= shared(&from.rack)
+    };
+    let to = nodes.iter().filter(fits).min_by_key(|(id, load)| (load.replicas, **id)).map(|(id, _)| *id)?;
+    for (node, up) in [(all[at], false), (to, true)] {
+        if let Some(load) = nodes.get_mut(&node) {
+            let step = |n: usize| if up { n + 1 } else { n - 1 };
+            load.replicas = step(load.replicas);
+            load.leaders = if at == 0 { step(load.leaders) } else { load.leaders };
+        }
+    }
+    Some(to)
+}
+
+/// Which of a partition's nodes should lead it instead of the first, if that makes loads more even. Counts it.
+pub fn better_leader(nodes: &mut BTreeMap<u64, NodeLoad>, all: &[u64]) -> Option<usize> {
+    let leads = |node: &u64| nodes.get(node).map(|load| load.leaders);
+    let first = leads(all.first()?)?;
+    let best = (1..all.len()).filter(|n| leads(&all[*n]).is_some_and(|n| n + 2 <= first)).min_by_key(|n| leads(&all[*n]))?;
+    for (node, up) in [(all[0], false), (all[best], true)] {
+        if let Some(load) = nodes.get_mut(&node) {
+            load.leaders = if up { load.leaders + 1 } else { load.leaders - 1 };
+        }
+    }
+    Some(best)
+}

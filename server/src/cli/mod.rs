@@ -12,13 +12,16 @@
 )]
 
 mod bench;
+mod cluster;
 mod consume;
+mod dev_cluster;
 mod doctor;
 mod fail;
 mod fields;
 mod group;
 mod input;
 mod inspect;
+mod node;
 mod out;
 mod pace;
 mod produce;
@@ -95,6 +98,11 @@ enum Command {
     Group(group::Group),
     #[command(subcommand)]
     Quota(quota::Quota),
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+    #[command(subcommand)]
+    Node(node::Node),
+    DevCluster(dev_cluster::DevCluster),
     Doctor(doctor::Doctor),
     Inspect(inspect::Inspect),
     Bench(BenchArgs),
@@ -131,6 +139,9 @@ fn run(cli: Cli) -> Result {
         Command::Topic(args) => wait(args.run(&global, &mut out))?,
         Command::Group(args) => wait(args.run(&global, &mut out))?,
         Command::Quota(args) => wait(args.run(&global, &mut out))?,
+        Command::Cluster(args) => wait(args.run(&global, &mut out))?,
+        Command::Node(args) => wait(args.run(&global, &mut out))?,
+        Command::DevCluster(args) => wait(args.run(&mut out))?,
         Command::Serve(args) => {
             let settings = args.settings()?;
             wait(settings.run(&mut out))?;

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use millpond_client::{
     Acks, Admin, Client, Compression, Error, NewTopic, OffsetSpec, Producer as ClientProducer, ProducerRecord,
     messages::{
-        AlterQuota, AlterTopic, CreateTopic, DescribeGroupReply, Endpoint, GroupListing, MetadataReply, Position, Setting, TopicInfo,
+        AlterQuota, AlterTopic, CreateTopic, DescribeClusterReply, DescribeGroupReply, Endpoint, GroupListing, MetadataReply, NodeChange, Position, RebalanceReply, Setting,
+        TopicInfo,
     },
 };
 use std::time::Duration;
@@ -130,7 +131,7 @@ impl Remote {
     }
 
     pub(super) async fn create_topic(&self, request: CreateTopic) -> Result<(TopicInfo, bool)> {
-        let mut topic = NewTopic::new(request.name).partitions(request.partitions);
+        let mut topic = NewTopic::new(request.name).partitions(request.partitions).replication(request.replication);
         for Setting { name, value, .. } in request.settings {
             topic = topic.set(name, value);
         }
@@ -140,7 +141,7 @@ impl Remote {
     }
 
     pub(super) async fn alter_topic(&self, request: AlterTopic) -> Result<(TopicInfo, bool)> {
-        Ok(self.admin.alter_topic(&request.name, request.settings, request.partitions).await?)
+        Ok(self.admin.change_topic(request).await?)
     }
 
     pub(super) async fn delete_topic(&self, name: &str, if_exists: bool) -> Result {
@@ -178,6 +179,18 @@ impl Remote {
 
     pub(super) async fn commit(&self, group: &str, positions: Vec<Position>) -> Result {
         Ok(self.admin.commit_positions(group, positions).await?)
+    }
+
+    pub(super) async fn describe_cluster(&self) -> Result<DescribeClusterReply> {
+        Ok(self.admin.describe_cluster().await?)
+    }
+
+    pub(super) async fn alter_node(&self, node: u64, change: NodeChange) -> Result {
+        Ok(self.admin.alter_node(node, change).await?)
+    }
+
+    pub(super) async fn rebalance(&self, dry_run: bool) -> Result<RebalanceReply> {
+        Ok(self.admin.rebalance(dry_run).await?)
     }
 
     pub(super) async fn list_quotas(&self) -> Result<Vec<AlterQuota>> {

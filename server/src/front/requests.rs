@@ -23,7 +23,7 @@ use millpond_wire::{
     frame::{Flags, Frame, encode_into},
     messages::{
         AlterNode, AlterQuota, Code, Done, Endpoint, Failure, Fetch, Kind, ListQuotasReply, Metadata, MetadataReply, Moved, NodeChange,
-        PartitionInfo, ReplicaInfo, TopicInfo, TopicReply,
+        PartitionInfo, Rebalance, ReplicaInfo, TopicInfo, TopicReply,
     },
 };
 use prost::Message;
@@ -151,6 +151,10 @@ async fn try_carry_out<R: Rt>(
         Kind::Join => reply(kind, core.join(decode(kind, meta)?).await),
         Kind::Moved => reply(kind, done(core.change(moved(decode(kind, meta)?)).await)),
         Kind::AlterNode => reply(kind, done(core.change(alter_node(decode(kind, meta)?)?).await)),
+        Kind::Rebalance => {
+            let Rebalance { dry_run } = decode(kind, meta)?;
+            reply(kind, core.change(Change::Rebalance(dry_run)).await.map(|done| done.moves.unwrap_or_default()))
+        }
         Kind::DescribeCluster => reply(kind, core.describe_cluster().await),
         Kind::NodeReport => reply(kind, core.report_node().await),
         Kind::Leads => {

@@ -26,6 +26,8 @@ pub struct Cluster<R: Rt> {
     others: Rc<RefCell<BTreeMap<u64, Node>>>,
     linked: RefCell<BTreeSet<(Home, u64)>>,
     pub(super) remotes: RefCell<BTreeMap<NodeId, Vec<Rc<Remote>>>>,
+    /// This node ends: it leads nothing any more if others can.
+    pub ending: Cell<bool>,
     /// This node does not know yet what its cluster knows: clients are told to come later.
     pub learning: Cell<bool>,
     door: std::marker::PhantomData<R>,
@@ -40,6 +42,7 @@ impl<R: Rt> Default for Cluster<R> {
             others: Rc::default(),
             linked: RefCell::default(),
             remotes: RefCell::default(),
+            ending: Cell::new(false),
             learning: Cell::new(false),
             door: std::marker::PhantomData,
         }

@@ -81,8 +81,9 @@ impl<R: Rt> Core<R> {
         let health = |(id, node): &(u64, _)| NodeHealth {
             node: Some(Clone::clone(node)),
             up: reports.contains_key(id),
-            replicas: catalog.topics().flat_map(|t| &t.partitions).filter(|p| p.lives_on(*id) != crate::catalog::Lives::Elsewhere).count() as u64,
+            replicas: catalog.topics().filter(|t| t.name != META).flat_map(|t| &t.partitions).filter(|p| p.lives_on(*id) != crate::catalog::Lives::Elsewhere).count() as u64,
             leads: reports.get(id).map_or(0, |report| report.leads.len() as u64),
+            leads_with_others: reports.get(id).map_or(0, |report| report.leads_with_others),
         };
         let led: BTreeSet<u64> = reports.values().flat_map(|report| &report.leads).copied().collect();
         let behind: BTreeSet<u64> = reports.values().flat_map(|report| &report.behind).copied().collect();

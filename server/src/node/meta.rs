@@ -10,7 +10,7 @@ use crate::{
 };
 use millpond_batch::{Builder, Compression, Header, builder::NO_HEADERS};
 use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
-use millpond_wire::messages::{AlterQuota, AlterTopic, Code, CreateTopic, DeleteTopic, Failure, InitProducerReply};
+use millpond_wire::messages::{AlterQuota, AlterTopic, Code, CreateTopic, DeleteTopic, Failure, InitProducerReply, RebalanceReply};
 use std::rc::Rc;
 use tokio::sync::Notify;
 
@@ -38,6 +38,8 @@ pub enum Change {
     Moved(Vec<(GroupId, Vec<Replica>)>),
     /// The catalog is to want what it should.
     Heal,
+    /// Replicas and leaders are to be spread evenly; or only said where they would go.
+    Rebalance(bool),
 }
 
 /// What a change has come to.
@@ -49,6 +51,8 @@ pub struct Changed {
     pub changed: bool,
     /// The node that the change is of, or 0.
     pub node: u64,
+    /// What moves.
+    pub moves: Option<RebalanceReply>,
 }
 
 fn internal(what: impl std::fmt::Display) -> Failure {
@@ -82,10 +86,11 @@ impl<R: Rt> Core<R> {
     async fn change_here(self: &Rc<Self>, change: Change) -> Result<Changed, Failure> {
         let _turn = self.meta_turn.lock().await;
         self.know_all().await?;
-        let mut node = 0;
-        let plan = self.plan(&change, &mut node).map_err(|e| e.failure())?;
-        let done = Changed { topic: plan.topic.clone(), changed: plan.changes(), node };
-        if !matches!(&change, Change::Create(c) if c.dry_run) {
+        let mut done = Changed::default();
+        let plan = self.plan(&change, &mut done).map_err(|e| e.failure())?;
+        (done.topic, done.changed) = (plan.topic.clone(), plan.changes());
+        let dry = matches!(&change, Change::Create(CreateTopic { dry_run: true, .. }) | Change::Rebalance(true));
+        if !dry {
             self.commit_plan(plan).await?;
         }
         Ok(done)
@@ -103,7 +108,7 @@ impl<R: Rt> Core<R> {
         self.partition(META_GROUP).ok_or_else(|| internal("the catalog does not live on core 0"))
     }
 
-    fn plan(&self, change: &Change, node: &mut u64) -> Result<Plan, CatalogError> {
+    fn plan(&self, change: &Change, done: &mut Changed) -> Result<Plan, CatalogError> {
         let catalog = self.catalog.borrow();
         let homes = catalog.homes(self.homes());
         match change {
@@ -118,13 +123,18 @@ impl<R: Rt> Core<R> {
             Change::Delete(c) => catalog.plan_delete(c),
             Change::Quota(c) => catalog.plan_quota(c),
             Change::Node(id, at) => catalog.plan_node(*id, at.clone()).map(|(id, plan)| {
-                *node = id;
+                done.node = id;
                 plan
             }),
             Change::NodeState(id, state) => catalog.plan_node_state(*id, *state),
             Change::NodeGone(id) => catalog.plan_node_gone(*id),
             Change::Moved(moved) => Ok(catalog.plan_moved(moved)),
             Change::Heal => Ok(catalog.plan_heal()),
+            Change::Rebalance(_) => {
+                let (plan, moves) = catalog.plan_rebalance();
+                done.moves = Some(moves);
+                Ok(plan)
+            }
         }
     }
 

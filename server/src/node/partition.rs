@@ -184,11 +184,23 @@ impl<R: Rt> Partition<R> {
         self.log.state(self.group).ok_or_else(|| failure_of(&LogError::UnknownGroup { group: self.group }))
     }
 
-    /// Reads committed batches from `from` on: about `bytes_max` bytes, one batch at least if there is one.
-    pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<ReadOut, Failure> {
-        self.serves()?;
+    /// Whether it may be read here: as its leader, or as any of its replicas if that is enough.
+    #[must_use]
+    pub fn answers(&self, any_replica: bool) -> bool {
+        any_replica || self.serves().is_ok()
+    }
+
+    /// Reads committed batches from `from` on: about `bytes_max` bytes, one batch at least if there is one. A replica that does not lead, and is enough, may
+    /// not know yet of what lies behind its own end.
+    pub async fn read(&self, from: Offset, bytes_max: usize, any_replica: bool) -> Result<ReadOut, Failure> {
+        let leads = self.serves();
         let state = self.state()?;
-        if from == state.high_watermark {
+        let ahead = match leads {
+            Err(failure) if !any_replica => return Err(failure),
+            Err(_) => from > state.high_watermark,
+            Ok(_) => false,
+        };
+        if ahead || from == state.high_watermark {
             return Ok(ReadOut { batches: Vec::new(), next: from });
         }
         let limits = ReadLimits { bytes_max, end: state.high_watermark };

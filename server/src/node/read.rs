@@ -60,6 +60,7 @@ struct Reading<R: Rt> {
     core: CoreId,
     group: GroupId,
     here: Option<Rc<Partition<R>>>,
+    any_replica: bool,
     asked: Offset,
     next: Offset,
     bytes_max: usize,
@@ -77,6 +78,7 @@ struct Slice {
     group: GroupId,
     from: Offset,
     bytes_max: usize,
+    any_replica: bool,
 }
 
 /// What one partition had.
@@ -125,7 +127,7 @@ impl<R: Rt> Core<R> {
     /// Carries out a fetch, which reads at most `bytes_max` bytes but for a larger batch.
     pub async fn fetch(self: &Rc<Self>, request: &Fetch, bytes_max: usize, working: &mut Working) -> Fetched {
         let until = self.rt.mono() + u64::from(request.wait_ms_max.min(FETCH_WAIT_MS_MAX)) * 1_000_000;
-        let mut parts: Vec<Reading<R>> = request.partitions.iter().map(|p| self.reading(p)).collect();
+        let mut parts: Vec<Reading<R>> = request.partitions.iter().map(|p| self.reading(p, request.any_replica)).collect();
         let bytes_max = match request.bytes_max as usize {
             0 => FETCH_BYTES_DEFAULT.min(bytes_max),
             asked => asked.min(bytes_max),
@@ -195,11 +197,12 @@ impl<R: Rt> Core<R> {
         budget.bytes = 0;
     }
 
-    fn reading(&self, asked: &FetchPartition) -> Reading<R> {
+    fn reading(&self, asked: &FetchPartition, any_replica: bool) -> Reading<R> {
         let mut reading = Reading {
             core: self.id(),
             group: GroupId(0),
             here: None,
+            any_replica,
             asked: Offset(asked.offset),
             next: Offset(asked.offset),
             bytes_max: if asked.bytes_max == 0 { usize::MAX } else { asked.bytes_max as usize },
@@ -224,7 +227,7 @@ impl<R: Rt> Core<R> {
     async fn read_round(self: &Rc<Self>, parts: &mut [Reading<R>], budget: &mut Budget, share: Share) {
         let mut by_core: BTreeMap<CoreId, Vec<Slice>> = BTreeMap::new();
         for (number, part) in parts.iter().enumerate().filter(|(_, p)| p.failure.is_none() && p.bytes < p.bytes_max) {
-            let slice = Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes };
+            let slice = Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes, any_replica: part.any_replica };
             by_core.entry(part.core).or_default().push(slice);
         }
         for (core, slices) in by_core {
@@ -272,7 +275,7 @@ impl<R: Rt> Core<R> {
         let Some(partition) = self.partition(slice.group) else { return Err(failure_of(&LogError::UnknownGroup { group: slice.group })) };
         let mut read = Read { batches: Vec::new(), next: slice.from, start: Offset(0), end: Offset(0) };
         if !budget.is_spent() {
-            let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes)).await?;
+            let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes), slice.any_replica).await?;
             let (taken, end) = budget.take(&out.batches)?;
             read.next = if taken == out.batches.len() { out.next } else { Offset(end.unwrap_or(slice.from.0)) };
             read.batches = out.batches;
@@ -315,9 +318,9 @@ impl<R: Rt> Core<R> {
 
     /// Waits until a partition has grown or gone, for at most `wait`.
     async fn wait_growth(self: &Rc<Self>, parts: &[Reading<R>], waiter: &Notify, wait: Duration) {
-        let mut others: BTreeMap<CoreId, Vec<(GroupId, Offset)>> = BTreeMap::new();
+        let mut others: BTreeMap<CoreId, Vec<(GroupId, Offset, bool)>> = BTreeMap::new();
         for part in parts.iter().filter(|p| p.here.is_none()) {
-            others.entry(part.core).or_default().push((part.group, part.next));
+            others.entry(part.core).or_default().push((part.group, part.next, part.any_replica));
         }
         if others.is_empty() {
             return futures_lite::future::or(waiter.notified(), self.rt.sleep(wait)).await;
@@ -334,14 +337,14 @@ impl<R: Rt> Core<R> {
     }
 
     /// Returns when one of these partitions reaches past its offset, or is gone, or the node stops.
-    async fn grown(&self, asked: &[(GroupId, Offset)]) {
+    async fn grown(&self, asked: &[(GroupId, Offset, bool)]) {
         loop {
             let waiter = Rc::new(Notify::new());
-            for (group, offset) in asked {
+            for (group, offset, any_replica) in asked {
                 let Some(partition) = self.partition(*group) else { return };
                 partition.wait_on(&waiter);
                 let grown = partition.state().is_ok_and(|s| s.high_watermark != *offset);
-                if self.stopping.get() || grown || partition.serves().is_err() {
+                if self.stopping.get() || grown || !partition.answers(*any_replica) {
                     return;
                 }
             }
@@ -355,7 +358,7 @@ impl<R: Rt> Reading<R> {
     fn may_have(&self) -> bool {
         self.failure.is_none()
             && self.bytes < self.bytes_max
-            && self.here.as_ref().is_none_or(|p| p.serves().is_err() || p.state().map_or(true, |s| s.high_watermark != self.next))
+            && self.here.as_ref().is_none_or(|p| !p.answers(self.any_replica) || p.state().map_or(true, |s| s.high_watermark != self.next))
     }
 
     fn take(&mut self, read: Result<Read, Failure>) {

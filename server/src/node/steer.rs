@@ -22,6 +22,8 @@ const NEAR: u64 = 1_000;
 const META_VOTERS: usize = 5;
 /// Groups whose members change at once, per core.
 const CHANGES_MAX: usize = 4;
+/// How often a node that ends looks whether it still leads something.
+const LEAVE_LOOK: Duration = Duration::from_millis(10);
 /// Groups handed over in one look.
 const HANDED_OVER: usize = 64;
 
@@ -128,16 +130,30 @@ impl<R: Rt> Core<R> {
             let node = NodeId(r.node);
             r.node != me && near && members.conf.voters.contains(&r.id) && driver.hears(node) && state(r.node) == Some(NodeState::In)
         };
-        let to = if state(me) == Some(NodeState::In) {
+        let to = if state(me) == Some(NodeState::In) && !self.cluster.ending.get() {
             // Not at once: one that has just come back has other things to do.
             wanted.wanted.first().filter(|_| turn % LED_FOR == group.0 % LED_FOR).filter(ready)
         } else {
-            wanted.wanted.iter().filter(ready).max_by_key(|r| matched.get(&r.id).copied())
+            // Spread over those that have as much.
+            wanted.wanted.iter().filter(ready).max_by_key(|r| (matched.get(&r.id).copied(), (group.0 + r.node) % wanted.wanted.len() as u64))
         };
         if let Some(to) = to {
             driver.transfer(group, to.id);
         }
         to.is_some()
+    }
+
+    /// This node ends: hands over what this core leads to other nodes, for at most `wait`, so that nobody has to miss a leader first.
+    pub async fn leave(self: &Rc<Self>, wait: Duration) {
+        if self.cluster.others().is_empty() {
+            return;
+        }
+        self.cluster.ending.set(true);
+        let until = self.rt.mono() + wait.as_nanos() as u64;
+        while self.leads_with_others() > 0 && self.rt.mono() < until {
+            self.look_after_groups(0).await;
+            self.rt.sleep(LEAVE_LOOK).await;
+        }
     }
 
     /// Says that groups have the members that are wanted.

@@ -18,6 +18,7 @@ pub(crate) struct Node {
     child: Option<Child>,
     data: tempfile::TempDir,
     port: u16,
+    join: Option<String>,
 }
 
 impl Drop for Node {
@@ -30,10 +31,36 @@ impl Node {
     /// Starts one and waits until it serves.
     pub(crate) fn start() -> Self {
         // On a real disk: memory file systems know no O_DIRECT.
+        Self::of(None)
+    }
+
+    /// Starts one that is to be a part of a cluster, and waits until it is.
+    #[allow(dead_code, reason = "not every test has a cluster")]
+    pub(crate) fn join(seed: &Self) -> Self {
+        Self::of(Some(seed.address()))
+    }
+
+    fn of(join: Option<String>) -> Self {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
-        let mut node = Self { child: None, data, port: free_ports(CORES + 1) };
+        let mut node = Self { child: None, data, port: free_ports(CORES + 1), join };
         node.serve();
         node
+    }
+
+    /// Asks it to stop, and waits until it has.
+    #[allow(dead_code, reason = "not every test has a cluster")]
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            assert!(asked.expect("kill is there").success());
+            assert!(child.wait().expect("it was started").success(), "it stops as asked");
+        }
+    }
+
+    /// What it has logged.
+    #[allow(dead_code, reason = "not every test has a cluster")]
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
     pub(crate) fn address(&self) -> String {
@@ -53,14 +80,23 @@ impl Node {
         }
     }
 
-    /// Starts it again where it was.
+    /// Starts it again where it was, and waits until it serves.
     pub(crate) fn serve(&mut self) {
+        let said = self.launch();
+        let line = said.recv_timeout(PATIENCE).unwrap_or_else(|_| "nothing in time".into());
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        assert!(line.contains("listen"), "it did not start, and said: {line}\n{log}");
+    }
+
+    /// Starts it again where it was. What it says once it serves comes later.
+    pub(crate) fn launch(&mut self) -> mpsc::Receiver<String> {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_millpond"))
             .args(["serve", "--http", "off", "--no-pin", "--memory", "256MiB", "--json"])
             .args(["--cores", &CORES.to_string(), "--listen", &self.address()])
             .arg("--data")
             .arg(self.data())
+            .args(self.join.iter().flat_map(|seed| ["--join", seed]))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -74,9 +110,7 @@ impl Node {
             let _ = BufReader::new(stdout).read_line(&mut line);
             let _ = say.send(line);
         });
-        let line = said.recv_timeout(PATIENCE).unwrap_or_else(|_| "nothing in time".into());
-        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-        assert!(line.contains("listen"), "it did not start, and said: {line}\n{log}");
+        said
     }
 
     fn log(&self) -> PathBuf {

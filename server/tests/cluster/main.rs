@@ -1,0 +1,267 @@
+//! Several real nodes that make a cluster: processes, their disks, and what happens when some of them go.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes, in real time")]
+
+#[path = "../native/node.rs"]
+mod node;
+
+use millpond_client::{
+    Client, Code, Consumer, NewTopic, OffsetReset, Producer, ProducerRecord,
+    messages::{DescribeClusterReply, NodeChange, TopicInfo},
+};
+use node::Node;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+
+fn cluster(nodes: usize) -> Vec<Node> {
+    let mut all = vec![Node::start()];
+    while all.len() < nodes {
+        let next = Node::join(&all[0]);
+        all.push(next);
+    }
+    all
+}
+
+async fn client(nodes: &[Node]) -> Client {
+    let all: Vec<String> = nodes.iter().map(Node::address).collect();
+    let builder = Client::builder().bootstrap(&all.join(",")).client_id("tests").request_timeout(Duration::from_secs(10));
+    builder.connect().await.expect("one serves")
+}
+
+/// Waits until something holds.
+async fn until<T, F: Future<Output = Result<T, String>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(why) => assert!(Instant::now() < end, "{what}: not in time: {why}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until all nodes that the cluster knows are up, and all partitions are led and have their replicas.
+async fn whole(client: &Client, nodes: usize) -> DescribeClusterReply {
+    until("the cluster is whole", || async {
+        let is = client.admin().describe_cluster().await.map_err(|e| e.to_string())?;
+        let well = is.nodes.len() == nodes && is.nodes.iter().all(|n| n.up) && is.leaderless.is_empty() && is.under_replicated.is_empty();
+        if well { Ok(is) } else { Err(format!("{is:?}")) }
+    })
+    .await
+}
+
+async fn topic(client: &Client, name: &str) -> (TopicInfo, Vec<u64>) {
+    let (topic, endpoints) = client.admin().describe_topic(name).await.expect("it is there");
+    let leaders = topic.partitions.iter().map(|p| endpoints[p.endpoint as usize].node_id).collect();
+    (topic, leaders)
+}
+
+/// The values of all partitions of a topic, as numbers; a partition's offsets have no holes.
+async fn numbers(client: &Client, name: &str) -> Vec<u64> {
+    let mut replay = client.replay(name).records().await.expect("begun");
+    let (mut all, mut next) = (Vec::new(), BTreeMap::<u32, u64>::new());
+    while let Some(record) = replay.next().await {
+        let record = record.expect("read");
+        let next = next.entry(record.partition).or_default();
+        assert_eq!(record.offset(), *next, "partition {}", record.partition);
+        *next += 1;
+        all.push(std::str::from_utf8(record.value().expect("a value")).expect("text").parse().expect("a number"));
+    }
+    all
+}
+
+async fn send(producer: &Producer, name: &str, numbers: impl Iterator<Item = u64>) {
+    for n in numbers {
+        producer.send(ProducerRecord::to(name).key(n.to_string().as_bytes()).value(n.to_string().as_bytes())).await.expect("handed over");
+    }
+}
+
+/// Each of these once.
+fn exactly(mut found: Vec<u64>, count: u64) {
+    found.sort_unstable();
+    assert_eq!(found.len() as u64, count, "some are missing or there twice");
+    assert!(found.iter().copied().eq(0..count), "others are there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_are_one_to_their_clients() {
+    let nodes = cluster(3);
+    // Whoever is asked first passes on what it cannot answer.
+    let mut all_leaders = BTreeSet::new();
+    for (n, node) in nodes.iter().enumerate() {
+        let client = client(std::slice::from_ref(node)).await;
+        let name = format!("t{n}");
+        client.admin().create_topic(NewTopic::new(&name).partitions(4)).await.expect("created");
+        let (made, leaders) = topic(&client, &name).await;
+        assert!(made.partitions.iter().all(|p| p.replicas.len() == 3), "{made:?}");
+        all_leaders.extend(leaders);
+        let producer = client.producer().build().await.expect("built");
+        send(&producer, &name, 0..2_000).await;
+        producer.close().await.expect("delivered");
+    }
+    assert_eq!(all_leaders.len(), 3, "leaders are spread: {all_leaders:?}");
+    let last = client(&nodes[2..]).await;
+    for name in ["t0", "t1", "t2"] {
+        exactly(numbers(&last, name).await, 2_000);
+    }
+    let is = whole(&last, 3).await;
+    assert!(is.partitions >= 13 && is.nodes.iter().all(|n| n.replicas == is.partitions), "{is:?}");
+    // A group's positions are the same wherever they are asked for.
+    let first = client(&nodes[..1]).await;
+    let mut consumer: Consumer = first.consumer().group("g").topics(["t0"]).offset_reset(OffsetReset::Earliest).build().await.expect("built");
+    for _ in 0..500 {
+        consumer.next().await.expect("not the end").expect("read");
+    }
+    consumer.commit().await.expect("kept");
+    consumer.close().await.expect("left");
+    let positions = |client: Client| async move {
+        let is = client.admin().describe_group("g").await.expect("it is there");
+        is.positions.iter().filter_map(|p| p.position.as_ref()).map(|p| p.offset).sum::<u64>()
+    };
+    assert_eq!((positions(first).await, positions(last.clone()).await), (500, 500));
+    assert_eq!(last.admin().list_groups().await.expect("listed").len(), 1);
+    let refused = last.admin().create_topic(NewTopic::new("many").replication(4)).await.expect_err("there are three nodes");
+    assert_eq!(refused.code(), Some(Code::InvalidArgument), "{refused}");
+}
+
+/// Each node in turn is killed while records pour in: each record is there once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_nodes_cost_a_pause_and_nothing_else() {
+    let mut nodes = cluster(3);
+    let client = client(&nodes).await;
+    client.admin().create_topic(NewTopic::new("t").partitions(6)).await.expect("created");
+    whole(&client, 3).await;
+    let producer = client.producer().batch_bytes(2 * 1024).build().await.expect("built");
+    let mut sent = 0;
+    for turn in 0..6 {
+        send(&producer, "t", sent..sent + 3_000).await;
+        sent += 3_000;
+        nodes[turn % 3].kill();
+        send(&producer, "t", sent..sent + 3_000).await;
+        sent += 3_000;
+        producer.flush().await.expect("two of three are enough");
+        nodes[turn % 3].serve();
+        whole(&client, 3).await;
+    }
+    producer.close().await.expect("delivered");
+    exactly(numbers(&client, "t").await, sent);
+}
+
+/// All nodes at once, as when the power goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_comes_back_as_a_whole() {
+    let mut nodes = cluster(3);
+    let client = client(&nodes).await;
+    client.admin().create_topic(NewTopic::new("t").partitions(3)).await.expect("created");
+    let producer = client.producer().build().await.expect("built");
+    send(&producer, "t", 0..5_000).await;
+    producer.flush().await.expect("delivered");
+    nodes.iter_mut().for_each(Node::kill);
+    // None of them can wait for the others before it has started.
+    std::thread::scope(|all| nodes.iter_mut().for_each(|node| drop(all.spawn(|| node.serve()))));
+    whole(&client, 3).await;
+    send(&producer, "t", 5_000..6_000).await;
+    producer.close().await.expect("delivered");
+    exactly(numbers(&client, "t").await, 6_000);
+}
+
+/// A node that was alone gets company, leaves, and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_grows_into_a_cluster_and_leaves_it() {
+    let mut nodes = vec![Node::start()];
+    let alone = client(&nodes).await;
+    alone.admin().create_topic(NewTopic::new("t").partitions(4)).await.expect("created");
+    let producer = alone.producer().build().await.expect("built");
+    send(&producer, "t", 0..4_000).await;
+    producer.close().await.expect("delivered");
+    assert!(topic(&alone, "t").await.0.partitions.iter().all(|p| p.replicas.is_empty()), "there is nobody else");
+    for _ in 0..3 {
+        let next = Node::join(&nodes[0]);
+        nodes.push(next);
+    }
+    let client = client(&nodes).await;
+    let producer = client.producer().build().await.expect("built");
+    client.admin().replicate_topic("t", 3).await.expect("there are four nodes");
+    send(&producer, "t", 4_000..8_000).await;
+    whole(&client, 4).await;
+    assert!(topic(&client, "t").await.0.partitions.iter().all(|p| p.replicas.len() == 3));
+    // The one that founded the cluster goes, with all that it has.
+    client.admin().alter_node(1, NodeChange::Leave).await.expect("there are three others");
+    send(&producer, "t", 8_000..12_000).await;
+    until("its replicas go elsewhere", || async {
+        let is = client.admin().describe_cluster().await.map_err(|e| e.to_string())?;
+        let first = is.nodes.iter().find(|n| n.node.as_ref().is_some_and(|n| n.node_id == 1)).ok_or("it is there")?;
+        if first.replicas == 0 { Ok(()) } else { Err(format!("{is:?}")) }
+    })
+    .await;
+    client.admin().alter_node(1, NodeChange::Remove).await.expect("it has nothing any more");
+    nodes[0].kill();
+    let is = whole(&client, 3).await;
+    assert!(is.nodes.iter().all(|n| n.replicas == is.partitions), "{is:?}");
+    send(&producer, "t", 12_000..13_000).await;
+    producer.close().await.expect("delivered");
+    exactly(numbers(&client, "t").await, 13_000);
+}
+
+/// One node after the other is stopped and started while records pour in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_is_not_noticed() {
+    let mut nodes = cluster(3);
+    let client = client(&nodes).await;
+    client.admin().create_topic(NewTopic::new("t").partitions(6)).await.expect("created");
+    whole(&client, 3).await;
+    let producer = client.producer().build().await.expect("built");
+    let mut sent = 0;
+    for (n, node) in nodes.iter_mut().enumerate() {
+        let id = n as u64 + 1;
+        client.admin().alter_node(id, NodeChange::Drain).await.expect("there are two others");
+        until("it leads nothing", || async {
+            let is = client.admin().describe_cluster().await.map_err(|e| e.to_string())?;
+            let leads = is.nodes.iter().find(|n| n.node.as_ref().is_some_and(|n| n.node_id == id)).map(|n| n.leads_with_others);
+            if leads == Some(0) { Ok(()) } else { Err(format!("{is:?}")) }
+        })
+        .await;
+        assert!(topic(&client, "t").await.1.iter().all(|leader| *leader != id));
+        send(&producer, "t", sent..sent + 1_000).await;
+        node.stop();
+        send(&producer, "t", sent + 1_000..sent + 2_000).await;
+        producer.flush().await.expect("delivered");
+        node.serve();
+        sent += 2_000;
+        let is = whole(&client, 3).await;
+        assert!(is.nodes.iter().all(|n| n.node.as_ref().is_some_and(|n| n.state == "in")), "a start undoes it: {is:?}");
+    }
+    producer.close().await.expect("delivered");
+    exactly(numbers(&client, "t").await, sent);
+}
+
+/// A disk of another cluster, or a node that was taken out, is not taken in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_refused() {
+    let mut nodes = cluster(2);
+    let client = client(&nodes).await;
+    whole(&client, 2).await;
+    client.admin().alter_node(9, NodeChange::Drain).await.expect_err("there is no such node");
+    until("both have replicas", || async {
+        let is = client.admin().describe_cluster().await.map_err(|e| e.to_string())?;
+        if is.nodes.iter().all(|n| n.replicas > 0) { Ok(()) } else { Err(format!("{is:?}")) }
+    })
+    .await;
+    let refused = client.admin().alter_node(2, NodeChange::Remove).await.expect_err("it has replicas");
+    assert_eq!(refused.code(), Some(Code::InvalidArgument), "{refused}");
+    client.admin().alter_node(2, NodeChange::Leave).await.expect("known");
+    until("it has nothing", || async { client.admin().alter_node(2, NodeChange::Remove).await.map_err(|e| e.to_string()) }).await;
+    let mut gone = nodes.pop().expect("two");
+    gone.kill();
+    gone.launch();
+    until("it says that it was taken out", || async {
+        let said = gone.said();
+        if said.contains("taken out of its cluster") { Ok(()) } else { Err(said) }
+    })
+    .await;
+}
