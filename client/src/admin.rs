@@ -5,9 +5,10 @@ use crate::{
     error::{Error, Result},
 };
 use millpond_wire::messages::{
-    AlterNode, AlterQuota, AlterTopic, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords, DeleteRecordsReply, DeleteTopic, DescribeCluster, DescribeClusterReply, NodeChange, Rebalance, RebalanceReply,
-    DescribeGroup, DescribeGroupReply, Done, FetchOffsets, FetchOffsetsReply, GroupListing, Kind, ListGroups, ListGroupsReply, ListOffset,
-    ListOffsets, ListOffsetsReply, ListQuotas, ListQuotasReply, Metadata, MetadataReply, Position, Setting, TopicInfo, TopicReply,
+    AlterNode, AlterQuota, AlterTopic, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords, DeleteRecordsReply,
+    DeleteTopic, DescribeCluster, DescribeClusterReply, DescribeGroup, DescribeGroupReply, Done, FetchOffsets, FetchOffsetsReply,
+    GroupListing, Kind, ListGroups, ListGroupsReply, ListOffset, ListOffsets, ListOffsetsReply, ListQuotas, ListQuotasReply, Metadata,
+    MetadataReply, NodeChange, Position, Rebalance, RebalanceReply, Setting, TopicInfo, TopicReply,
 };
 use std::collections::HashMap;
 

@@ -271,6 +271,13 @@ impl Parts {
             if part.listed {
                 new.idle.push_back(*id);
             }
+            // What kept it waiting was the old one's.
+            if let Some(at) = part.resting {
+                let now = Instant::now().min(at);
+                self.resting.remove(&(at, *id));
+                self.resting.insert((now, *id));
+                part.resting = Some(now);
+            }
         }
     }
 

@@ -191,6 +191,16 @@ impl Lane {
         }
     }
 
+    /// Somebody else owns the partition now: what waits to be sent again is sent there at once. Whether it was another one before.
+    pub(crate) fn move_to(&mut self, owner: &Arc<str>) -> bool {
+        if self.owner == *owner {
+            return false;
+        }
+        self.owner = Arc::clone(owner);
+        self.not_before = None;
+        true
+    }
+
     /// Appends a record of at most `len` bytes to a batch of about `batch_bytes` at most, if the memory for it was charged; `prepaid` bytes have been charged by the caller
     /// and are taken over if a batch needs them.
     pub(crate) fn append(

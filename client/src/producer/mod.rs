@@ -41,6 +41,8 @@ use tokio::sync::{Notify, Semaphore};
 
 /// Most batches of one partition in flight: as many as a server remembers.
 pub const IN_FLIGHT_MAX: usize = 5;
+/// How often the metadata of a topic are asked for while a partition of it cannot be written.
+const TROUBLED_LOOK: Duration = Duration::from_millis(50);
 /// The largest record, whatever a topic allows, in bytes: a frame must hold it.
 const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -318,8 +320,11 @@ impl Shared {
             Some(known) => (Arc::clone(&known.0), known.1.clone()),
             None => (Arc::new(TopicSink::new(meta)), Vec::new()),
         };
+        let mut moved = Vec::new();
         for (sink, owner) in sinks.iter().zip(&meta.owners) {
-            sink.lock().owner = Arc::clone(owner);
+            if sink.lock().move_to(owner) {
+                moved.push(Arc::clone(sink));
+            }
         }
         for (partition, owner) in meta.owners.iter().enumerate().skip(sinks.len()) {
             let lane = Lane::new(Arc::clone(&topic.name), partition as u32, Arc::clone(owner));
@@ -331,6 +336,20 @@ impl Shared {
         if !sinks.is_empty() {
             topics.insert((*meta.name).into(), Arc::new((topic, sinks)));
         }
+        drop(topics);
+        moved.iter().for_each(|sink| self.list(sink));
+    }
+
+    /// Whether a batch of a topic has failed and none of its partition was acknowledged since.
+    fn is_troubled(&self, topic: &Arc<TopicSink>) -> bool {
+        let topics = self.topics.read().expect("no code panics while it holds this lock");
+        let known = topics.get(&*topic.name).filter(|known| Arc::ptr_eq(&known.0, topic)).cloned();
+        drop(topics);
+        let waits = |sink: &Arc<Sink>| {
+            let lane = sink.lock();
+            lane.failures > 0 && !lane.is_idle()
+        };
+        known.is_some_and(|known| known.1.iter().any(waits))
     }
 
     /// Has the sender look at a partition.
@@ -385,12 +404,19 @@ impl Shared {
         }
         let (shared, topic) = (Arc::clone(self), Arc::clone(topic));
         tokio::spawn(async move {
-            match shared.client.refresh_topic(&topic.name).await {
-                Ok(meta) if meta.topic_id == topic.topic_id => shared.add_topic(&meta),
-                Ok(_) => shared.retire(&topic, &Error::Invalid(format!("{} was deleted and created anew", topic.name))),
-                Err(error) if error.code() == Some(Code::UnknownTopic) => shared.retire(&topic, &error),
-                // The batches' own tries tell of it.
-                Err(error) => tracing::debug!(topic = %topic.name, %error, "no metadata"),
+            loop {
+                match shared.client.refresh_topic(&topic.name).await {
+                    Ok(meta) if meta.topic_id == topic.topic_id => shared.add_topic(&meta),
+                    Ok(_) => shared.retire(&topic, &Error::Invalid(format!("{} was deleted and created anew", topic.name))),
+                    Err(error) if error.code() == Some(Code::UnknownTopic) => shared.retire(&topic, &error),
+                    // The batches' own tries tell of it.
+                    Err(error) => tracing::debug!(topic = %topic.name, %error, "no metadata"),
+                }
+                // A new leader is found when it is there, not when the batches are tried again.
+                if shared.inbox().ended || !shared.is_troubled(&topic) {
+                    break;
+                }
+                tokio::time::sleep(TROUBLED_LOOK).await;
             }
             topic.refreshing.store(false, Ordering::Release);
         });

@@ -280,7 +280,8 @@ impl Server {
             }
             Kind::ListQuotas => answer(frame, Ok(ListQuotasReply { quotas: self.lock().quotas.clone() })),
             Kind::Ping => answer(frame, Ok(Done {})),
-            Kind::Unknown => None,
+            // What nodes ask of each other, and those who look after them.
+            _ => None,
         }
     }
 

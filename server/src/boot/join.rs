@@ -30,6 +30,9 @@ const ROUNDS: usize = 60;
 /// A node serves after so long, though it could not make sure of what its cluster knows.
 const LEARN_MAX: Duration = Duration::from_secs(10);
 
+/// What to do with a node that its cluster does not know any more.
+const TAKEN_OUT: &str = "it was taken out of its cluster: start it with an empty data directory to join anew";
+
 /// A node, as it is sent.
 #[must_use]
 pub fn to_wire(id: u64, node: &Node) -> NodeInfo {
@@ -100,6 +103,9 @@ pub(super) async fn ask<R: Rt>(rt: &R, config: &NodeConfig, identity: Option<Ide
                 Err(Failed::Again(why)) => {
                     tracing::info!(%at, why, "this node of the cluster has not taken us in yet");
                     last = format!("{at}: {why}");
+                }
+                Err(Failed::ForGood(failure)) if identity.is_some() => {
+                    return Err(StartFailed::new("cannot go on in the cluster", failure.message, TAKEN_OUT));
                 }
                 Err(Failed::ForGood(failure)) => {
                     return Err(StartFailed::new("cannot join the cluster", failure.message, failure.advice));
@@ -175,8 +181,7 @@ impl<R: Rt> Core<R> {
                 match self.try_introduce(&node).await {
                     Ok(()) => return Ok(()),
                     Err(failure) if failure.code() == Code::InvalidArgument => {
-                        let advice = "it was taken out of its cluster: start it with an empty data directory to join anew";
-                        return Err(StartFailed::new("cannot say where this node is", failure.message, advice));
+                        return Err(StartFailed::new("cannot go on in the cluster", failure.message, TAKEN_OUT));
                     }
                     Err(failure) => {
                         tracing::debug!(why = failure.message, "this node does not know yet what its cluster knows");

@@ -48,7 +48,8 @@ impl Cluster {
 /// What is wrong, in words.
 fn wrong(cluster: &DescribeClusterReply) -> Vec<String> {
     let count = |all: &[TopicPartitions]| all.iter().map(|t| t.partitions.len()).sum::<usize>();
-    let mut wrong: Vec<String> = cluster.nodes.iter().filter(|node| !node.up).map(|node| format!("node {} does not answer", id(node))).collect();
+    let mut wrong: Vec<String> =
+        cluster.nodes.iter().filter(|node| !node.up).map(|node| format!("node {} does not answer", id(node))).collect();
     if count(&cluster.leaderless) > 0 {
         wrong.push(format!("{} partition(s) without a leader: {}", count(&cluster.leaderless), named(&cluster.leaderless)));
     }
@@ -79,7 +80,8 @@ fn to_json(cluster: &DescribeClusterReply) -> Value {
             "rack": node.rack, "cores": node.ports.len(), "replicas": health.replicas, "leads": health.leads,
         })
     };
-    let partitions = |all: &[TopicPartitions]| all.iter().map(|t| json!({ "topic": t.topic, "partitions": t.partitions })).collect::<Vec<_>>();
+    let partitions =
+        |all: &[TopicPartitions]| all.iter().map(|t| json!({ "topic": t.topic, "partitions": t.partitions })).collect::<Vec<_>>();
     json!({
         "cluster_id": cluster.cluster_id,
         "meta_leader": cluster.meta_leader,
@@ -130,12 +132,16 @@ fn health(cluster: &DescribeClusterReply, out: &mut Out) -> Result {
         out.value(&to_json(cluster))?;
         out.flush()?;
     }
-    Err(Fail::new(wrong.join("; "), "see `millpond cluster status`; start nodes that are down, or take lost ones out with `millpond node decommission ID`"))
+    Err(Fail::new(
+        wrong.join("; "),
+        "see `millpond cluster status`; start nodes that are down, or take lost ones out with `millpond node decommission ID`",
+    ))
 }
 
 fn rebalance(plan: &RebalanceReply, dry_run: bool, out: &mut Out) -> Result {
     if out.json {
-        let moves = |m: &millpond_wire::messages::ReplicaMove| json!({ "topic": m.topic, "partition": m.partition, "from": m.from, "to": m.to });
+        let moves =
+            |m: &millpond_wire::messages::ReplicaMove| json!({ "topic": m.topic, "partition": m.partition, "from": m.from, "to": m.to });
         let loads = |l: &millpond_wire::messages::NodeLoad| {
             json!({
                 "node": l.node_id, "replicas_before": l.replicas_before, "replicas_after": l.replicas_after,

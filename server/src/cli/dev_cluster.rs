@@ -126,7 +126,8 @@ impl DevCluster {
         }
         let program = std::env::current_exe().map_err(|e| Fail::io("find this program", &e))?;
         let log = self.data.join(format!("node-{n}.log"));
-        let log = File::options().create(true).append(true).open(&log).map_err(|e| Fail::io(format_args!("write {}", log.display()), &e))?;
+        let log =
+            File::options().create(true).append(true).open(&log).map_err(|e| Fail::io(format_args!("write {}", log.display()), &e))?;
         let mut command = Command::new(program);
         // What is meant for another server is not for these.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MILLPOND_")) {

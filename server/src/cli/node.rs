@@ -63,7 +63,10 @@ impl Node {
                 remote.alter_node(args.node, NodeChange::Drain).await?;
                 let left = |node: &NodeHealth| if node.up { node.leads_with_others } else { 0 };
                 until_none(&remote, args.node, args.wait, out, left, "groups that it leads").await?;
-                out.either(&json!({ "node": args.node, "state": "drained" }), format!("node {} leads nothing: stop it when you like", args.node))
+                out.either(
+                    &json!({ "node": args.node, "state": "drained" }),
+                    format!("node {} leads nothing: stop it when you like", args.node),
+                )
             }
             Self::Return(args) => {
                 remote.alter_node(args.node, NodeChange::Return).await?;

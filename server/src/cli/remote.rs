@@ -9,8 +9,8 @@ use bytes::Bytes;
 use millpond_client::{
     Acks, Admin, Client, Compression, Error, NewTopic, OffsetSpec, Producer as ClientProducer, ProducerRecord,
     messages::{
-        AlterQuota, AlterTopic, CreateTopic, DescribeClusterReply, DescribeGroupReply, Endpoint, GroupListing, MetadataReply, NodeChange, Position, RebalanceReply, Setting,
-        TopicInfo,
+        AlterQuota, AlterTopic, CreateTopic, DescribeClusterReply, DescribeGroupReply, Endpoint, GroupListing, MetadataReply, NodeChange,
+        Position, RebalanceReply, Setting, TopicInfo,
     },
 };
 use std::time::Duration;

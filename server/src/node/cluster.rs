@@ -26,6 +26,8 @@ pub struct Cluster<R: Rt> {
     others: Rc<RefCell<BTreeMap<u64, Node>>>,
     linked: RefCell<BTreeSet<(Home, u64)>>,
     pub(super) remotes: RefCell<BTreeMap<NodeId, Vec<Rc<Remote>>>>,
+    /// Groups that are to be looked at soon.
+    pub(super) unsettled: RefCell<BTreeSet<GroupId>>,
     /// This node ends: it leads nothing any more if others can.
     pub ending: Cell<bool>,
     /// This node does not know yet what its cluster knows: clients are told to come later.
@@ -42,6 +44,7 @@ impl<R: Rt> Default for Cluster<R> {
             others: Rc::default(),
             linked: RefCell::default(),
             remotes: RefCell::default(),
+            unsettled: RefCell::default(),
             ending: Cell::new(false),
             learning: Cell::new(false),
             door: std::marker::PhantomData,
@@ -78,9 +81,15 @@ impl<R: Rt> Core<R> {
     /// The nodes are others, or elsewhere: as the catalog has them.
     pub(super) fn find_nodes(&self) {
         let nodes: Vec<(u64, Node)> = self.catalog.borrow().nodes().map(|(id, node)| (id, node.clone())).collect();
-        if !nodes.is_empty() {
-            self.meet(nodes);
+        if nodes.is_empty() {
+            return;
         }
+        if self.is_member() && nodes.iter().all(|(id, _)| *id != self.identity.node_id) {
+            // What is known here will be old from now on.
+            tracing::warn!(node = self.identity.node_id, "this node was taken out of its cluster");
+            self.cluster.learning.set(true);
+        }
+        self.meet(nodes);
     }
 
     /// These are the nodes of the cluster.
@@ -124,6 +133,7 @@ impl<R: Rt> Core<R> {
     async fn tell_leaders(self: &Rc<Self>, news: Vec<(GroupId, Option<NodeId>)>) {
         // Whoever waits for records of one that leads no more is to hear of it.
         news.iter().filter_map(|(group, _)| self.partition(*group)).for_each(|partition| partition.wake());
+        self.cluster.unsettled.borrow_mut().extend(news.iter().map(|(group, _)| *group));
         self.tell_nodes(&news);
         for core in self.core_ids() {
             let news = news.clone();

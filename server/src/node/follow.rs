@@ -115,7 +115,10 @@ impl<R: Rt> Core<R> {
     async fn carry_out_one(&self, log: &Log<R>, effect: Effect) -> Result<Option<Lsn>, FollowError> {
         loop {
             let done = match &effect {
-                Effect::Create(home, group, settings) => self.begin(log, *home, *group, settings).await,
+                Effect::Create(home, group, settings) => {
+                    self.look_again(*group);
+                    self.begin(log, *home, *group, settings).await
+                }
                 Effect::Alter(_, group, settings) if log.config(*group).is_some_and(|is| is != GroupConfig::from(settings)) => {
                     log.alter_group(*group, GroupConfig::from(settings)).map(Some)
                 }

@@ -81,7 +81,12 @@ impl<R: Rt> Core<R> {
         let health = |(id, node): &(u64, _)| NodeHealth {
             node: Some(Clone::clone(node)),
             up: reports.contains_key(id),
-            replicas: catalog.topics().filter(|t| t.name != META).flat_map(|t| &t.partitions).filter(|p| p.lives_on(*id) != crate::catalog::Lives::Elsewhere).count() as u64,
+            replicas: catalog
+                .topics()
+                .filter(|t| t.name != META)
+                .flat_map(|t| &t.partitions)
+                .filter(|p| p.lives_on(*id) != crate::catalog::Lives::Elsewhere)
+                .count() as u64,
             leads: reports.get(id).map_or(0, |report| report.leads.len() as u64),
             leads_with_others: reports.get(id).map_or(0, |report| report.leads_with_others),
         };
@@ -109,7 +114,10 @@ impl<R: Rt> Core<R> {
             partitions: catalog.topics().filter(|t| t.name != META).map(|t| t.partitions.len() as u64).sum(),
             leaderless: named(&|p| !led.contains(&p.group.0)),
             under_replicated: named(&|p| {
-                behind.contains(&p.group.0) || broken.contains(&p.group.0) || down(p) || p.replicas.as_ref().is_some_and(|r| !r.is_settled())
+                behind.contains(&p.group.0)
+                    || broken.contains(&p.group.0)
+                    || down(p)
+                    || p.replicas.as_ref().is_some_and(|r| !r.is_settled())
             }),
         })
     }

@@ -2,7 +2,14 @@
 //! batch, and applied once that lasts; the answer comes after all cores of that node have. Every node follows `__meta`, record by record, and so does this one. A
 //! crash in between is made good at the next start.
 
-use super::{await_room, core::Core, follow::FollowError, mesh::Lost, partition::{Partition, Pending}, produce::ROOM_WAIT};
+use super::{
+    await_room,
+    core::Core,
+    follow::FollowError,
+    mesh::Lost,
+    partition::{Partition, Pending},
+    produce::ROOM_WAIT,
+};
 use crate::{
     boot::load,
     catalog::{CatalogError, META, META_GROUP, Node, NodeState, Plan, Replica, Topic},

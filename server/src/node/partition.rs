@@ -105,7 +105,15 @@ impl<R: Rt> Partition<R> {
     /// A partition with these settings.
     #[must_use]
     pub fn new(group: GroupId, log: Log<R>, driver: Driver<R>, settings: &TopicSettings) -> Self {
-        let partition = Self { group, log, driver, replica: Cell::new(false), message_bytes_max: Cell::new(0), append_time: Cell::new(false), waiting: RefCell::default() };
+        let partition = Self {
+            group,
+            log,
+            driver,
+            replica: Cell::new(false),
+            message_bytes_max: Cell::new(0),
+            append_time: Cell::new(false),
+            waiting: RefCell::default(),
+        };
         partition.set(settings);
         partition
     }

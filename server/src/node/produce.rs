@@ -8,8 +8,9 @@
 use super::{
     budget::Held,
     core::Core,
-    failure_of, not_owner,
+    failure_of,
     mesh::{Call, Lost},
+    not_owner,
     partition::{Partition, Pending, check_produced},
     unknown_partition,
 };

@@ -13,8 +13,9 @@ use super::{
     budget::{Held, Working},
     config::{FETCH_BYTES_DEFAULT, FETCH_WAIT_MS_MAX},
     core::{Core, Place},
-    failure_of, not_owner,
+    failure_of,
     mesh::Lost,
+    not_owner,
     partition::Partition,
     unknown_partition,
 };
@@ -227,7 +228,8 @@ impl<R: Rt> Core<R> {
     async fn read_round(self: &Rc<Self>, parts: &mut [Reading<R>], budget: &mut Budget, share: Share) {
         let mut by_core: BTreeMap<CoreId, Vec<Slice>> = BTreeMap::new();
         for (number, part) in parts.iter().enumerate().filter(|(_, p)| p.failure.is_none() && p.bytes < p.bytes_max) {
-            let slice = Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes, any_replica: part.any_replica };
+            let slice =
+                Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes, any_replica: part.any_replica };
             by_core.entry(part.core).or_default().push(slice);
         }
         for (core, slices) in by_core {

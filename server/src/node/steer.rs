@@ -76,29 +76,39 @@ impl<R: Rt> Core<R> {
     }
 
     async fn look_after_groups(self: &Rc<Self>, turn: u64) {
-        let here: Vec<GroupId> = self.partitions.borrow().keys().copied().collect();
         let (mut moved, mut changing, mut handed) = (Vec::new(), 0, 0);
-        for group in here {
+        for group in self.to_look_at(turn) {
             let Some((driver, wanted)) = self.wanted(group) else { continue };
             let Some(status) = driver.status(group) else { continue };
             let me = NodeId(self.identity.node_id);
             if status.leader.is_none() && status.term.0 == 0 && wanted.wanted.first().is_some_and(|first| first.node == me.0) {
                 // It has never had a leader, and this one should be the first.
                 driver.campaign(group);
+                self.look_again(group);
                 continue;
             }
             if !status.serves {
+                if status.leads {
+                    self.look_again(group);
+                }
                 continue;
             }
             match step(&driver, group, &wanted, &status) {
-                Step::Change(changes) if changing < CHANGES_MAX => {
+                Step::Change(changes) => {
+                    self.look_again(group);
+                    if changing >= CHANGES_MAX {
+                        continue;
+                    }
                     changing += 1;
                     if !changes.is_empty() {
                         // Another change may be under way.
                         let _ = driver.change(group, &changes);
                     }
                 }
-                Step::Done if group != META_GROUP && !wanted.is_settled() => moved.push((group, wanted.wanted.clone())),
+                Step::Done if group != META_GROUP && !wanted.is_settled() => {
+                    self.look_again(group);
+                    moved.push((group, wanted.wanted.clone()));
+                }
                 Step::Done if handed < HANDED_OVER => handed += usize::from(self.hand_over(&driver, group, &wanted, &status, turn)),
                 _ => {}
             }
@@ -107,6 +117,24 @@ impl<R: Rt> Core<R> {
         if !moved.is_empty() {
             self.say_moved(moved).await;
         }
+    }
+
+    /// Has a group looked at in the next look.
+    pub(super) fn look_again(&self, group: GroupId) {
+        self.cluster.unsettled.borrow_mut().insert(group);
+    }
+
+    /// Groups that may need something, and a part of all others, so that each has its turn every few seconds.
+    fn to_look_at(&self, turn: u64) -> Vec<GroupId> {
+        let mut groups = std::mem::take(&mut *self.cluster.unsettled.borrow_mut());
+        let hands_over = self.cluster.ending.get() || self.state_of(self.identity.node_id) != Some(NodeState::In);
+        let due = |group: &&GroupId| hands_over || group.0 % LED_FOR == turn % LED_FOR;
+        groups.extend(self.partitions.borrow().keys().filter(due));
+        groups.into_iter().collect()
+    }
+
+    fn state_of(&self, node: u64) -> Option<NodeState> {
+        self.catalog.borrow().node(node).map(|n| n.state)
     }
 
     /// What drives a group that is a replica here, and what its replicas are to be.
@@ -123,19 +151,26 @@ impl<R: Rt> Core<R> {
         let (Some(matched), Some(members)) = (driver.matched(group), driver.members(group)) else { return false };
         let me = self.identity.node_id;
         let last = matched.get(&status.me).copied();
-        let state = |node: u64| self.catalog.borrow().node(node).map(|n| n.state);
         // While it is handed over nothing is taken: so to one that takes it at once.
         let ready = |r: &&Replica| {
             let near = matched.get(&r.id).zip(last).is_some_and(|(has, last)| has.0 + NEAR > last.0);
             let node = NodeId(r.node);
-            r.node != me && near && members.conf.voters.contains(&r.id) && driver.hears(node) && state(r.node) == Some(NodeState::In)
+            r.node != me
+                && near
+                && members.conf.voters.contains(&r.id)
+                && driver.hears(node)
+                && self.state_of(r.node) == Some(NodeState::In)
         };
-        let to = if state(me) == Some(NodeState::In) && !self.cluster.ending.get() {
+        let to = if self.state_of(me) == Some(NodeState::In) && !self.cluster.ending.get() {
             // Not at once: one that has just come back has other things to do.
             wanted.wanted.first().filter(|_| turn % LED_FOR == group.0 % LED_FOR).filter(ready)
         } else {
             // Spread over those that have as much.
-            wanted.wanted.iter().filter(ready).max_by_key(|r| (matched.get(&r.id).copied(), (group.0 + r.node) % wanted.wanted.len() as u64))
+            wanted
+                .wanted
+                .iter()
+                .filter(ready)
+                .max_by_key(|r| (matched.get(&r.id).copied(), (group.0 + r.node) % wanted.wanted.len() as u64))
         };
         if let Some(to) = to {
             driver.transfer(group, to.id);
@@ -162,7 +197,8 @@ impl<R: Rt> Core<R> {
         let told = match leader {
             Some(node) if node.0 != self.identity.node_id => {
                 let replica = |r: &Replica| ReplicaInfo { id: r.id, node_id: r.node };
-                let group = |(group, all): &(GroupId, Vec<Replica>)| MovedGroup { group: group.0, replicas: all.iter().map(replica).collect() };
+                let group =
+                    |(group, all): &(GroupId, Vec<Replica>)| MovedGroup { group: group.0, replicas: all.iter().map(replica).collect() };
                 let message = Moved { groups: moved.iter().map(group).collect() };
                 self.ask_node::<Done>(node, Kind::Moved, &message).await.map(drop)
             }

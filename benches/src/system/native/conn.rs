@@ -53,7 +53,13 @@ impl Conn {
         let (out, inbox) = (BytesMut::new(), BytesMut::with_capacity(READ_BYTES));
         let mut conn = Self { stream, out, inbox, read_bytes: READ_BYTES, correlation: 0, software: String::new() };
         let software = concat!("millpond-bench ", env!("CARGO_PKG_VERSION"));
-        let hello = Hello { version_min: VERSION, version_max: VERSION, client_id: "millpond-bench".into(), software: software.into(), from_node: 0 };
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            client_id: "millpond-bench".into(),
+            software: software.into(),
+            from_node: 0,
+        };
         let welcome: Welcome = conn.ask(Kind::Hello, &hello).await?;
         conn.software = welcome.software;
         Ok(conn)
