@@ -284,6 +284,8 @@ pub enum FrameKind {
     Truncate = 10,
     /// A replica's members changed. Payload: [`crate::Members`].
     Members = 11,
+    /// A snapshot took the place of all that a replica had. Payload: the group as it is from then on, as in a checkpoint.
+    Install = 13,
 }
 
 impl FrameKind {
@@ -300,6 +302,7 @@ impl FrameKind {
             9 => Self::Hard,
             10 => Self::Truncate,
             11 => Self::Members,
+            13 => Self::Install,
             _ => return shape(format!("frame kind {kind} is not known")),
         })
     }
