@@ -150,7 +150,8 @@ impl Groups {
     /// Entries before `start` are gone, and the note about it is synced.
     pub fn trim(&mut self, id: GroupId, start: Offset) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let moved = group.tail.trim(start, group.settled.index.max(group.lasting_index()));
+        // What was committed since and has no records is not settled yet: it stays, or a start would look for it in vain.
+        let moved = group.tail.trim(start, group.settled.index);
         self.account(moved);
         self.refile(id);
     }

@@ -140,6 +140,10 @@ async fn go_on(rt: SimRt, log: Log<SimRt>, truth: Rc<RefCell<Truth>>, piece: usi
     last(&rt, &log, HardState { term: Term(term), vote: 1, commit: settled.committed }).await.unwrap();
     for _ in 0..10 + rt.rand() % 100 {
         let kind = if rt.rand().is_multiple_of(5) { EntryKind::Raft } else { EntryKind::Batch };
+        if !log.room() {
+            // Nothing else would make any.
+            log.commit(GROUP, log.replica(GROUP).unwrap().last_index);
+        }
         let new = truth.borrow_mut().grow(term, kind, rt.rand() as usize % 3_000);
         put(&rt, &log, new.clone()).await.unwrap();
         if rt.rand().is_multiple_of(3) {
@@ -521,4 +525,32 @@ fn a_start_finds_the_old_replica_or_the_new_one() {
     }
     println!("{seeds} seeds: {installs} snapshots installed, {old} starts with what was before, {files} segments sent");
     assert!(seeds < 100 || (installs > seeds && old > installs && files > 3 * seeds), "{installs}, {old}, {files}");
+}
+
+/// All is trimmed, and an entry without records is committed before that is synced: it is settled as any other, and is not forgotten.
+#[test]
+fn what_is_committed_while_a_trim_is_synced_stays() {
+    let sim = Sim::new(SimConfig { seed: 1, faults: FaultPlan::none() });
+    let config = LogConfig { disk_reserve_bytes: 0, ..LogConfig::default() };
+    let log = open(&sim, SOURCE, &config);
+    let lives = async move {
+        log.create_replica(GROUP, GroupConfig::default(), Bytes::from_static(b"1 2 3")).unwrap();
+        let mut truth = Truth::default();
+        log.append_entry(GROUP, truth.grow(1, EntryKind::Batch, 100), 0).unwrap();
+        let lsn = log.append_entry(GROUP, truth.grow(1, EntryKind::Raft, 0), 0).unwrap();
+        log.synced(lsn).await.unwrap();
+        log.commit(GROUP, Index(1));
+        let trimmed = log.trim(GROUP, truth.end()).unwrap();
+        log.commit(GROUP, Index(2));
+        log.synced(trimmed).await.unwrap();
+        log.check();
+        let snapshot = log.take_snapshot(GROUP).await.unwrap().expect("all of it is settled");
+        assert_eq!((snapshot.manifest.index, snapshot.manifest.start_offset), (Index(2), truth.end()));
+        let lsn = log.set_hard_state(GROUP, HardState { term: Term(1), vote: 1, commit: Index(2) }).unwrap();
+        log.synced(lsn).await.unwrap();
+    };
+    sim.block_on(SOURCE, |_| lives).unwrap();
+    sim.crash(SOURCE);
+    sim.restart(SOURCE);
+    assert_eq!(open(&sim, SOURCE, &config).replica(GROUP).unwrap().committed, Index(2));
 }
