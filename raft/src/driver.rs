@@ -65,7 +65,7 @@ pub struct RaftConfig {
     pub snapshots_max: usize,
     /// One piece of a snapshot, in bytes: whole blocks, at most [`crate::wire::PIECE_BYTES_MAX`].
     pub snapshot_piece_bytes: usize,
-    /// Snapshots leave no faster, in bytes per second. A piece must take less time than `snapshot_patience_ticks`.
+    /// Snapshots leave no faster, all together, in bytes per second. Pieces become smaller if they would take long by that.
     pub snapshot_bytes_per_second: u64,
     /// A snapshot of which nothing is heard for so many ticks is given up.
     pub snapshot_patience_ticks: usize,

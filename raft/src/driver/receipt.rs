@@ -36,6 +36,8 @@ pub(super) struct Incoming {
     gone: Cell<bool>,
     /// All is here, and is being checked and installed.
     finishing: Cell<bool>,
+    /// What another leader has offered meanwhile, and from which node.
+    other: RefCell<Option<(NodeId, Message)>>,
 }
 
 impl Incoming {
@@ -94,13 +96,17 @@ impl<R: Rt> Driver<R> {
             arrived: Notify::new(),
             gone: Cell::new(false),
             finishing: Cell::new(false),
+            other: RefCell::default(),
         };
         if has(replica, incoming.index()) {
             return tell_raft(replica, incoming.offer);
         }
         let all = &mut *self.0.snapshots.borrow_mut();
-        if all.incoming.contains_key(&group) {
+        if let Some(under_way) = all.incoming.get(&group) {
             // It goes on for as long as its sender lives, whoever leads.
+            if under_way.number != number {
+                *under_way.other.borrow_mut() = Some((node, incoming.offer));
+            }
             return;
         }
         let incoming = Rc::new(incoming);
@@ -117,7 +123,24 @@ impl<R: Rt> Driver<R> {
                 this.count(|c| c.snapshots_failed += 1);
             }
             this.say_end(group, &incoming, outcome.is_ok());
+            this.answer_other(group, &incoming, outcome.is_ok());
         });
+    }
+
+    /// Another leader has made an offer meanwhile. It hears how far the replica has come: what it lacks now may be entries.
+    fn answer_other(&self, group: GroupId, incoming: &Incoming, done: bool) {
+        let Some((node, offer)) = incoming.other.take() else { return };
+        let (from, to, number) = (offer.to, offer.from, snapshot_number(offer.get_snapshot()));
+        if done {
+            let mut nearer = offer;
+            *nearer.mut_snapshot() = incoming.offer.get_snapshot().clone();
+            self.with(group, |replica| {
+                if nearer.term >= replica.raw.raft.term && has(replica, incoming.index()) {
+                    tell_raft(replica, nearer);
+                }
+            });
+        }
+        self.say(node, group, Said::End(SnapshotEnd { from, to, number, done }));
     }
 
     fn say_end(&self, group: GroupId, incoming: &Incoming, done: bool) {
@@ -186,7 +209,7 @@ impl<R: Rt> Driver<R> {
         Ok(manifest)
     }
 
-    /// A piece, asked for until it comes or nobody has answered for too long.
+    /// A piece, or the beginning of it, asked for until it comes or nobody has answered for too long.
     async fn piece(&self, group: GroupId, incoming: &Incoming, file: u64, position: u64, bytes: usize) -> Result<SnapshotPiece, Failed> {
         let rt = &self.0.rt;
         let since = rt.mono();
@@ -200,8 +223,9 @@ impl<R: Rt> Driver<R> {
             self.say_ask(group, incoming, file, position, bytes);
             if let Ok(piece) = timeout(rt, self.again_after(), answer(incoming, file, position)).await {
                 let Some(piece) = piece else { return Err(Failed::Gone) };
-                let whole = file == 0 || piece.data.len() == bytes;
-                return if whole { Ok(piece) } else { Err(Failed::Senseless(format!("{} bytes for {bytes}", piece.data.len()))) };
+                let len = piece.data.len();
+                let fits = (1..=bytes).contains(&len) && (file == 0 || len.is_multiple_of(BLOCK_BYTES));
+                return if fits { Ok(piece) } else { Err(Failed::Senseless(format!("{len} bytes for {bytes}"))) };
             }
         }
     }

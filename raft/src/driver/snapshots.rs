@@ -12,7 +12,7 @@ use crate::{
 };
 use bytes::Bytes;
 use millpond_log::{LogError, Snapshot};
-use millpond_runtime::{GroupId, Nanos, NodeId, Rt, Share};
+use millpond_runtime::{GroupId, Nanos, NodeId, Rt, Share, limits::BLOCK_BYTES};
 use raft::{ProgressState, SnapshotStatus, eraftpb::MessageType};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,6 +56,8 @@ struct Held<R: Rt> {
     number: u64,
     snapshot: Rc<Snapshot<R>>,
     used: Nanos,
+    /// Somebody has it: unless others are still at it, nobody waits for it.
+    done: bool,
 }
 
 /// One that a replica was offered.
@@ -112,7 +114,7 @@ impl<R: Rt> Driver<R> {
         };
         let number = self.0.rt.rand();
         let offer = Offer { number, index: m.index, term: m.term, conf: members.conf };
-        let held = Held { number, snapshot: Rc::new(snapshot), used: self.0.rt.mono() };
+        let held = Held { number, snapshot: Rc::new(snapshot), used: self.0.rt.mono(), done: false };
         self.0.snapshots.borrow_mut().held.insert(group, held);
         self.with(group, |replica| replica.raw.store().offer(Some(offer)));
     }
@@ -140,7 +142,13 @@ impl<R: Rt> Driver<R> {
 
     /// Raft is told how a snapshot ended.
     fn report(&self, group: GroupId, to: RaftId, status: SnapshotStatus) {
-        self.0.snapshots.borrow_mut().offers.remove(&(group, to));
+        {
+            let all = &mut *self.0.snapshots.borrow_mut();
+            all.offers.remove(&(group, to));
+            if let Some(held) = all.held.get_mut(&group).filter(|_| status == SnapshotStatus::Finish) {
+                held.done = true;
+            }
+        }
         self.count(|c| c.snapshots_failed += u64::from(status == SnapshotStatus::Failure));
         self.with(group, |replica| replica.ask(|raw| raw.report_snapshot(to, status)));
     }
@@ -153,16 +161,17 @@ impl<R: Rt> Driver<R> {
         let Some(held) = all.held.get_mut(&group).filter(|held| held.number == number) else {
             return self.say(node, group, Said::End(SnapshotEnd { from: to, to: from, number, done: false }));
         };
-        held.used = now;
+        (held.used, held.done) = (now, false);
         if let Some(offered) = all.offers.get_mut(&(group, from)).filter(|offered| offered.number == number) {
             (offered.begun, offered.heard) = (true, now);
         }
         if bytes == 0 || all.serving.len() >= SERVED_MAX || !all.serving.insert((group, from)) {
             return;
         }
+        let bytes = (bytes as usize).min(self.piece_max(all.serving.len()));
         let (this, snapshot) = (self.clone(), Rc::clone(&held.snapshot));
         self.0.rt.spawn("raft snapshot piece", Share::Background, async move {
-            let piece = read(&snapshot, file, position, bytes as usize).await;
+            let piece = read(&snapshot, file, position, bytes).await;
             if let Ok((_, data)) = &piece {
                 this.wait_turn(data.len()).await;
             }
@@ -178,6 +187,13 @@ impl<R: Rt> Driver<R> {
                 }
             }
         });
+    }
+
+    /// The largest piece, in bytes: whole blocks, one at least. If so many are on their way at once, each is there before it is asked for again.
+    fn piece_max(&self, serving: usize) -> usize {
+        let bytes = u128::from(self.0.config.snapshot_bytes_per_second) * self.again_after().as_nanos() / 2_000_000_000;
+        let share = usize::try_from(bytes).unwrap_or(usize::MAX) / serving.max(1);
+        (share / BLOCK_BYTES * BLOCK_BYTES).max(BLOCK_BYTES)
     }
 
     /// Waits until so many bytes may leave.
@@ -229,7 +245,7 @@ impl<R: Rt> Driver<R> {
         let unused: Vec<GroupId> = {
             let all = self.0.snapshots.borrow();
             let is_used = |group: &GroupId, held: &Held<R>| {
-                now.saturating_sub(held.used) <= idle || all.offers.keys().chain(&all.serving).any(|(of, _)| of == group)
+                (!held.done && now.saturating_sub(held.used) <= idle) || all.offers.keys().chain(&all.serving).any(|(of, _)| of == group)
             };
             all.held.iter().filter(|(group, held)| !is_used(group, held)).map(|(group, _)| *group).collect()
         };

@@ -55,7 +55,7 @@ pub struct SnapshotPiece {
     pub position: u64,
     /// Bytes of the whole file.
     pub len: u64,
-    /// As many as were asked for, if the file has them.
+    /// As many as were asked for, or fewer; of a segment whole blocks.
     pub data: Bytes,
 }
 
