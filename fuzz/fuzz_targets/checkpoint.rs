@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use millpond_log::{
+    Manifest,
     journal::{
         checkpoint::{decode_config, decode_group, encode_config, encode_group},
         format::{Frame, FrameHead, FrameKind, Frames, Settled},
@@ -23,6 +24,9 @@ fn round_trip(data: &[u8]) {
         assert_eq!(out.len(), read.len());
         let again = decode_group(GroupId(1), &mut Reader::new(&out)).expect("what we encoded");
         assert_eq!((again.config, again.settled, again.producers), (group.config, group.settled, group.producers));
+    }
+    if let Ok(manifest) = Manifest::decode(data) {
+        assert_eq!(manifest.encode(), data);
     }
     let mut r = Reader::new(data);
     if let Ok(config) = decode_config(&mut r) {
@@ -62,9 +66,13 @@ fn replay(mut data: &[u8]) {
             FrameKind::GroupDrop,
             FrameKind::Trim,
             FrameKind::Settled,
+            FrameKind::Hard,
+            FrameKind::Truncate,
+            FrameKind::Members,
+            FrameKind::Install,
         ];
         let head = FrameHead {
-            kind: kinds[usize::from(kind % 8)],
+            kind: kinds[usize::from(*kind) % kinds.len()],
             variant: 1,
             group: GroupId(u64::from(group % 4)),
             index: Index(u64::from(*kind >> 3)),

@@ -53,7 +53,7 @@ fn mended(body: &[u8]) -> (Vec<u8>, u32) {
         for number in [12, 20, 28] {
             frame[number + 1..number + 8].fill(0);
         }
-        frame[8] = 1 + frame[8] % 8;
+        frame[8] = 1 + frame[8] % 13;
         let mut crc = crc32fast::Hasher::new();
         crc.update(&frame[..4]);
         crc.update(&frame[8..FRAME_HEAD_BYTES]);

@@ -227,6 +227,50 @@ impl Group {
         Ok(())
     }
 
+    /// A snapshot takes the place of all that the replica has: this is the group from here on, all of it settled and committed. An error if
+    /// that cannot be. What readers see stays what it was until [`Group::installed`], or until it is read again at a start.
+    pub fn apply_install(&mut self, new: Self) -> Result<Moved, FormatError> {
+        let id = self.id;
+        let wrong = |what: String| Err(FormatError::Shape { what: format!("group {id} as of entry {}: {what}", new.last_index) });
+        let (Some(before), Some(after)) = (&self.replica, &new.replica) else { return wrong("it is no replica".into()) };
+        let (index, end) = (new.last_index, new.end_offset);
+        if after.installs != before.installs.wrapping_add(1) {
+            return wrong(format!("snapshot {} follows {}", after.installs, before.installs));
+        }
+        if index <= before.committed.max(before.hard.commit).max(self.settled.index) || new.start_offset < self.start_offset {
+            let (committed, start) = (before.committed, self.start_offset);
+            return wrong(format!("it is committed up to entry {committed} already, and begins at offset {start}"));
+        }
+        if (new.settled.index, new.settled.next_offset, after.hard.commit) != (index, end, index)
+            || after.terms.last() != Some(new.settled.term)
+            || after.members.index > index
+        {
+            return wrong("not all of it is settled and committed".into());
+        }
+        let (old, hard) = (before.hard, after.hard);
+        if hard.term < old.term || (hard.term == old.term && hard.vote != old.vote) || hard.term < new.settled.term {
+            return wrong(format!("voted for {} in term {}, and now for {} in term {}", old.vote, old.term, hard.vote, hard.term));
+        }
+        let life = before.truncations.wrapping_add(1);
+        let moved = Moved { unsettled: self.tail.unsettled_bytes(), cached_in: 0, cached_out: self.tail.cached_bytes() };
+        let seen = (self.lasting_index(), self.lasting_offset().max(new.start_offset));
+        *self = Self { slot: self.slot, queued: self.queued, ..new };
+        (self.synced_index, self.synced_offset) = seen;
+        if let Some(replica) = &mut self.replica {
+            replica.truncations = life;
+            replica.commit(index, end);
+        }
+        Ok(moved)
+    }
+
+    /// The note about a snapshot is synced.
+    pub fn installed(&mut self) {
+        if self.synced_index < self.settled.index {
+            (self.synced_index, self.synced_offset) = (self.settled.index, self.settled.next_offset);
+        }
+        self.noted = self.noted.max(self.settled.segment.map(|s| s.base_offset));
+    }
+
     /// Takes note that entries are in synced segments. An error if that cannot be.
     pub fn apply_settled(&mut self, settled: Settled) -> Result<(), FormatError> {
         if settled.index <= self.settled.index || settled.index > self.last_index || settled.next_offset > self.end_offset {

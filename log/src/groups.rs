@@ -150,7 +150,8 @@ impl Groups {
     /// Entries before `start` are gone, and the note about it is synced.
     pub fn trim(&mut self, id: GroupId, start: Offset) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let moved = group.tail.trim(start, group.settled.index.max(group.lasting_index()));
+        // What was committed since and has no records is not settled yet: it stays, or a start would look for it in vain.
+        let moved = group.tail.trim(start, group.settled.index);
         self.account(moved);
         self.refile(id);
     }
@@ -168,7 +169,27 @@ impl Groups {
         self.refile(id);
     }
 
-    /// A file that [`Groups::truncate`] was given is not needed for that any more.
+    /// A snapshot takes the place of all that a replica has. The journal file of the oldest entry that was not settled, if there is one, is needed
+    /// until [`Groups::let_go`], once the note about it is synced.
+    ///
+    /// # Panics
+    /// If it does not follow from what the group is: the caller has made it so.
+    pub fn install(&mut self, id: GroupId, new: Group, file: Option<u64>) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let moved = group.apply_install(new).expect("it was made from what the group is");
+        if let Some(file) = file {
+            *self.held.entry(file).or_default() += 1;
+        }
+        self.account(moved);
+        self.refile(id);
+    }
+
+    /// The note about that is synced; how far readers see, if that is further than before.
+    pub fn installed(&mut self, id: GroupId, settle_bytes: usize) -> Option<Offset> {
+        self.advance(id, settle_bytes, Group::installed)
+    }
+
+    /// A file that [`Groups::truncate`] or [`Groups::install`] was given is not needed for that any more.
     pub fn let_go(&mut self, file: u64) {
         if let Some(held) = self.held.get_mut(&file) {
             *held -= 1;
@@ -237,10 +258,10 @@ impl Groups {
         !self.ready.is_empty()
     }
 
-    /// Committed and synced entries of a group that are not settled, from the oldest on.
+    /// Committed and synced entries of a group up to `upto` that are not settled, from the oldest on.
     #[must_use]
-    pub fn settleable(&self, id: GroupId, bytes_max: usize) -> Vec<TailEntry> {
-        self.groups.get(&id).map_or_else(Vec::new, |g| g.tail.gather(g.settled.index, g.lasting_index(), bytes_max))
+    pub fn settleable(&self, id: GroupId, upto: Index, bytes_max: usize) -> Vec<TailEntry> {
+        self.groups.get(&id).map_or_else(Vec::new, |g| g.tail.gather(g.settled.index, g.lasting_index().min(upto), bytes_max))
     }
 
     fn account(&mut self, moved: Moved) {

@@ -2,6 +2,7 @@
 //! running. Damage is told, not hidden, and the walk goes on behind it where it can.
 
 use crate::{
+    journal::checkpoint::decode_group,
     journal::format::{FILE_MAGIC, FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, Frame, FrameKind, Frames, Settled},
     journal::sector::{self, place},
     journal::walk::{Fault, read_body},
@@ -143,6 +144,10 @@ fn describe_frame(out: &mut String, flush_at: u64, frame: &Frame<'_>) {
         },
         FrameKind::Members | FrameKind::Replicate => match Members::decode(&mut r) {
             Ok(members) => writeln!(out, " by entry {}, {} bytes", members.index, members.bytes.len()),
+            Err(error) => writeln!(out, ": {error}"),
+        },
+        FrameKind::Install => match decode_group(head.group, &mut r) {
+            Ok(group) => writeln!(out, " up to entry {}, offsets {} to {}", group.last_index, group.start_offset, group.end_offset),
             Err(error) => writeln!(out, ": {error}"),
         },
         FrameKind::Trim => match r.u64() {

@@ -16,6 +16,7 @@ pub mod replica;
 mod replication;
 pub mod segment;
 mod settle;
+pub mod snapshot;
 mod start;
 pub mod stats;
 mod store;
@@ -30,4 +31,5 @@ pub use log::{Advance, Appended, GroupState, Log, ReadLimits, ReadOut, Recovered
 pub use lsn::Lsn;
 pub use replica::{HardState, Members};
 pub use replication::ReplicaState;
+pub use snapshot::{Manifest, Received, Receiving, Snapshot};
 pub use stats::LogStats;

@@ -214,6 +214,8 @@ pub struct Replica {
     pub committed_offset: Offset,
     /// How often entries have gone.
     pub truncations: u32,
+    /// How often a snapshot has taken the place of all that was here: the directory of its segments bears the number.
+    pub installs: u32,
     undo: VecDeque<Undo>,
 }
 
@@ -233,6 +235,11 @@ impl Replica {
             (this.committed, this.committed_offset) = (last, end);
         }
         this
+    }
+
+    /// A replica whose entries are all those of a snapshot: the caller commits them.
+    pub(crate) fn of_snapshot(hard: HardState, members: Members, terms: Terms, installs: u32) -> Self {
+        Self { hard, members, terms, installs, ..Self::default() }
     }
 
     /// Remembers how things were before the entry at `index`, whose batch `header` describes if it is one.
@@ -281,10 +288,22 @@ impl Replica {
         self.hard.encode(out);
         self.members.encode(out);
         self.terms.encode(out);
+        if self.installs > 0 {
+            out.put_u32_le(self.installs);
+        }
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, FormatError> {
-        Ok(Self { hard: HardState::decode(r)?, members: Members::decode(r)?, terms: Terms::decode(r)?, ..Self::default() })
+        let mut this = Self { hard: HardState::decode(r)?, members: Members::decode(r)?, terms: Terms::decode(r)?, ..Self::default() };
+        if r.left() > 0 {
+            this.installs = r.u32()?;
+            if this.installs == 0 || r.left() > 0 {
+                return Err(FormatError::Shape {
+                    what: format!("{} snapshots installed, and {} bytes behind the end", this.installs, r.left()),
+                });
+            }
+        }
+        Ok(this)
     }
 }
 

@@ -12,10 +12,10 @@ use crate::{
     journal::format::{SegmentMark, Settled},
     log::SEGMENT_TRIES,
     segment::first_at,
-    store::Chore,
+    store::{Chore, Claim},
     together::join,
 };
-use millpond_runtime::{GroupId, Offset, Rt};
+use millpond_runtime::{GroupId, Index, Offset, Rt};
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 /// Groups settled in one go before new ones are picked.
@@ -144,15 +144,33 @@ async fn chores<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
 
 /// Settles what a group has, up to the bound of one run. False if there was nothing, or somebody else is at it.
 async fn settle<R: Rt>(home: &Rc<Home<R>>, group: GroupId, level: i32) -> Result<bool> {
-    let Some(_claim) = home.store.claim(group) else { return Ok(false) };
-    let segments = home.store.get_or_new(group);
+    let Some(claim) = home.store.claim(group) else { return Ok(false) };
+    Ok(settle_upto(home, &claim, group, Index(u64::MAX), level).await? || home.carry(group)?)
+}
+
+/// Settles all that a group has up to the entry, for somebody who has claimed it, as far as it is committed and synced.
+pub(crate) async fn settle_all<R: Rt>(home: &Rc<Home<R>>, claim: &Claim<R>, group: GroupId, upto: Index) -> Result<()> {
+    loop {
+        match settle_upto(home, claim, group, upto, home.config().compression_level).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) if !passes(&error) => fail(home, &error),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Settles what a group has up to the entry, up to the bound of one run, for somebody who has claimed it. False if there was nothing.
+async fn settle_upto<R: Rt>(home: &Rc<Home<R>>, _: &Claim<R>, group: GroupId, upto: Index, level: i32) -> Result<bool> {
+    let installs = home.groups.borrow().get(group).and_then(|g| g.replica.as_ref()).map_or(0, |replica| replica.installs);
+    let segments = home.store.get_or_new(group, installs);
     begin_anew(home, group, &segments).await?;
     let (entries, config) = {
         let groups = home.groups.borrow();
         let Some(g) = groups.get(group) else { return Ok(false) };
-        (groups.settleable(group, home.config().settle_run_bytes_max), g.config.clone())
+        (groups.settleable(group, upto, home.config().settle_run_bytes_max), g.config.clone())
     };
-    let Some(last) = entries.last() else { return home.carry(group) };
+    let Some(last) = entries.last() else { return Ok(false) };
     let (index, term, next_offset) = (last.entry.index, last.entry.term, last.next_offset);
     let bytes: usize = entries.iter().map(|e| e.entry.payload.len()).sum();
     let batch: Vec<Entry> = entries.into_iter().map(|e| e.entry).collect();

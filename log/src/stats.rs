@@ -23,6 +23,8 @@ pub struct LogStats {
     pub settles: u64,
     /// How often entries that cannot be settled were written anew, so that they do not hold back the oldest journal file.
     pub carried: u64,
+    /// Snapshots that took the place of what a replica had.
+    pub installs: u64,
     /// Compaction runs that rewrote something.
     pub compactions: u64,
     /// Compaction runs that gave something up, since what they read was trimmed away or dropped.

@@ -18,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
 };
+use tokio::sync::Notify;
 
 /// Unpacked blocks that are kept for readers who stopped inside one, as a part of the tail's memory.
 const BLOCK_CACHE_SHARE: usize = 16;
@@ -36,6 +37,8 @@ pub(crate) struct Store<R: Rt> {
     handles: Rc<Handles<R>>,
     groups: RefCell<BTreeMap<GroupId, Rc<GroupSegments<R>>>>,
     claimed: RefCell<BTreeSet<(GroupId, Right)>>,
+    /// Somebody has given up a claim.
+    released: Notify,
     chores: RefCell<VecDeque<(Lsn, Chore<R>)>>,
 }
 
@@ -49,7 +52,7 @@ impl<R: Rt> Store<R> {
     /// be on stable media by now, since files are removed on the strength of it.
     pub(crate) async fn open<'a>(rt: &R, dir: &Path, config: &LogConfig, groups: impl Iterator<Item = &'a Group>) -> Result<Self> {
         let handles = Rc::new(Handles::new(rt.clone(), config.open_segments_max, config.tail_bytes_max / BLOCK_CACHE_SHARE));
-        let mut open = BTreeMap::new();
+        let (mut open, mut dirs) = (BTreeMap::new(), BTreeSet::new());
         for group in groups {
             let settled = &group.settled;
             let mark = settled.segment.map(|s| Mark {
@@ -57,19 +60,27 @@ impl<R: Rt> Store<R> {
                 position: s.position,
                 next_offset: settled.next_offset,
             });
-            let at = group_dir(dir, group.id);
+            let at = group_dir(dir, group.id, installs(group));
             let segments = GroupSegments::open(handles.clone(), at, group.id, mark, settled.index, group.start_offset).await?;
+            dirs.insert(name_of(group.id, installs(group)));
             open.insert(group.id, Rc::new(segments));
             rt.yield_if_needed().await;
         }
         for name in rt.list(dir).await? {
-            match name.parse::<u64>().ok().filter(|id| id.to_string() == name) {
-                Some(id) if open.contains_key(&GroupId(id)) => {}
-                Some(id) => GroupSegments::new(handles.clone(), dir.join(&name), GroupId(id)).remove_all().await?,
+            match group_of(&name) {
+                Some(_) if dirs.contains(&name) => {}
+                Some(id) => GroupSegments::new(handles.clone(), dir.join(&name), id).remove_all().await?,
                 None => tracing::warn!(dir = %dir.join(&name).display(), "not a group's directory: left alone"),
             }
         }
-        Ok(Self { dir: dir.to_path_buf(), handles, groups: RefCell::new(open), claimed: RefCell::default(), chores: RefCell::default() })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            handles,
+            groups: RefCell::new(open),
+            claimed: RefCell::default(),
+            released: Notify::new(),
+            chores: RefCell::default(),
+        })
     }
 
     /// A group's segments, if it has any.
@@ -77,9 +88,9 @@ impl<R: Rt> Store<R> {
         self.groups.borrow().get(&group).cloned()
     }
 
-    /// A group's segments, to which some may be added.
-    pub(crate) fn get_or_new(&self, group: GroupId) -> Rc<GroupSegments<R>> {
-        let new = || Rc::new(GroupSegments::new(self.handles.clone(), group_dir(&self.dir, group), group));
+    /// A group's segments, to which some may be added. `installs` as [`crate::replica::Replica::installs`].
+    pub(crate) fn get_or_new(&self, group: GroupId, installs: u32) -> Rc<GroupSegments<R>> {
+        let new = || Rc::new(GroupSegments::new(self.handles.clone(), group_dir(&self.dir, group, installs), group));
         self.groups.borrow_mut().entry(group).or_insert_with(new).clone()
     }
 
@@ -94,6 +105,24 @@ impl<R: Rt> Store<R> {
             segments.doom();
             self.chores.borrow_mut().push_back((lsn, Chore::Drop(segments)));
         }
+    }
+
+    /// The group's segments are these from here on. What it had before is to be deleted once `lsn` is synced.
+    pub(crate) fn replaced(&self, group: GroupId, new: Rc<GroupSegments<R>>, lsn: Lsn) {
+        if let Some(before) = self.groups.borrow_mut().insert(group, new) {
+            before.doom();
+            self.chores.borrow_mut().push_back((lsn, Chore::Drop(before)));
+        }
+    }
+
+    /// Where the segments are put that a snapshot brings.
+    pub(crate) fn dir_of(&self, group: GroupId, installs: u32) -> PathBuf {
+        group_dir(&self.dir, group, installs)
+    }
+
+    /// What the segments of all groups share.
+    pub(crate) fn handles(&self) -> &Rc<Handles<R>> {
+        &self.handles
     }
 
     /// Segments before `start` are to be deleted once `lsn` is synced.
@@ -120,6 +149,22 @@ impl<R: Rt> Store<R> {
     /// Nobody else may append to or remove the group's segments until the claim is dropped. `None` if somebody else has it.
     pub(crate) fn claim(self: &Rc<Self>, group: GroupId) -> Option<Claim<R>> {
         self.claim_to(group, Right::Change)
+    }
+
+    /// Waits until nobody else has the claim, and takes it.
+    pub(crate) async fn claim_soon(self: &Rc<Self>, group: GroupId) -> Claim<R> {
+        loop {
+            let released = self.released.notified();
+            if let Some(claim) = self.claim(group) {
+                return claim;
+            }
+            released.await;
+        }
+    }
+
+    /// Nobody else may receive a snapshot of the group.
+    pub(crate) fn claim_receipt(self: &Rc<Self>, group: GroupId) -> Option<Claim<R>> {
+        self.claim_to(group, Right::Receive)
     }
 
     /// Nobody else may compact the group's segments. Settling and trimming go on: a compaction may take minutes, and while a
@@ -149,6 +194,8 @@ enum Right {
     Change,
     /// Compact.
     Compact,
+    /// Receive a snapshot.
+    Receive,
 }
 
 /// A right to a group's segments.
@@ -161,11 +208,28 @@ pub(crate) struct Claim<R: Rt> {
 impl<R: Rt> Drop for Claim<R> {
     fn drop(&mut self) {
         self.store.claimed.borrow_mut().remove(&(self.group, self.right));
+        self.store.released.notify_waiters();
     }
 }
 
 /// Where a group's segments are.
 #[must_use]
-fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
-    dir.join(group.0.to_string())
+fn group_dir(dir: &Path, group: GroupId, installs: u32) -> PathBuf {
+    dir.join(name_of(group, installs))
+}
+
+/// The name of a group's directory: its number; behind a dot how many snapshots it has installed, if any.
+fn name_of(group: GroupId, installs: u32) -> String {
+    if installs == 0 { group.0.to_string() } else { format!("{}.{installs}", group.0) }
+}
+
+/// Whose directory bears this name; `None` if it is not one of ours.
+fn group_of(name: &str) -> Option<GroupId> {
+    let (group, installs) = name.split_once('.').unwrap_or((name, "0"));
+    let (group, installs) = (GroupId(group.parse().ok()?), installs.parse().ok()?);
+    (name_of(group, installs) == name).then_some(group)
+}
+
+fn installs(group: &Group) -> u32 {
+    group.replica.as_ref().map_or(0, |replica| replica.installs)
 }

@@ -8,10 +8,13 @@ mod incoming;
 mod peers;
 mod reads;
 mod ready;
+mod receipt;
 mod rest;
+mod snapshots;
 use peers::Peers;
 pub(crate) use reads::Read;
 pub use reads::ReadError;
+use snapshots::Snapshots;
 
 use crate::{
     change::Change,
@@ -58,6 +61,14 @@ pub struct RaftConfig {
     pub uncommitted_bytes_max: usize,
     /// What waits to be sent to one node, in bytes: past it, messages are dropped, which Raft bears.
     pub queue_bytes_max: usize,
+    /// Snapshots that are sent at once, and that are received at once; one piece of each is in memory.
+    pub snapshots_max: usize,
+    /// One piece of a snapshot, in bytes: whole blocks, at most [`crate::wire::PIECE_BYTES_MAX`].
+    pub snapshot_piece_bytes: usize,
+    /// Snapshots leave no faster, all together, in bytes per second. Pieces become smaller if they would take long by that.
+    pub snapshot_bytes_per_second: u64,
+    /// A snapshot of which nothing is heard for so many ticks is given up.
+    pub snapshot_patience_ticks: usize,
 }
 
 impl Default for RaftConfig {
@@ -72,6 +83,10 @@ impl Default for RaftConfig {
             messages_in_flight_max: 64,
             uncommitted_bytes_max: 32 << 20,
             queue_bytes_max: 32 << 20,
+            snapshots_max: 4,
+            snapshot_piece_bytes: 512 << 10,
+            snapshot_bytes_per_second: 256 << 20,
+            snapshot_patience_ticks: 100,
         }
     }
 }
@@ -181,6 +196,14 @@ pub struct Counters {
     pub refused: u64,
     /// Changes of members carried out.
     pub changes: u64,
+    /// Snapshots that were offered to replicas elsewhere.
+    pub snapshots_offered: u64,
+    /// Snapshots that took the place of what a replica here had.
+    pub snapshots_installed: u64,
+    /// Pieces of snapshots that were asked for again, since no answer came.
+    pub snapshots_resumed: u64,
+    /// Snapshots of which nothing came, here or elsewhere.
+    pub snapshots_failed: u64,
     /// Messages that replicas here had for others.
     pub messages: u64,
     /// Groups that this node led and that came to rest.
@@ -191,6 +214,8 @@ pub struct Counters {
 
 /// Told of each entry that is committed here, in order. It must not call the driver.
 type OnCommitted = Box<dyn Fn(GroupId, &Entry)>;
+/// Told of each snapshot that is installed here. It must not call the driver.
+type OnInstalled = Box<dyn Fn(GroupId, Index)>;
 
 /// Told where the leader of a group lives, as far as that is known, whenever that changes here. It must not call the driver.
 type OnLeader = Box<dyn Fn(GroupId, Option<NodeId>)>;
@@ -215,6 +240,8 @@ struct Inner<R: Rt> {
     counters: Cell<Counters>,
     on_committed: RefCell<Option<OnCommitted>>,
     on_leader: RefCell<Option<OnLeader>>,
+    on_installed: RefCell<Option<OnInstalled>>,
+    snapshots: RefCell<Snapshots<R>>,
 }
 
 /// See the module. Cheap to clone.
@@ -247,6 +274,8 @@ impl<R: Rt> Driver<R> {
             counters: Cell::default(),
             on_committed: RefCell::default(),
             on_leader: RefCell::default(),
+            on_installed: RefCell::default(),
+            snapshots: RefCell::default(),
         };
         let this = Self(Rc::new(inner));
         let ticks = this.clone();
@@ -286,6 +315,12 @@ impl<R: Rt> Driver<R> {
     /// Has `callback` told where the leader of a group lives, as far as that is known, whenever that changes here. It must not call the driver.
     pub fn on_leader(&self, callback: impl Fn(GroupId, Option<NodeId>) + 'static) {
         *self.0.on_leader.borrow_mut() = Some(Box::new(callback));
+    }
+
+    /// Has `callback` told of each snapshot that a replica here has installed, once it lasts: all up to the entry is committed, and was not told of
+    /// one by one. It must not call the driver.
+    pub fn on_installed(&self, callback: impl Fn(GroupId, Index) + 'static) {
+        *self.0.on_installed.borrow_mut() = Some(Box::new(callback));
     }
 
     /// Makes a replica of a group that never had one here. `members` are those that the group began with, whether this replica is one of them
@@ -462,6 +497,9 @@ impl<R: Rt> Driver<R> {
             let this = self.clone();
             self.0.rt.spawn("raft reads", Share::Background, async move { this.fetch(group, wanted).await });
         }
+        if replica.raw.store().wants_snapshot() {
+            self.take_snapshot(group);
+        }
         if let Some(why) = self.broken(group) {
             tracing::error!(%group, why, "a replica takes no part any more until it is repaired");
             drop(replicas.remove(&group));
@@ -503,6 +541,7 @@ impl<R: Rt> Driver<R> {
                 self.0.queues.borrow().values().for_each(|queue| queue.beat());
             }
             self.miss_peers();
+            self.look_after_snapshots();
             for group in self.groups(|replica| !replica.quiet) {
                 self.with(group, |replica| {
                     self.expire_reads(replica);

@@ -7,7 +7,7 @@ use crate::{
     driver::{Lost, Read},
     members::{Membership, RaftId},
     storage::{OpenError, Storage},
-    wire::Envelope,
+    wire::{Envelope, Said},
 };
 use millpond_log::{HardState, Log, Lsn};
 use millpond_runtime::{GroupId, Index, NodeId, Rt, Term};
@@ -134,7 +134,7 @@ impl<R: Rt> Replica<R> {
         let group = self.group;
         messages.into_iter().filter_map(move |message| {
             let node = *self.members.nodes.get(&message.to).or_else(|| self.heard.get(&message.to))?;
-            Some((node, Envelope { group, message }))
+            Some((node, Envelope { group, said: Said::Raft(message) }))
         })
     }
 

@@ -1,8 +1,8 @@
 //! What Raft sees of a replica's log, and how entries are written there.
 //!
 //! All answers come at once. Entries that Raft has not applied are never settled, and so never leave memory. Those that a follower lacks may lie in
-//! segments: they are [`Wanted`] then, the driver reads them, and Raft asks again. What is not there any more would take a snapshot, which
-//! there are none of yet.
+//! segments: they are [`Wanted`] then, the driver reads them, and Raft asks again. What is not there any more takes a snapshot: the driver takes one, and
+//! Raft asks again for that too. Raft never has one to keep itself: see `driver/receipt.rs`.
 
 use crate::members::{BadMembers, Membership};
 use bytes::{BufMut, BytesMut};
@@ -10,7 +10,7 @@ use millpond_log::{self as log, EntryKind, Log, ReplicaState};
 use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
 use raft::{
     Error, GetEntriesContext, RaftState, Result, StorageError,
-    eraftpb::{Entry, EntryType, HardState, Snapshot},
+    eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot},
 };
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -37,6 +37,24 @@ pub(crate) struct Wanted {
     pub(crate) context: GetEntriesContext,
 }
 
+/// A snapshot that followers may have.
+pub(crate) struct Offer {
+    /// By which it is known.
+    pub(crate) number: u64,
+    /// Its last entry.
+    pub(crate) index: Index,
+    /// The term of that.
+    pub(crate) term: Term,
+    /// The members as of that.
+    pub(crate) conf: ConfState,
+}
+
+impl Offer {
+    fn has(&self, id: u64) -> bool {
+        [&self.conf.voters, &self.conf.learners, &self.conf.voters_outgoing].iter().any(|list| list.contains(&id))
+    }
+}
+
 /// What followers that lag need.
 #[derive(Default)]
 struct Lag {
@@ -47,6 +65,9 @@ struct Lag {
     fetched: Vec<Entry>,
     /// Entries up to this one cannot be had any more, as far as is known.
     gone: u64,
+    /// A snapshot that was taken, and whether one is wanted.
+    offer: Option<Offer>,
+    wants_snapshot: bool,
 }
 
 impl<R: Rt> Storage<R> {
@@ -77,6 +98,16 @@ impl<R: Rt> Storage<R> {
             Some(entries) => lag.fetched = entries.into_iter().map(to_raft).collect(),
             None => lag.gone = lag.gone.max(low.0),
         }
+    }
+
+    /// Whether a follower has needed a snapshot that is not there, since this was last asked for.
+    pub(crate) fn wants_snapshot(&self) -> bool {
+        std::mem::take(&mut self.lag.borrow_mut().wants_snapshot)
+    }
+
+    /// A snapshot was taken, or is not to be had any more.
+    pub(crate) fn offer(&self, offer: Option<Offer>) {
+        self.lag.borrow_mut().offer = offer;
     }
 
     /// Raft has been told, or nothing came of it.
@@ -179,7 +210,17 @@ impl<R: Rt> raft::Storage for Storage<R> {
         Ok(self.log.replica(self.group).map_or(0, |replica| replica.last_index.0))
     }
 
-    fn snapshot(&self, _: u64, _: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, _: u64, to: u64) -> Result<Snapshot> {
+        let lag = &mut *self.lag.borrow_mut();
+        // Who gets it must be a member as of its last entry, and the entries behind that must be there.
+        let fits = |offer: &&Offer| offer.index.0 >= lag.gone && offer.has(to);
+        let Some(offer) = lag.offer.as_ref().filter(fits) else {
+            lag.wants_snapshot = true;
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        };
+        let mut snapshot = Snapshot { data: offer.number.to_le_bytes().to_vec().into(), ..Snapshot::default() };
+        let of = snapshot.mut_metadata();
+        (of.index, of.term) = (offer.index.0, offer.term.0);
+        Ok(snapshot)
     }
 }

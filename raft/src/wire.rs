@@ -13,8 +13,12 @@
 //! Little-endian. `len` counts what follows it, `crc` (CRC-32) covers what follows it. Payloads are not copied: they leave as pieces of their
 //! own, and arrive as slices of the frame if they are most of it. `life` tells one start of the sender from another, and changes when a replica there breaks; a
 //! frame without messages says that the node lives. The types are numbered as in the `raft` crate; those that a node only says to itself,
-//! proposals (only leaders propose) and snapshots are refused. `MsgBeat`, which Raft's library says to itself, means here that the leader has nothing more to
+//! and proposals (only leaders propose) are refused. `MsgSnapshot` offers one: `index` and `log term` are those of its last entry, `reject hint` is its
+//! number. Pieces of it are asked for, see [`Said`]. `MsgBeat`, which Raft's library says to itself, means here that the leader has nothing more to
 //! say, see `driver/rest.rs`.
+
+mod pieces;
+pub use pieces::{PIECE_BYTES_MAX, SnapshotAsk, SnapshotEnd, SnapshotPiece};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millpond_runtime::{
@@ -22,7 +26,8 @@ use millpond_runtime::{
     codec::{Reader, Short},
     limits::{BATCH_BYTES_LIMIT, FRAME_BYTES_MAX},
 };
-use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+use pieces::Head;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 
 /// What a greeting begins with: as the length of a frame of any other protocol it would be more than is allowed.
 pub const MAGIC: [u8; 4] = *b"MPRG";
@@ -54,7 +59,21 @@ pub struct Envelope {
     /// The group.
     pub group: GroupId,
     /// What it says.
-    pub message: Message,
+    pub said: Said,
+}
+
+/// What a replica says to another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// What Raft says. A snapshot that is offered has the index and the term of its last entry, and 8 bytes of data, its number (little-endian); its members
+    /// are not sent.
+    Raft(Message),
+    /// It wants a piece of a snapshot, or wants its sender to know that it is still at it.
+    Ask(SnapshotAsk),
+    /// A piece of a snapshot.
+    Piece(SnapshotPiece),
+    /// A snapshot is installed, or nothing will come of it.
+    End(SnapshotEnd),
 }
 
 /// What one node has sent to another at once.
@@ -70,8 +89,13 @@ impl Envelope {
     /// Bytes that it takes in a frame.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
-        let entries: usize = self.message.entries.iter().map(|e| ENTRY_BYTES + e.data.len()).sum();
-        MESSAGE_BYTES + self.message.context.len() + entries
+        let message = match &self.said {
+            Said::Raft(message) => message,
+            Said::Piece(piece) => return MESSAGE_BYTES + piece.data.len(),
+            Said::Ask(_) | Said::End(_) => return MESSAGE_BYTES,
+        };
+        let entries: usize = message.entries.iter().map(|e| ENTRY_BYTES + e.data.len()).sum();
+        MESSAGE_BYTES + message.context.len() + entries
     }
 }
 
@@ -147,20 +171,15 @@ impl Greeting {
 pub fn encode(life: u64, envelopes: &[Envelope]) -> Vec<Bytes> {
     let mut pieces = Pieces::default();
     pieces.open.put_bytes(0, HEAD_BYTES);
-    for Envelope { group, message: m } in envelopes {
-        let out = &mut pieces.open;
-        let hint = m.reject_hint;
-        for n in [group.0, m.from, m.to, m.term, m.log_term, m.index, m.commit, m.commit_term, hint] {
-            out.put_u64_le(n);
-        }
-        out.put_i64_le(m.priority);
-        out.put_u8(m.get_msg_type() as u8);
-        out.put_u8(u8::from(m.reject));
-        out.put_u16_le(m.context.len() as u16);
-        out.put_u32_le(m.entries.len() as u32);
-        out.put_slice(&m.context);
-        for entry in m.entries.iter() {
-            pieces.put_entry(entry);
+    for Envelope { group, said } in envelopes {
+        match said {
+            Said::Raft(message) => pieces.put_message(*group, message),
+            Said::Ask(ask) => ask.head().put(*group, &mut pieces.open),
+            Said::End(end) => end.head().put(*group, &mut pieces.open),
+            Said::Piece(piece) => {
+                piece.head().put(*group, &mut pieces.open);
+                pieces.put_payload(&piece.data);
+            }
         }
     }
     pieces.finish(envelopes.len() as u32, life)
@@ -174,16 +193,40 @@ struct Pieces {
 }
 
 impl Pieces {
+    fn put_message(&mut self, group: GroupId, m: &Message) {
+        let mut head = Head {
+            from: m.from,
+            to: m.to,
+            numbers: [m.term, m.log_term, m.index, m.commit, m.commit_term, m.reject_hint],
+            priority: m.priority,
+            kind: m.get_msg_type() as u8,
+            reject: m.reject,
+            context: m.context.len() as u16,
+            count: m.entries.len() as u32,
+        };
+        if m.get_msg_type() == MessageType::MsgSnapshot {
+            let (snapshot, of) = (m.get_snapshot(), m.get_snapshot().get_metadata());
+            head.numbers = [m.term, of.term, of.index, m.commit, m.commit_term, snapshot_number(snapshot)];
+        }
+        head.put(group, &mut self.open);
+        self.open.put_slice(&m.context);
+        m.entries.iter().for_each(|entry| self.put_entry(entry));
+    }
+
     fn put_entry(&mut self, entry: &Entry) {
         self.open.put_u64_le(entry.index);
         self.open.put_u64_le(entry.term);
         self.open.put_u8(entry.get_entry_type() as u8);
         self.open.put_u32_le(entry.data.len() as u32);
-        if entry.data.len() < COPIED_BYTES_MAX {
-            return self.open.put_slice(&entry.data);
+        self.put_payload(&entry.data);
+    }
+
+    fn put_payload(&mut self, data: &Bytes) {
+        if data.len() < COPIED_BYTES_MAX {
+            return self.open.put_slice(data);
         }
         self.done.push(self.open.split().freeze());
-        self.done.push(entry.data.clone());
+        self.done.push(data.clone());
     }
 
     fn finish(mut self, count: u32, life: u64) -> Vec<Bytes> {
@@ -236,11 +279,17 @@ pub fn decode(frame: &Bytes) -> Result<Frame, WireError> {
 
 fn message(r: &mut Reader<'_>, frame: &Bytes) -> Result<Envelope, WireError> {
     let group = GroupId(r.u64()?);
-    let mut m = Message { from: r.u64()?, to: r.u64()?, term: r.u64()?, log_term: r.u64()?, index: r.u64()?, ..Message::default() };
-    (m.commit, m.commit_term, m.reject_hint, m.priority) = (r.u64()?, r.u64()?, r.u64()?, r.i64()?);
-    m.set_msg_type(type_of(r.u8()?)?);
-    m.reject = r.u8()? != 0;
-    let (context, entries) = (usize::from(r.u16()?), r.u32()? as usize);
+    let head = Head::read(r)?;
+    if let Some(said) = pieces::said(&head, r, frame)? {
+        return Ok(Envelope { group, said });
+    }
+    let Head { from, to, numbers: [term, log_term, index, commit, commit_term, reject_hint], priority, reject, .. } = head;
+    let mut m = Message { from, to, term, log_term, index, commit, commit_term, reject_hint, priority, reject, ..Message::default() };
+    m.set_msg_type(type_of(head.kind)?);
+    if m.get_msg_type() == MessageType::MsgSnapshot {
+        offered(&mut m)?;
+    }
+    let (context, entries) = (usize::from(head.context), head.count as usize);
     m.context = Bytes::copy_from_slice(r.take(context)?);
     if entries > r.left() / ENTRY_BYTES {
         return Err(WireError::Shape(format!("{entries} entries in {} bytes", r.left())));
@@ -253,7 +302,25 @@ fn message(r: &mut Reader<'_>, frame: &Bytes) -> Result<Envelope, WireError> {
     if payloads * KEPT_PART.1 < frame.len() * KEPT_PART.0 {
         m.entries.iter_mut().for_each(|entry| entry.data = Bytes::copy_from_slice(&entry.data));
     }
-    Ok(Envelope { group, message: m })
+    Ok(Envelope { group, said: Said::Raft(m) })
+}
+
+/// Makes the offer of a snapshot of what the head of its message says.
+fn offered(m: &mut Message) -> Result<(), WireError> {
+    if m.index == 0 || m.log_term == 0 || m.log_term > m.term || m.index > i64::MAX as u64 {
+        return Err(WireError::Shape(format!("a snapshot of entry {} of term {}, offered in term {}", m.index, m.log_term, m.term)));
+    }
+    let (index, term, number) = (std::mem::take(&mut m.index), std::mem::take(&mut m.log_term), std::mem::take(&mut m.reject_hint));
+    let snapshot = m.mut_snapshot();
+    snapshot.data = Bytes::copy_from_slice(&number.to_le_bytes());
+    let of = snapshot.mut_metadata();
+    (of.index, of.term) = (index, term);
+    Ok(())
+}
+
+/// The number of a snapshot that is offered: 0 for what nobody offers.
+pub(crate) fn snapshot_number(snapshot: &Snapshot) -> u64 {
+    snapshot.data.as_ref().try_into().map_or(0, u64::from_le_bytes)
 }
 
 /// Whether the entries of a message are what Raft counts on.
@@ -296,14 +363,15 @@ fn entry(r: &mut Reader<'_>, frame: &Bytes) -> Result<Entry, WireError> {
 fn type_of(n: u8) -> Result<MessageType, WireError> {
     use MessageType::{
         MsgAppend, MsgAppendResponse, MsgBeat, MsgHeartbeat, MsgHeartbeatResponse, MsgReadIndex, MsgReadIndexResp, MsgRequestPreVote,
-        MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse, MsgTimeoutNow, MsgTransferLeader,
+        MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse, MsgSnapshot, MsgTimeoutNow, MsgTransferLeader,
     };
-    const TYPES: [MessageType; 13] = [
+    const TYPES: [MessageType; 14] = [
         MsgBeat,
         MsgAppend,
         MsgAppendResponse,
         MsgRequestVote,
         MsgRequestVoteResponse,
+        MsgSnapshot,
         MsgHeartbeat,
         MsgHeartbeatResponse,
         MsgTransferLeader,

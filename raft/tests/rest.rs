@@ -7,7 +7,7 @@ use millpond_batch::{Builder, Compression, Header};
 use millpond_log::{GroupConfig, Log, LogConfig};
 use millpond_raft::{
     Driver, Membership, RaftConfig, RaftId, Status, accept, link,
-    wire::{Envelope, Greeting, encode},
+    wire::{Envelope, Greeting, Said, encode},
 };
 use millpond_runtime::{
     Conn, CoreId, GroupId, Listener, NodeId, Rt, Share,
@@ -217,7 +217,7 @@ fn nobody_rests_for_what_was_said_in_another_life() {
         let (from, to, term, commit) = (id(group, leader), id(group, follower), status.term.0, status.applied.0);
         let mut message = Message { from, to, term, commit, index: said_in, ..Message::default() };
         message.set_msg_type(MessageType::MsgBeat);
-        let frame = encode(life, &[Envelope { group, message }]).concat().into();
+        let frame = encode(life, &[Envelope { group, said: Said::Raft(message) }]).concat().into();
         driver.receive(leader, &frame).unwrap();
         driver.status(group).unwrap().quiet
     };

@@ -66,7 +66,7 @@ fn only_synced_entries_are_settled() {
     push(&mut groups, 1, 1);
     sync(&mut groups, 1, 1);
     push(&mut groups, 1, 1);
-    let indexes: Vec<u64> = groups.settleable(GroupId(1), 10_000).iter().map(|e| e.entry.index.0).collect();
+    let indexes: Vec<u64> = groups.settleable(GroupId(1), Index(u64::MAX), 10_000).iter().map(|e| e.entry.index.0).collect();
     assert_eq!(indexes, [1]);
 }
 

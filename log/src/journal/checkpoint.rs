@@ -4,7 +4,7 @@
 //! settings     | version u8 = 1 | retention_ms opt | retention_bytes opt | segment_bytes u64 | segment_ms u64 | flags u8 (1 compact, 2 delete)
 //!              | delete_retention_ms u64 | min_compaction_lag_ms u64 | producer_expiry_ms u64 |       opt = u8 0, or u8 1 and u64
 //! group        | settings | start_offset u64 | last_index u64 | end_offset u64 | max_timestamp i64 (i64::MIN none) | settled | producers |
-//!              | if it is a replica: hard state | members | terms |
+//!              | if it is a replica: hard state | members | terms | if it has installed any: snapshots u32 |
 //! hard state   | term u64 | vote u64 | commit u64 |
 //! members      | index u64 | len u32 | bytes |
 //! terms        | n u32 | n x ( first index u64 | term u64 ) |

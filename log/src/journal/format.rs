@@ -286,6 +286,8 @@ pub enum FrameKind {
     Members = 11,
     /// A group that was alone is a replica from here on. Payload: [`crate::Members`].
     Replicate = 12,
+    /// A snapshot took the place of all that a replica had. Payload: the group as it is from then on, as in a checkpoint.
+    Install = 13,
 }
 
 impl FrameKind {
@@ -303,6 +305,7 @@ impl FrameKind {
             10 => Self::Truncate,
             11 => Self::Members,
             12 => Self::Replicate,
+            13 => Self::Install,
             _ => return shape(format!("frame kind {kind} is not known")),
         })
     }

@@ -32,6 +32,8 @@ pub(crate) enum Then {
     Dropped(GroupId),
     /// Entries that begin in this journal file are gone, and it is known that they are.
     Truncated(u64),
+    /// A snapshot has taken the place of what was there, of which the oldest that was not settled lies in the journal file, if there was any.
+    Installed(GroupId, Option<u64>),
     /// The checkpoint of this journal file is complete.
     Checkpointed(u64),
 }

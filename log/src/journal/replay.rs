@@ -124,6 +124,9 @@ impl Replay {
                 replica.members = Members::decode(&mut r)?;
             }
             FrameKind::Replicate => group.replicate(Members::decode(&mut r)?.bytes)?,
+            FrameKind::Install => {
+                let _ = group.apply_install(decode_group(head.group, &mut r)?)?;
+            }
             FrameKind::Settled => {
                 group.apply_settled(Settled::decode(&mut r)?)?;
                 let index = group.settled.index;

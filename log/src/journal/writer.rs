@@ -150,13 +150,19 @@ fn complete<R: Rt>(home: &Rc<Home<R>>, done: Done) {
         let mut groups = home.groups.borrow_mut();
         let settle_bytes = home.journal.config.settle_bytes;
         let advance = |t: &Touched| Some(Advance { group: t.group, high_watermark: groups.synced(t, settle_bytes)? });
-        let advances = done.touched.iter().filter_map(advance).collect();
+        let mut advances: Vec<Advance> = done.touched.iter().filter_map(advance).collect();
         for then in &done.then {
             match *then {
                 Then::Settled(group, index, segment) => groups.release(group, index, segment),
                 Then::Trimmed(group, start) => groups.trim(group, start),
                 Then::Dropped(group) => groups.forget(group),
                 Then::Truncated(file_seq) => groups.let_go(file_seq),
+                Then::Installed(group, file_seq) => {
+                    advances.extend(groups.installed(group, settle_bytes).map(|high_watermark| Advance { group, high_watermark }));
+                    if let Some(file_seq) = file_seq {
+                        groups.let_go(file_seq);
+                    }
+                }
                 Then::Checkpointed(file_seq) => home.journal.checkpointed(file_seq),
             }
         }

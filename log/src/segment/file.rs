@@ -208,12 +208,24 @@ impl<R: Rt> SegmentFile<R> {
     }
 
     /// The same in one piece.
-    async fn read(&self, position: u64, len: usize) -> Result<Vec<u8>> {
+    pub(crate) async fn read(&self, position: u64, len: usize) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(len);
         for (part, range) in self.pieces(position, len).await? {
             out.extend_from_slice(&part[range]);
         }
         Ok(out)
+    }
+
+    /// Whether a block is what the index says, without unpacking it.
+    pub(super) async fn verify_block(&self, block: &BlockIndex) -> Result<()> {
+        let stored = self.read(block.position, block.len as usize).await?;
+        let damaged = |d| corrupt(&self.path, block.position, u64::from(block.len), d);
+        let (header, _) = check_block(self.header.group, block.position, &stored).map_err(damaged)?;
+        if BlockIndex::of(block.position, &header) == *block {
+            Ok(())
+        } else {
+            Err(damaged(Damage("the block is not what the index says".into())))
+        }
     }
 
     /// The raw entries of blocks that lie one behind the other, checked and unpacked. What is stored as it is shares its memory

@@ -70,6 +70,7 @@ struct Loaded {
 /// See the module.
 pub struct GroupSegments<R: Rt> {
     group: GroupId,
+    row: u64,
     dir: PathBuf,
     handles: Rc<Handles<R>>,
     pub(super) state: RefCell<State>,
@@ -90,6 +91,7 @@ impl<R: Rt> GroupSegments<R> {
     pub fn new(handles: Rc<Handles<R>>, dir: PathBuf, group: GroupId) -> Self {
         Self {
             group,
+            row: handles.begin_row(),
             dir,
             handles,
             state: RefCell::new(State { sealed: Vec::new(), active: None, dir_exists: false }),
@@ -188,6 +190,47 @@ impl<R: Rt> GroupSegments<R> {
         let file = SegmentFile::open(self.handles.rt(), self.path(name), Open::Read, self.group).await?;
         let (tail, bytes) = file.tail().await?;
         Ok(Sealed { name, next_offset: tail.next_offset, last_index: tail.last_index, bytes, max_timestamp: tail.max_timestamp })
+    }
+
+    /// One of them, open for as long as the answer lives, though its name may go.
+    pub(crate) async fn open_held(&self, name: SegmentName) -> Result<Rc<SegmentFile<R>>> {
+        let how = if self.state.borrow().active.as_ref().is_some_and(|a| a.name == name) { Open::ReadWrite } else { Open::Read };
+        self.handles.file(self.key(name), how, || self.path(name)).await
+    }
+
+    /// Checks every block of every segment: their checksums, and that they are what the indexes say.
+    pub(crate) async fn verify(&self) -> Result<()> {
+        let sealed = self.sealed();
+        for s in &sealed {
+            let opened = self.handles.sealed(self.key(s.name), || self.path(s.name)).await?;
+            self.verify_one(&opened, s.next_offset).await?;
+        }
+        let end = self.state.borrow().active.as_ref().map(|a| a.next_offset);
+        match (self.growing().await?, end) {
+            (Some(opened), Some(end)) => self.verify_one(&opened, end).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn verify_one(&self, opened: &Opened<R>, end: Offset) -> Result<()> {
+        let mut before: Option<&BlockIndex> = None;
+        for block in opened.index.iter() {
+            let follows =
+                before.is_none_or(|b| b.next_offset == block.first_offset && b.first_index <= block.first_index && b.term <= block.term);
+            if !follows {
+                let what = format!("a block from offset {} in term {} does not follow the one before", block.first_offset, block.term);
+                return Err(corrupt(&opened.file.path, block.position, u64::from(block.len), Damage(what)));
+            }
+            opened.file.verify_block(block).await?;
+            before = Some(block);
+            self.handles.rt().yield_if_needed().await;
+        }
+        let found = before.map_or(opened.key.1.base_offset, |last| last.next_offset);
+        if found > end {
+            let what = format!("blocks up to offset {found}, where the segment ends at {end}");
+            return Err(corrupt(&opened.file.path, 0, 0, Damage(what)));
+        }
+        Ok(())
     }
 
     /// Bytes on disk.
@@ -305,7 +348,7 @@ impl<R: Rt> GroupSegments<R> {
         let header = SegmentHeader { group: self.group, generation: 0, base_index, base_offset, created_ms: now_ms };
         let file = Rc::new(SegmentFile::create(rt, self.path(name), header).await?.on_lane(self.handles.lane()));
         rt.sync_dir(&self.dir).await?;
-        self.handles.hold((self.group, name), Rc::clone(&file), None);
+        self.handles.hold(self.key(name), Rc::clone(&file), None);
         let mut state = self.state.borrow_mut();
         state.dir_exists = true;
         state.active = Some(Active {
@@ -462,7 +505,7 @@ impl<R: Rt> GroupSegments<R> {
     }
 
     pub(super) fn key(&self, name: SegmentName) -> Key {
-        (self.group, name)
+        (self.group, name, self.row)
     }
 
     pub(super) fn path(&self, name: SegmentName) -> PathBuf {

@@ -37,8 +37,8 @@ pub struct Opened<R: Rt> {
     pub index: Rc<Vec<BlockIndex>>,
 }
 
-/// A segment of a group.
-pub type Key = (GroupId, SegmentName);
+/// A segment of a group, and which row of segments it is in: a group whose history was replaced by a snapshot may have another one of the same name.
+pub type Key = (GroupId, SegmentName, u64);
 /// A block of a segment, by its position.
 pub(super) type BlockKey = (Key, u64);
 
@@ -58,6 +58,8 @@ pub struct Handles<R: Rt> {
     open: RefCell<Lru<Key, Held<R>>>,
     /// How often a segment was forgotten.
     forgotten: Cell<u64>,
+    /// Rows of segments so far.
+    rows: Cell<u64>,
     cache: RefCell<Cache>,
     ahead: Ahead,
     /// Shared by the reads of all files.
@@ -83,6 +85,7 @@ impl<R: Rt> Handles<R> {
             work_bytes: (cache_bytes_max * WORK_SHARE).max(WORK_BYTES_MIN),
             open: RefCell::default(),
             forgotten: Cell::new(0),
+            rows: Cell::new(0),
             cache: RefCell::default(),
             ahead: Ahead::new(half),
             lane,
@@ -92,6 +95,12 @@ impl<R: Rt> Handles<R> {
     /// The door.
     pub fn rt(&self) -> &R {
         &self.rt
+    }
+
+    /// The number of a new row of segments: see [`Key`].
+    pub(super) fn begin_row(&self) -> u64 {
+        self.rows.set(self.rows.get() + 1);
+        self.rows.get()
     }
 
     /// How far a compaction unpacks a batch; one that becomes larger stays as it is.

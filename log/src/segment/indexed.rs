@@ -22,7 +22,7 @@ impl<R: Rt> GroupSegments<R> {
     /// compacted.
     pub async fn read_entries(&self, from: Index, bytes_max: usize) -> Result<Option<Vec<Entry>>> {
         let Some((opened, _)) = self.first_past(|_, last_index| last_index < from).await? else { return Ok(None) };
-        let (_, name) = opened.key;
+        let (_, name, _) = opened.key;
         let index = &opened.index;
         if name.generation > 0 || index.first().is_none_or(|first| first.first_index > from) {
             return Ok(None);

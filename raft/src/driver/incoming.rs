@@ -4,7 +4,7 @@ use super::Driver;
 use crate::{
     members::RaftId,
     replica::Replica,
-    wire::{self, Envelope, Frame, WireError},
+    wire::{self, Envelope, Frame, Said, WireError},
 };
 use bytes::Bytes;
 use millpond_runtime::{NodeId, Rt};
@@ -19,15 +19,23 @@ impl<R: Rt> Driver<R> {
         let Frame { life, envelopes } = wire::decode(frame)?;
         self.hear_of(from, life);
         for envelope in envelopes {
-            check_batches(&envelope.message)?;
-            let Envelope { group, message } = envelope;
-            self.with(group, |replica| self.step(replica, (from, life), message));
+            let Envelope { group, said } = envelope;
+            match said {
+                Said::Raft(message) => {
+                    check_batches(&message)?;
+                    self.with(group, |replica| self.step(replica, (from, life), message));
+                }
+                Said::Ask(ask) => self.serve(group, from, ask),
+                Said::Piece(piece) => self.take_piece(group, from, piece),
+                Said::End(end) => self.end_snapshot(group, from, end),
+            }
         }
         Ok(())
     }
 
     /// Messages to a node did not arrive.
     pub(crate) fn unreachable(&self, node: NodeId) {
+        self.miss_offers(node);
         for group in self.groups(|replica| !replica.quiet && replica.is_leader()) {
             self.with(group, |replica| {
                 let there: Vec<RaftId> = replica.members.nodes.iter().filter(|(_, at)| **at == node).map(|(id, _)| *id).collect();
@@ -71,6 +79,9 @@ impl<R: Rt> Driver<R> {
             self.0.broken.borrow_mut().insert(replica.group, why);
             return;
         }
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            return self.offered(replica, from, message);
+        }
         // What Raft refuses has no effect.
         let _ = replica.ask(|raw| raw.step(message));
     }
@@ -106,6 +117,11 @@ fn impossible<R: Rt>(replica: &Replica<R>, message: &Message) -> Option<String> 
     match message.get_msg_type() {
         MessageType::MsgHeartbeat if message.commit > last => {
             Some(format!("its leader knows that it had entry {}, and it ends with {last}", message.commit))
+        }
+        MessageType::MsgSnapshot => {
+            let of = message.get_snapshot().get_metadata();
+            let differs = of.index == committed && !raft.raft_log.match_term(of.index, of.term);
+            differs.then(|| format!("entry {committed} is committed here and is another in a snapshot of its leader"))
         }
         MessageType::MsgAppend if raft.state != StateRole::Leader => {
             let differs = |e: &&Entry| e.index <= committed && raft.raft_log.term(e.index).is_ok_and(|term| term != 0 && term != e.term);

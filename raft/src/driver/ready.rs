@@ -15,6 +15,7 @@ impl<R: Rt> Driver<R> {
     pub(super) fn drive(&self, replica: &mut Replica<R>) -> Result<(), LogError> {
         while replica.raw.has_ready() {
             let mut ready = replica.raw.ready();
+            assert!(ready.snapshot().is_empty(), "Raft was told of a snapshot that is not in the log yet");
             let before = replica.last_put;
             let (entries, committed, number) = (ready.take_entries(), ready.take_committed_entries(), ready.number());
             let reads = ready.take_read_states();
@@ -113,6 +114,7 @@ impl<R: Rt> Driver<R> {
     /// Has messages leave.
     pub(super) fn post(&self, replica: &Replica<R>, messages: Vec<Message>) {
         for (node, envelope) in replica.address(messages) {
+            self.note_offer(node, &envelope);
             self.count(|c| c.messages += 1);
             self.queue(node).push(envelope);
         }

@@ -5,7 +5,7 @@ use raft::eraftpb::{Entry, Message};
 fn some(group: u64, bytes: usize) -> Envelope {
     let mut message = Message::default();
     message.entries.push(Entry { data: vec![0; bytes].into(), ..Entry::default() });
-    Envelope { group: GroupId(group), message }
+    Envelope { group: GroupId(group), said: crate::wire::Said::Raft(message) }
 }
 
 fn take(queue: &Queue) -> Option<Vec<u64>> {

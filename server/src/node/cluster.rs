@@ -4,7 +4,7 @@
 //! old: whoever is asked and does not lead says so, and who does.
 
 use super::{core::Core, remote::Remote};
-use crate::catalog::{Home, Node};
+use crate::catalog::{Home, META_GROUP, Node};
 use millpond_raft::{link, wire::Greeting};
 use millpond_runtime::{FxHashMap, GroupId, NodeId, Rt, Share, Term};
 use millpond_wire::messages::{Done, Kind, Leads};
@@ -26,6 +26,8 @@ pub struct Cluster<R: Rt> {
     others: Rc<RefCell<BTreeMap<u64, Node>>>,
     linked: RefCell<BTreeSet<(Home, u64)>>,
     pub(super) remotes: RefCell<BTreeMap<NodeId, Vec<Rc<Remote>>>>,
+    /// A snapshot took the place of the catalog's log, and the catalog does not know; on core 0.
+    pub(super) meta_replaced: Cell<bool>,
     /// Groups that are to be looked at soon.
     pub(super) unsettled: RefCell<BTreeSet<GroupId>>,
     /// This node ends: it leads nothing any more if others can.
@@ -44,6 +46,7 @@ impl<R: Rt> Default for Cluster<R> {
             others: Rc::default(),
             linked: RefCell::default(),
             remotes: RefCell::default(),
+            meta_replaced: Cell::new(false),
             unsettled: RefCell::default(),
             ending: Cell::new(false),
             learning: Cell::new(false),
@@ -116,6 +119,13 @@ impl<R: Rt> Core<R> {
             driver.on_leader(move |group, leader| {
                 news.borrow_mut().insert(group, leader);
                 told.notify_one();
+            });
+            let core = Rc::downgrade(self);
+            driver.on_installed(move |group, _| {
+                if let Some(core) = core.upgrade().filter(|_| group == META_GROUP) {
+                    core.cluster.meta_replaced.set(true);
+                    core.partition(group).iter().for_each(|meta| meta.wake());
+                }
             });
         }
         let core = Rc::clone(self);

@@ -60,7 +60,8 @@ impl<R: Rt> Core<R> {
             // What is committed may not be known yet, and with it whose groups these are: see `Core::drop_strangers`.
             effects.retain(|effect| !matches!(effect, Effect::Drop(..)));
         }
-        let topics: Vec<String> = catalog.topics().map(|t| t.name.clone()).collect();
+        let mut topics: Vec<String> = catalog.topics().map(|t| t.name.clone()).collect();
+        topics.extend(self.catalog.borrow().topics().map(|t| t.name.clone()));
         *self.catalog.borrow_mut() = catalog;
         self.carry_out(effects).await?;
         self.find_nodes();

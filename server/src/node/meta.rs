@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     boot::load,
-    catalog::{CatalogError, META, META_GROUP, Node, NodeState, Plan, Replica, Topic},
+    catalog::{Catalog, CatalogError, META, META_GROUP, Node, NodeState, Plan, Replica, Topic},
     keyed::Record,
 };
 use millpond_batch::{Builder, Compression, Header, builder::NO_HEADERS};
@@ -201,13 +201,43 @@ impl<R: Rt> Core<R> {
                 let Some(meta) = core.partition(META_GROUP) else { return };
                 meta.wait_on(&waiter);
                 let end = meta.state().map_or(Offset(0), |state| state.high_watermark);
-                if core.meta_next.get() < end {
+                if core.cluster.meta_replaced.take() {
+                    core.begin_anew(&meta).await;
+                } else if core.meta_next.get() < end {
                     core.follow_until(&meta, end).await;
                 } else if !core.stopping.get() {
                     waiter.notified().await;
                 }
             }
         });
+    }
+
+    /// A snapshot took the place of the catalog's log: what was deleted meanwhile left no trace in it, so all of it is read, and what it does not know goes.
+    async fn begin_anew(self: &Rc<Self>, meta: &Partition<R>) {
+        let mut catalog = Catalog::new();
+        let read = load::keyed(self, &meta.log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await;
+        let end = match read {
+            Ok(end) => end,
+            Err(failed) => self.rt.halt(&format!("the catalog cannot be read: {failed}")),
+        };
+        for core in self.core_ids() {
+            let catalog = catalog.clone();
+            let begun = self.at(core, move |core| async move {
+                let done = async {
+                    core.install(catalog).await?;
+                    core.drop_strangers().await
+                };
+                if let Err(error) = done.await {
+                    core.refuse_to_go_on(&error);
+                }
+            });
+            if begun.await.is_err() {
+                // The node stops.
+                return;
+            }
+        }
+        self.meta_next.set(end);
+        self.meta_followed.notify_waiters();
     }
 
     async fn follow_until(self: &Rc<Self>, meta: &Partition<R>, end: Offset) {

@@ -226,7 +226,7 @@ fn terms_stay() {
         let (group, mark) = segments(&rt, runs).await;
         compact(&group, mark, 5_000, 100).await;
         let name = group.sealed()[0].name;
-        let opened = group.handles().sealed((GROUP, name), || group.dir().join(name.to_string())).await.expect("open");
+        let opened = group.handles().sealed(group.key(name), || group.dir().join(name.to_string())).await.expect("open");
         assert!(!opened.index.is_empty() && opened.index.iter().all(|b| b.term == Term(3)));
     });
 }
