@@ -150,6 +150,11 @@ impl Proposed {
         !self.committed.is_empty() || self.committed.is_terminated()
     }
 
+    /// What has become of one that is decided.
+    pub fn outcome(&mut self) -> Result<(), Lost> {
+        self.committed.try_recv().unwrap_or(Err(Lost))
+    }
+
     /// Returns when a quorum has synced it.
     pub async fn committed(mut self) -> Result<Offset, Lost> {
         self.decided().await.map(|()| self.offset)

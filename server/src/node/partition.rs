@@ -74,6 +74,17 @@ impl Pending {
         }
     }
 
+    /// What the producer is told of one that is ready.
+    pub fn outcome(mut self) -> Result<ProduceResult, Failure> {
+        if let Lasts::Committed(proposed) = &mut self.lasts {
+            proposed.outcome().map_err(|lost| {
+                let advice = "retry: an idempotent producer's batch takes effect once";
+                Failure::new(Code::MaybeDone, lost.to_string(), advice).retry_after(50)
+            })?;
+        }
+        Ok(self.result())
+    }
+
     /// What the producer is told once it lasts.
     #[must_use]
     pub fn result(&self) -> ProduceResult {

@@ -70,7 +70,7 @@ impl<R: Rt> Outcome<R> {
     pub fn into_result(self) -> ProduceResult {
         let result = match self {
             Self::Done(result) => result,
-            Self::Here(_, pending) => Ok(pending.result()),
+            Self::Here(_, pending) => pending.outcome(),
             Self::There(_) => Err(Lost.into()),
         };
         result.unwrap_or_else(|failure| ProduceResult { base_offset: 0, duplicate: false, append_time_ms: -1, failure: Some(failure) })
@@ -200,3 +200,6 @@ impl<R: Rt> Core<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

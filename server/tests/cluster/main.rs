@@ -213,6 +213,44 @@ async fn a_node_grows_into_a_cluster_and_leaves_it() {
     exactly(numbers(&client, "t").await, 13_000);
 }
 
+/// New replicas get a snapshot where the log begins later than it once did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_is_not_needed_for_new_replicas() {
+    let mut nodes = vec![Node::start()];
+    let alone = client(&nodes).await;
+    alone.admin().create_topic(NewTopic::new("t").partitions(2)).await.expect("created");
+    let producer = alone.producer().batch_bytes(4 * 1024).build().await.expect("built");
+    send(&producer, "t", 0..20_000).await;
+    producer.close().await.expect("delivered");
+    for partition in 0..2 {
+        alone.admin().delete_records("t", partition, 6_000).await.expect("deleted");
+    }
+    let read = |client: Client| async move {
+        let mut replay = client.replay("t").records().await.expect("begun");
+        let mut all = BTreeSet::new();
+        while let Some(record) = replay.next().await {
+            let record = record.expect("read");
+            assert!(all.insert((record.partition, record.offset(), record.value().map(|value| value.to_vec()))));
+        }
+        all
+    };
+    let before = read(alone.clone()).await;
+    assert!(before.len() < 20_000 && before.iter().all(|(_, offset, _)| *offset >= 6_000));
+    for _ in 0..2 {
+        let next = Node::join(&nodes[0]);
+        nodes.push(next);
+    }
+    let client = client(&nodes).await;
+    client.admin().replicate_topic("t", 3).await.expect("there are three nodes");
+    until("every node has a replica of everything", || async {
+        let is = whole(&client, 3).await;
+        if is.nodes.iter().all(|n| n.replicas == is.partitions) { Ok(()) } else { Err(format!("{is:?}")) }
+    })
+    .await;
+    nodes[0].kill();
+    assert!(read(client).await == before, "the others have something else");
+}
+
 /// One node after the other is stopped and started while records pour in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_is_not_noticed() {
