@@ -108,6 +108,19 @@ pub(crate) struct Sums {
     pub(crate) topics_deleted: u64,
 }
 
+impl Sums {
+    /// Both together.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.sent += more.sent;
+        self.acked += more.acked;
+        self.read += more.read;
+        self.commits += more.commits;
+        self.trims += more.trims;
+        self.topics_created += more.topics_created;
+        self.topics_deleted += more.topics_deleted;
+    }
+}
+
 /// What is wrong, in sentences; few of many.
 #[derive(Debug, Default)]
 pub(crate) struct Wrong {
@@ -278,12 +291,29 @@ impl Ledger {
         position.acked = Some(position.acked.map_or(offset, |acked| acked.max(offset)));
     }
 
-    /// A member of a group stands at `offset` in a partition that was given to it.
-    pub(crate) fn stands(&mut self, group: &str, label: &str, offset: u64) {
-        let acked = self.positions.get(&(group.to_owned(), label.to_owned())).and_then(|position| position.acked);
-        if let Some(acked) = acked.filter(|acked| offset < *acked) {
-            self.wrong.add(format!("group {group}, {label}: its member stands at {offset}, and {acked} was committed"));
-        }
+    /// What was committed for a group, by label.
+    pub(crate) fn acked(&self, group: &str) -> BTreeMap<String, u64> {
+        let of_group = self.positions.iter().filter(|((name, _), _)| name == group);
+        of_group.filter_map(|((_, label), position)| Some((label.clone(), position.acked?))).collect()
+    }
+
+    /// A member of a group stands at `offset` in a partition that was given to it after `committed` was.
+    pub(crate) fn stands(&mut self, group: &str, label: &str, offset: u64, committed: u64) {
+        self.wrong.unless(offset >= committed, || {
+            format!("group {group}, {label}: its member stands at {offset}, and {committed} was committed before")
+        });
+    }
+
+    /// A position was asked for after `committed` was, and this is what came.
+    pub(crate) fn told(&mut self, group: &str, label: &str, told: Option<u64>, committed: u64) {
+        self.wrong.unless(told.is_some_and(|told| told >= committed), || {
+            format!("group {group}, {label}: the position was told as {told:?}, and {committed} was committed before it was asked for")
+        });
+    }
+
+    /// A reader got `offset` next.
+    pub(crate) fn reads_on(&mut self, label: &str, due: u64, offset: u64) {
+        self.wrong.unless(offset == due, || format!("{label}: a reader got offset {offset}, where {due} was due"));
     }
 
     /// The end of a partition that readers know of.
@@ -413,9 +443,15 @@ impl Sender {
         for (number, fate) in self.fates.iter().enumerate() {
             let Fate::Acked(Some(offset)) = fate else { continue };
             let id = Id { producer, number: number as u32 };
+            let elsewhere = || match held.iter().find(|(_, held)| **held == id) {
+                Some((offset, _)) => format!("is at {offset}"),
+                None => "is lost".to_owned(),
+            };
             match held.get(offset) {
-                Some(there) => wrong.unless(*there == id, || format!("{label}@{offset}: {there}, where {id} was acknowledged")),
-                None => wrong.unless(*offset < start, || format!("{label}@{offset}: {id} was acknowledged there and is lost")),
+                Some(there) => {
+                    wrong.unless(*there == id, || format!("{label}@{offset}: {there}, where {id} was acknowledged, which {}", elsewhere()))
+                }
+                None => wrong.unless(*offset < start, || format!("{label}@{offset}: {id} was acknowledged there and {}", elsewhere())),
             }
         }
     }
