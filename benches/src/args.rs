@@ -398,13 +398,16 @@ pub struct DemoArgs {
     /// Partitions of the topic
     #[arg(long, default_value = "4", value_parser = units::positive, value_name = "N")]
     pub partitions: usize,
+    /// Servers: with several, the one that is killed leads, and the others go on
+    #[arg(long, default_value = "1", value_parser = units::positive, value_name = "N")]
+    pub nodes: usize,
     /// Where the server keeps its data; must be empty or missing [default: a new directory under the current one]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Leave the server's data in place afterwards
     #[arg(long)]
     pub keep: bool,
-    /// Cores of the server, as `millpond serve --cores` takes them [default: all]
+    /// Cores of each server, as `millpond serve --cores` takes them [default: all, one of each in a cluster]
     #[arg(long, value_name = "N|CPUS")]
     pub server_cpus: Option<String>,
     /// The `millpond` program to start [default: this one]

@@ -18,6 +18,8 @@ const SEND_MAX: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// A shorter frame is copied out of the memory that it was received into, which its entries would keep.
 const OWN_BYTES_MIN: usize = READ_BYTES_MIN / 4 * 3;
+/// A connection that has lasted so long is dialled again at once: one that is refused over and over is not.
+const STOOD: Duration = Duration::from_secs(3);
 /// The least that is read at a time.
 const READ_BYTES_MIN: usize = 64 * 1024;
 
@@ -50,11 +52,20 @@ impl<R: Rt> Link<R> {
     async fn run(&self) {
         let rt = self.driver.rt();
         while let Some(at) = (self.at)().filter(|_| !self.driver.is_stopping()) {
+            let began = rt.mono();
             if let Err(error) = self.connected(at).await {
                 tracing::debug!(node = %self.greeting.to, %error, "a peer cannot be reached");
                 self.queue.clear();
+                if matches!(&error, LinkError::Io(IoError::Net { source, .. }) if source.kind() == std::io::ErrorKind::ConnectionRefused) {
+                    self.driver.nobody_there(self.greeting.to);
+                }
                 self.driver.unreachable(self.greeting.to);
-                rt.sleep(AGAIN_AFTER).await;
+                if rt.mono() - began >= STOOD.as_nanos() as u64 {
+                    // Whether its node still is there is to be known at once.
+                    self.queue.beat();
+                } else {
+                    rt.sleep(AGAIN_AFTER).await;
+                }
             }
         }
     }
