@@ -268,6 +268,9 @@ impl Produce {
         // A topic that has just been made may not be known to every core, and one that was deleted is not known to any.
         if self.promise.durable && self.number < 1000 {
             shared.wrong(&format!("{label}: {id} was not delivered"), error);
+        } else {
+            let why = error.code().map_or_else(|| error.to_string(), |code| format!("{code:?}"));
+            shared.ledger().excuse(format!("{why}, {}", error.effect()));
         }
     }
 }

@@ -100,6 +100,8 @@ pub(crate) struct Read<'a> {
 pub(crate) struct Sums {
     pub(crate) sent: u64,
     pub(crate) acked: u64,
+    /// Not delivered, as far as the producer knows: of those, whose failure is no fault.
+    pub(crate) undelivered: u64,
     /// By readers during the load and by checks, each time.
     pub(crate) read: u64,
     pub(crate) commits: u64,
@@ -113,6 +115,7 @@ impl Sums {
     pub(crate) fn add(&mut self, more: Self) {
         self.sent += more.sent;
         self.acked += more.acked;
+        self.undelivered += more.undelivered;
         self.read += more.read;
         self.commits += more.commits;
         self.trims += more.trims;
@@ -153,6 +156,8 @@ pub(crate) struct Ledger {
     /// By group and label.
     positions: BTreeMap<(String, String), Position>,
     pub(crate) wrong: Wrong,
+    /// Why records were not delivered where that is no fault, and how often.
+    pub(crate) excuses: BTreeMap<String, u64>,
     pub(crate) sums: Sums,
 }
 
@@ -218,7 +223,9 @@ impl Ledger {
 
     /// The client has said what became of it.
     pub(crate) fn decided(&mut self, label: &str, id: Id, fate: Fate) {
-        self.sums.acked += u64::from(matches!(fate, Fate::Acked(_)));
+        let acked = matches!(fate, Fate::Acked(_));
+        self.sums.acked += u64::from(acked);
+        self.sums.undelivered += u64::from(!acked);
         let lane = self.lane(label);
         let known = lane.senders.get_mut(&id.producer).and_then(|s| s.fates.get_mut(id.number as usize));
         *known.expect("only what was entered is decided") = fate;
@@ -227,6 +234,12 @@ impl Ledger {
         {
             self.wrong.add(format!("{label}@{offset}: {id} was refused as having no effect, and a reader had seen it"));
         }
+    }
+
+    /// A record was not delivered, and may not have been.
+    pub(crate) fn excuse(&mut self, why: String) {
+        let known = self.excuses.len() < LISTED_MAX || self.excuses.contains_key(&why);
+        *self.excuses.entry(if known { why } else { "other reasons".into() }).or_default() += 1;
     }
 
     /// A topic is about to be made. Its life begins with that.
