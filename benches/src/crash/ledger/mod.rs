@@ -11,7 +11,7 @@
 //! is entered before it is handed to the client, and a promise when the client has it; so whatever a crash does in between,
 //! the ledger knows no less than the server.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 /// Differences of one check that are listed; the others are counted.
 const LISTED_MAX: usize = 12;
@@ -70,11 +70,24 @@ pub(crate) struct Lane {
     trimmed: (u64, u64),
 }
 
+/// A commit that took so long was tried more than once, most likely.
+const SLOW_COMMIT: Duration = Duration::from_millis(500);
+
 /// What a committed position may be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Position {
     acked: Option<u64>,
     attempted: u64,
+    /// Those that were acknowledged late, and how late: of use to whoever asks why a position has gone back.
+    slow: BTreeMap<u64, Duration>,
+}
+
+impl Position {
+    /// What is known of how a position came about.
+    fn history(&self, offset: Option<u64>) -> String {
+        let slow = offset.and_then(|offset| self.slow.get(&offset));
+        slow.map_or_else(String::new, |took| format!(" (the commit of {} took {took:.1?})", offset.unwrap_or_default()))
+    }
 }
 
 /// Whether a topic is there.
@@ -298,9 +311,12 @@ impl Ledger {
     }
 
     /// It was.
-    pub(crate) fn committed(&mut self, group: &str, label: &str, offset: u64) {
+    pub(crate) fn committed(&mut self, group: &str, label: &str, offset: u64, took: Duration) {
         self.sums.commits += 1;
         let position = self.positions.entry((group.to_owned(), label.to_owned())).or_default();
+        if took >= SLOW_COMMIT {
+            position.slow.insert(offset, took);
+        }
         position.acked = Some(position.acked.map_or(offset, |acked| acked.max(offset)));
     }
 
@@ -319,9 +335,11 @@ impl Ledger {
 
     /// A position was asked for after `committed` was, and this is what came.
     pub(crate) fn told(&mut self, group: &str, label: &str, told: Option<u64>, committed: u64) {
-        self.wrong.unless(told.is_some_and(|told| told >= committed), || {
-            format!("group {group}, {label}: the position was told as {told:?}, and {committed} was committed before it was asked for")
-        });
+        if told.is_none_or(|told| told < committed) {
+            let history = self.positions.get(&(group.to_owned(), label.to_owned())).map(|p| p.history(told)).unwrap_or_default();
+            let asked = format!("and {committed} was committed before it was asked for{history}");
+            self.wrong.add(format!("group {group}, {label}: the position was told as {told:?}, {asked}"));
+        }
     }
 
     /// A reader got `offset` next.
@@ -415,7 +433,9 @@ impl Ledger {
         for ((_, label), position) in self.positions.iter().filter(|((name, _), _)| name == group) {
             let what = match (position.acked, found.get(label)) {
                 (Some(acked), None) => format!("position {acked} was committed and is lost"),
-                (Some(acked), Some(now)) if *now < acked => format!("position {acked} was committed, it is {now}"),
+                (Some(acked), Some(now)) if *now < acked => {
+                    format!("position {acked} was committed, it is {now}{}", position.history(Some(*now)))
+                }
                 (_, Some(now)) if *now > position.attempted => format!("it is {now}, no more than {} was committed", position.attempted),
                 _ => continue,
             };
