@@ -336,6 +336,9 @@ pub struct FailoverArgs {
     /// From one record of a writer to the next
     #[arg(long, default_value = "10ms", value_parser = units::duration, value_name = "TIME")]
     pub every: Duration,
+    /// Writers wait at most so long between tries [default: the client's]
+    #[arg(long, value_parser = units::duration, value_name = "TIME")]
+    pub backoff_max: Option<Duration>,
     /// Cores of each server, as `millpond serve --cores` takes them [default: all, not bound to CPUs]
     #[arg(long, value_name = "N|CPUS")]
     pub server_cpus: Option<String>,

@@ -32,6 +32,8 @@ const TOPIC: &str = "failover";
 const RECORD_BYTES: usize = 100;
 /// Records of a writer that are not acknowledged yet: more than are sent in the longest gap that is waited for.
 const UNACKED_MAX: usize = 100_000;
+/// The wait before a second try, where the longest one is said.
+const BACKOFF: Duration = Duration::from_millis(50);
 /// The cluster is whole again within this time.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A gap is not waited for longer.
@@ -91,7 +93,12 @@ async fn measure(args: &FailoverArgs, common: &Common, scratch: &Scratch) -> Res
     let (going, goes) = watch::channel(());
     let mut writers = JoinSet::new();
     for partition in 0..args.partitions {
-        writers.spawn(writer(servers.clone(), partition, args.every, Arc::clone(&shared), goes.clone()));
+        let mut client = Client::builder().bootstrap(&servers).client_id(format!("writer-{partition}"));
+        if let Some(max) = args.backoff_max {
+            client = client.backoff(BACKOFF.min(max), max);
+        }
+        let client = client.connect().await?;
+        writers.spawn(writer(client, partition, args.every, Arc::clone(&shared), goes.clone()));
     }
     let mut dice = SmallRng::from_os_rng();
     let mut summary = Summary::default();
@@ -120,8 +127,12 @@ async fn one(cluster: &mut Cluster, shared: &Shared, dice: &mut SmallRng, summar
     let killed = Instant::now();
     *shared.lock().expect("nobody panics while holding this") = Watch { killed: Some(killed), acked: vec![None; leaders.len()] };
     cluster.kill(victim).await?;
+    let mut led = None;
     let acked = loop {
         sleep(Duration::from_millis(10)).await;
+        if led.is_none() && cluster.leaders(TOPIC).await.is_ok_and(|leaders| !leaders.contains(&victim)) {
+            led = Some(killed.elapsed());
+        }
         let acked = shared.lock().expect("nobody panics while holding this").acked.clone();
         match acked.iter().copied().collect::<Option<Vec<Instant>>>() {
             Some(all) => break all,
@@ -132,6 +143,8 @@ async fn one(cluster: &mut Cluster, shared: &Shared, dice: &mut SmallRng, summar
             None => {}
         }
     };
+    // If all took a write before anyone was asked, it is known no better.
+    summary.led.push(led.unwrap_or_else(|| killed.elapsed()));
     for (leader, acked) in leaders.iter().zip(acked) {
         let gaps = if *leader == victim { &mut summary.gaps } else { &mut summary.others };
         gaps.push(acked - killed);
@@ -145,8 +158,7 @@ async fn one(cluster: &mut Cluster, shared: &Shared, dice: &mut SmallRng, summar
 }
 
 /// Sends to one partition at an even pace until it is told to stop.
-async fn writer(servers: String, partition: usize, every: Duration, shared: Shared, mut goes: watch::Receiver<()>) -> Result<()> {
-    let client = Client::builder().bootstrap(&servers).client_id(format!("writer-{partition}")).connect().await?;
+async fn writer(client: Client, partition: usize, every: Duration, shared: Shared, mut goes: watch::Receiver<()>) -> Result<()> {
     let producer = client.producer().acks(Acks::All).build().await?;
     let (sent, acks) = mpsc::channel(UNACKED_MAX);
     let sending = async move {
@@ -191,6 +203,8 @@ struct Summary {
     gaps: Vec<Duration>,
     /// Of the others.
     others: Vec<Duration>,
+    /// Until a node that is left names other leaders for all that the dead one led.
+    led: Vec<Duration>,
     /// From the start of the node that was killed.
     whole: Vec<Duration>,
 }
@@ -222,18 +236,19 @@ impl Spread {
 impl Summary {
     /// To standard output.
     fn print(&self, json: bool) -> Result<()> {
-        let (gaps, others, whole) = (Spread::of(&self.gaps), Spread::of(&self.others), Spread::of(&self.whole));
+        let (gaps, others) = (Spread::of(&self.gaps), Spread::of(&self.others));
+        let (led, whole) = (Spread::of(&self.led), Spread::of(&self.whole));
         let is_met = gaps.p50_s < WANTED.0.as_secs_f64() && gaps.p99_s < WANTED.1.as_secs_f64();
         let text = if json {
-            let value =
-                serde_json::json!({ "rounds": self.rounds, "gap": gaps, "gap_elsewhere": others, "whole": whole, "is_met": is_met });
+            let value = serde_json::json!({ "rounds": self.rounds, "gap": gaps, "gap_elsewhere": others, "led": led, "whole": whole, "is_met": is_met });
             value.to_string()
         } else {
             format!(
-                "kills          {}\nnext write     {}\n  elsewhere    {}\nwhole again    {}\nwanted         p50 below {:?}, p99 below {:?}: {}",
+                "kills          {}\nnext write     {}\n  elsewhere    {}\nall led again  {}\nwhole again    {}\nwanted         p50 below {:?}, p99 below {:?}: {}",
                 self.rounds,
                 gaps.text(),
                 others.text(),
+                led.text(),
                 whole.text(),
                 WANTED.0,
                 WANTED.1,

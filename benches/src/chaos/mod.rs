@@ -351,7 +351,7 @@ impl Era {
         self.check(summary).await.context("after all nodes were started again")?;
         self.cluster.stop().await?;
         self.look_into_logs()?;
-        summary.add(self.shared.ledger().sums);
+        summary.add(&self.shared.ledger());
         Ok(())
     }
 }

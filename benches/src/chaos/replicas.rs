@@ -12,7 +12,7 @@ use bytes::Bytes;
 use millpond_batch::Header;
 use millpond_wire::{
     frame::{Flags, encode},
-    messages::{FetchPartition, FetchReply, Kind},
+    messages::{Fetch, FetchPartition, FetchReply, Kind},
 };
 use std::{
     collections::BTreeMap,
@@ -29,17 +29,6 @@ const FETCH_BYTES: u32 = 4 << 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Differences that are listed.
 const LISTED_MAX: usize = 8;
-
-/// `millpond_wire::messages::Fetch` with the field by which any replica answers.
-#[derive(Clone, PartialEq, prost::Message)]
-struct FetchAny {
-    #[prost(message, repeated, tag = "1")]
-    partitions: Vec<FetchPartition>,
-    #[prost(uint32, tag = "3")]
-    bytes_max: u32,
-    #[prost(bool, tag = "7")]
-    any_replica: bool,
-}
 
 /// What a comparison has covered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -199,7 +188,7 @@ impl Held {
 
 async fn fetch(partition: &Partition, offset: u64, conn: &mut Conn) -> Result<(millpond_wire::messages::FetchedPartition, Bytes)> {
     let wanted = FetchPartition { topic: partition.topic.clone(), partition: partition.number, offset, bytes_max: FETCH_BYTES };
-    let fetch = FetchAny { partitions: vec![wanted], bytes_max: FETCH_BYTES, any_replica: true };
+    let fetch = Fetch { partitions: vec![wanted], bytes_max: FETCH_BYTES, any_replica: true, ..Fetch::default() };
     conn.send(&encode(Kind::Fetch, Flags::REQUEST, 1, &fetch, 0), &[])?;
     let frame = timeout(ANSWER_TIMEOUT, conn.frame()).await.context("no answer")??;
     let reply: FetchReply = answer(&frame)?;

@@ -2,7 +2,7 @@
 
 use super::{faults::Kind, replicas::Compared};
 use crate::{
-    crash::ledger::Sums,
+    crash::ledger::{Ledger, Sums},
     units::{show_bytes, show_count, show_ns},
 };
 use anyhow::{Context, Result};
@@ -29,6 +29,8 @@ pub(super) struct Summary {
     replicas_compared: u64,
     batches_compared: u64,
     bytes_compared: u64,
+    /// Why records were not delivered that need not be.
+    undelivered_why: BTreeMap<String, u64>,
     notes: Vec<String>,
     pub(super) seconds: f64,
 }
@@ -57,8 +59,9 @@ impl Summary {
     }
 
     /// Adds what the rounds on one directory have counted.
-    pub(super) fn add(&mut self, more: Sums) {
-        self.sums.add(more);
+    pub(super) fn add(&mut self, more: &Ledger) {
+        self.sums.add(more.sums);
+        more.excuses.iter().for_each(|(why, count)| *self.undelivered_why.entry(why.clone()).or_default() += count);
     }
 
     /// How far it is.
@@ -80,6 +83,10 @@ impl Summary {
         }
     }
 
+    fn why(&self) -> String {
+        self.undelivered_why.iter().map(|(why, count)| format!("; {count}: {why}")).collect()
+    }
+
     fn text(&self) -> String {
         let count = |n: u64| show_count(n as f64);
         let sums = &self.sums;
@@ -87,6 +94,7 @@ impl Summary {
         rows.extend([
             ("all nodes", format!("{} killed at once, {} stopped", self.killed_all, self.stopped_all)),
             ("records", format!("{} sent, {} acknowledged, {} read and compared", count(sums.sent), count(sums.acked), count(sums.read))),
+            ("not delivered", format!("{} to topics that come and go{}", count(sums.undelivered), self.why())),
             ("positions", format!("{} committed", count(sums.commits))),
             ("topics", format!("{} created, {} deleted, {} trims", sums.topics_created, sums.topics_deleted, count(sums.trims))),
             (

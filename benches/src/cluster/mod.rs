@@ -61,7 +61,7 @@ enum State {
     Down,
     /// It was started and does not say yet that it serves.
     Starting(JoinHandle<Result<Node>>),
-    Up(Node),
+    Up(Box<Node>),
 }
 
 impl Cluster {
@@ -80,7 +80,7 @@ impl Cluster {
             one.disk_reserve.clone_from(&spec.disk_reserve);
             one.join = cluster.members.iter().map(|member| member.spec.listen.to_string()).collect();
             let node = one.start().await.with_context(|| format!("starting {name}"))?;
-            cluster.members.push(Member { spec: one, state: State::Up(node) });
+            cluster.members.push(Member { spec: one, state: State::Up(Box::new(node)) });
         }
         Ok(cluster)
     }
@@ -104,7 +104,7 @@ impl Cluster {
     pub(crate) async fn kill(&mut self, number: usize) -> Result<()> {
         match mem::replace(&mut self.members[number].state, State::Down) {
             State::Down => Ok(()),
-            State::Up(node) => node.kill(),
+            State::Up(node) => (*node).kill(),
             State::Starting(launch) => {
                 launch.abort();
                 match launch.await {
@@ -172,7 +172,7 @@ impl Cluster {
         let mut stopping = Vec::new();
         for member in &mut self.members {
             if let State::Up(node) = mem::replace(&mut member.state, State::Down) {
-                stopping.push((member.spec.dir.clone(), tokio::spawn(node.stop())));
+                stopping.push((member.spec.dir.clone(), tokio::spawn((*node).stop())));
             }
         }
         for (dir, stopped) in stopping {
@@ -208,7 +208,7 @@ impl Member {
     async fn settle(&mut self) -> Result<()> {
         if let State::Starting(launch) = &mut self.state {
             let node = launch.await.context("starting a node")?;
-            self.state = State::Up(node.with_context(|| format!("starting {} again", self.spec.dir.display()))?);
+            self.state = State::Up(Box::new(node.with_context(|| format!("starting {} again", self.spec.dir.display()))?));
         }
         Ok(())
     }

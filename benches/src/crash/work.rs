@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::sleep};
 
@@ -268,6 +268,9 @@ impl Produce {
         // A topic that has just been made may not be known to every core, and one that was deleted is not known to any.
         if self.promise.durable && self.number < 1000 {
             shared.wrong(&format!("{label}: {id} was not delivered"), error);
+        } else {
+            let why = error.code().map_or_else(|| error.to_string(), |code| format!("{code:?}"));
+            shared.ledger().excuse(format!("{why}, {}", error.effect()));
         }
     }
 }
@@ -335,9 +338,11 @@ async fn group(consumer: &mut Consumer, partitions: u32, is_alone: bool, shared:
             positions.push((label, (topic.to_string(), partition, offset)));
         }
         let committing = consumer.commit_positions(positions.iter().map(|(_, position)| position.clone()));
+        let began = Instant::now();
         // A server that came back does not know its members: they join again.
         if !positions.is_empty() && committing.await.is_ok() {
-            positions.iter().for_each(|(label, (_, _, offset))| shared.ledger().committed("inside", label, *offset));
+            let took = began.elapsed();
+            positions.iter().for_each(|(label, (_, _, offset))| shared.ledger().committed("inside", label, *offset, took));
         }
     }
 }
@@ -372,8 +377,9 @@ async fn commit(client: &Client, last: &mut u64, shared: &Shared, dice: &mut Sma
             let offset = dice.random_range(*last + 1..=end);
             shared.ledger().committing("outside", &label, offset);
             let position = Kept { topic: SINGLE.into(), partition: 0, offset, metadata: String::new() };
+            let began = Instant::now();
             match client.admin().commit_positions("outside", vec![position]).await {
-                Ok(()) => shared.ledger().committed("outside", &label, offset),
+                Ok(()) => shared.ledger().committed("outside", &label, offset, began.elapsed()),
                 Err(error) => shared.wrong("a commit from outside", &error),
             }
             *last = offset;

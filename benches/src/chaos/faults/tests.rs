@@ -10,7 +10,7 @@ fn nothing_happens_twice_to_a_node_at_a_time_and_all_ends() {
     let mut two_at_once = 0;
     for seed in 0..200 {
         let faults = plan(&mut SmallRng::seed_from_u64(seed), 3, &KINDS, 30_000);
-        assert!(faults.len() > 3, "seed {seed}: {faults:?}");
+        assert!(faults.len() >= 2, "seed {seed}: {faults:?}");
         for (n, fault) in faults.iter().enumerate() {
             assert!(fault.begin <= fault.end && fault.end < 30_000, "seed {seed}: {fault:?}");
             assert!(fault.node < 3 && fault.towards != Towards::Node(fault.node), "seed {seed}: {fault:?}");

@@ -11,7 +11,7 @@
 //! is entered before it is handed to the client, and a promise when the client has it; so whatever a crash does in between,
 //! the ledger knows no less than the server.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 /// Differences of one check that are listed; the others are counted.
 const LISTED_MAX: usize = 12;
@@ -70,11 +70,24 @@ pub(crate) struct Lane {
     trimmed: (u64, u64),
 }
 
+/// A commit that took so long was tried more than once, most likely.
+const SLOW_COMMIT: Duration = Duration::from_millis(500);
+
 /// What a committed position may be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Position {
     acked: Option<u64>,
     attempted: u64,
+    /// Those that were acknowledged late, and how late: of use to whoever asks why a position has gone back.
+    slow: BTreeMap<u64, Duration>,
+}
+
+impl Position {
+    /// What is known of how a position came about.
+    fn history(&self, offset: Option<u64>) -> String {
+        let slow = offset.and_then(|offset| self.slow.get(&offset));
+        slow.map_or_else(String::new, |took| format!(" (the commit of {} took {took:.1?})", offset.unwrap_or_default()))
+    }
 }
 
 /// Whether a topic is there.
@@ -100,6 +113,8 @@ pub(crate) struct Read<'a> {
 pub(crate) struct Sums {
     pub(crate) sent: u64,
     pub(crate) acked: u64,
+    /// Not delivered, as far as the producer knows: of those, whose failure is no fault.
+    pub(crate) undelivered: u64,
     /// By readers during the load and by checks, each time.
     pub(crate) read: u64,
     pub(crate) commits: u64,
@@ -113,6 +128,7 @@ impl Sums {
     pub(crate) fn add(&mut self, more: Self) {
         self.sent += more.sent;
         self.acked += more.acked;
+        self.undelivered += more.undelivered;
         self.read += more.read;
         self.commits += more.commits;
         self.trims += more.trims;
@@ -153,6 +169,8 @@ pub(crate) struct Ledger {
     /// By group and label.
     positions: BTreeMap<(String, String), Position>,
     pub(crate) wrong: Wrong,
+    /// Why records were not delivered where that is no fault, and how often.
+    pub(crate) excuses: BTreeMap<String, u64>,
     pub(crate) sums: Sums,
 }
 
@@ -218,7 +236,9 @@ impl Ledger {
 
     /// The client has said what became of it.
     pub(crate) fn decided(&mut self, label: &str, id: Id, fate: Fate) {
-        self.sums.acked += u64::from(matches!(fate, Fate::Acked(_)));
+        let acked = matches!(fate, Fate::Acked(_));
+        self.sums.acked += u64::from(acked);
+        self.sums.undelivered += u64::from(!acked);
         let lane = self.lane(label);
         let known = lane.senders.get_mut(&id.producer).and_then(|s| s.fates.get_mut(id.number as usize));
         *known.expect("only what was entered is decided") = fate;
@@ -227,6 +247,12 @@ impl Ledger {
         {
             self.wrong.add(format!("{label}@{offset}: {id} was refused as having no effect, and a reader had seen it"));
         }
+    }
+
+    /// A record was not delivered, and may not have been.
+    pub(crate) fn excuse(&mut self, why: String) {
+        let known = self.excuses.len() < LISTED_MAX || self.excuses.contains_key(&why);
+        *self.excuses.entry(if known { why } else { "other reasons".into() }).or_default() += 1;
     }
 
     /// A topic is about to be made. Its life begins with that.
@@ -285,9 +311,12 @@ impl Ledger {
     }
 
     /// It was.
-    pub(crate) fn committed(&mut self, group: &str, label: &str, offset: u64) {
+    pub(crate) fn committed(&mut self, group: &str, label: &str, offset: u64, took: Duration) {
         self.sums.commits += 1;
         let position = self.positions.entry((group.to_owned(), label.to_owned())).or_default();
+        if took >= SLOW_COMMIT {
+            position.slow.insert(offset, took);
+        }
         position.acked = Some(position.acked.map_or(offset, |acked| acked.max(offset)));
     }
 
@@ -306,9 +335,11 @@ impl Ledger {
 
     /// A position was asked for after `committed` was, and this is what came.
     pub(crate) fn told(&mut self, group: &str, label: &str, told: Option<u64>, committed: u64) {
-        self.wrong.unless(told.is_some_and(|told| told >= committed), || {
-            format!("group {group}, {label}: the position was told as {told:?}, and {committed} was committed before it was asked for")
-        });
+        if told.is_none_or(|told| told < committed) {
+            let history = self.positions.get(&(group.to_owned(), label.to_owned())).map(|p| p.history(told)).unwrap_or_default();
+            let asked = format!("and {committed} was committed before it was asked for{history}");
+            self.wrong.add(format!("group {group}, {label}: the position was told as {told:?}, {asked}"));
+        }
     }
 
     /// A reader got `offset` next.
@@ -402,7 +433,9 @@ impl Ledger {
         for ((_, label), position) in self.positions.iter().filter(|((name, _), _)| name == group) {
             let what = match (position.acked, found.get(label)) {
                 (Some(acked), None) => format!("position {acked} was committed and is lost"),
-                (Some(acked), Some(now)) if *now < acked => format!("position {acked} was committed, it is {now}"),
+                (Some(acked), Some(now)) if *now < acked => {
+                    format!("position {acked} was committed, it is {now}{}", position.history(Some(*now)))
+                }
                 (_, Some(now)) if *now > position.attempted => format!("it is {now}, no more than {} was committed", position.attempted),
                 _ => continue,
             };

@@ -186,7 +186,7 @@ fn weaker_promises_ask_for_less() {
 fn lost_positions_and_topics_are_found() {
     let mut ledger = Ledger::default();
     ledger.committing("g", T, 5);
-    ledger.committed("g", T, 5);
+    ledger.committed("g", T, 5, Duration::from_secs(3));
     ledger.committing("g", T, 7);
     let check = |ledger: &mut Ledger, found: Option<u64>| {
         ledger.wrong = Wrong::default();
@@ -204,6 +204,8 @@ fn lost_positions_and_topics_are_found() {
     }
     ledger.told("g", T, None, 5);
     finds(&ledger.wrong.listed, "was told as None, and 5 was committed");
+    ledger.told("g", T, Some(5), 7);
+    finds(&ledger.wrong.listed, "(the commit of 5 took 3.0s)");
     ledger.reads_on(T, 3, 3);
     ledger.reads_on(T, 4, 3);
     finds(&ledger.wrong.listed, "a reader got offset 3, where 4 was due");
