@@ -19,7 +19,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// A shorter frame is copied out of the memory that it was received into, which its entries would keep.
 const OWN_BYTES_MIN: usize = READ_BYTES_MIN / 4 * 3;
 /// A connection that has lasted so long is dialled again at once: one that is refused over and over is not.
-const STOOD: Duration = Duration::from_secs(3);
+const STOOD: Duration = Duration::from_millis(500);
 /// The least that is read at a time.
 const READ_BYTES_MIN: usize = 64 * 1024;
 
@@ -73,16 +73,21 @@ impl<R: Rt> Link<R> {
     /// Dials once there is something to say, and sends until it breaks or the driver stops.
     async fn connected(&self, at: SocketAddr) -> Result<(), LinkError> {
         let rt = self.driver.rt();
+        let ended = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::UnexpectedEof.into() };
         let late = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::TimedOut.into() };
         let Some(mut envelopes) = self.queue.take().await else { return Ok(()) };
         let conn = timeout(rt, DIAL_MAX, rt.dial(at)).await.map_err(|_| late("connect to a peer"))??;
-        let (_read, mut write) = conn.split();
+        let (mut read, mut write) = conn.split();
+        let mut nothing = BytesMut::with_capacity(1);
         write.send(&[self.greeting.encode()]).await?;
         while !self.driver.is_stopping() {
             let frame = encode(self.driver.life(), &envelopes);
             timeout(rt, SEND_MAX, write.send(&frame)).await.map_err(|_| late("send to a peer"))??;
             envelopes = loop {
-                match self.queue.take().await {
+                let next = async { Ok(self.queue.take().await) };
+                // The other side says nothing on this connection: whatever comes is its end, which a send would notice only the second time.
+                let ended = async { Err(read.recv(&mut nothing).await.err().unwrap_or_else(|| ended("a peer has ended the connection"))) };
+                match futures_lite::future::or(next, ended).await? {
                     Some(envelopes) => break envelopes,
                     None if self.driver.is_stopping() => return Ok(()),
                     None => {}

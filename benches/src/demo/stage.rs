@@ -18,7 +18,7 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) enum Stage {
-    One { spec: Box<NodeSpec>, node: Option<Node> },
+    One { spec: Box<NodeSpec>, node: Option<Box<Node>> },
     Many(Box<Cluster>),
 }
 
@@ -36,7 +36,7 @@ impl Stage {
     pub(super) async fn start(args: &DemoArgs, dir: &Path) -> Result<Self> {
         if args.nodes <= 1 {
             let spec = NodeSpec::new(args.program.as_deref(), dir, args.server_cpus.as_deref())?;
-            let node = Some(spec.start().await?);
+            let node = Some(Box::new(spec.start().await?));
             return Ok(Self::One { spec: Box::new(spec), node });
         }
         let spec = ClusterSpec {
@@ -92,7 +92,7 @@ impl Stage {
             Self::One { spec, node } => {
                 let again = spec.start().await?;
                 let took = again.took;
-                *node = Some(again);
+                *node = Some(Box::new(again));
                 Ok(took)
             }
             Self::Many(cluster) => {
@@ -114,7 +114,7 @@ impl Stage {
     /// Fails if a server has ended by itself.
     pub(super) async fn check(&mut self) -> Result<()> {
         match self {
-            Self::One { node, .. } => match node.as_mut().and_then(Node::ended) {
+            Self::One { node, .. } => match node.as_mut().and_then(|node| node.ended()) {
                 Some(how) => bail!("the server ended by itself: {how}"),
                 None => Ok(()),
             },
