@@ -5,7 +5,7 @@ CARGO ?= cargo
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fmt clippy docs unit bench crash-test cluster-sim sim
+.PHONY: help setup build demo test check fmt clippy docs unit bench chaos-test crash-test cluster-sim sim
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ demo: build ## Load real data, kill the server in the middle, restart, replay, c
 
 bench: build ## The table of the README: the server and the limit of the disk in turns: make bench [ARGS=]
 	target/release/millpond bench suite --report target/bench.html --results target/bench.json $(ARGS)
+
+chaos-test: build ## Kill, pause, cut off and fill three servers under load, check after each round: make chaos-test D=10m [SEED=] (root, for links)
+	target/release/millpond bench chaos --duration $(or $(D),60s) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 crash-test: build ## Kill a server under load again and again, check after each: make crash-test N=500 [SEED=]
 	target/release/millpond bench crash --rounds $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)

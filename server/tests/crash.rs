@@ -1,14 +1,23 @@
-//! A handful of the rounds of `millpond bench crash`: a real server is killed under load, and nothing acknowledged is lost. `make crash-test N=500`
-//! runs as many as one likes.
+//! A handful of the rounds of `millpond bench crash`, where a real server is killed under load, and a short `millpond bench chaos`, where that and more is
+//! done to three of them: nothing acknowledged is lost. `make crash-test N=500` and `make chaos-test D=10m` run as much as one likes.
 #![expect(clippy::disallowed_methods, reason = "real files of a real process")]
 
 use millpond_bench::{
     BenchArgs, Common,
-    args::{CrashArgs, Scenario},
+    args::{ChaosArgs, CrashArgs, Scenario},
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 const ROUNDS: usize = 6;
+const CHAOS: Duration = Duration::from_secs(12);
+
+/// One at a time: each keeps the machine busy.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Every file of ours below `dir`, as `millpond inspect` tells it.
 fn inspect(dir: &Path, told: &mut Vec<(String, String)>) {
@@ -23,7 +32,32 @@ fn inspect(dir: &Path, told: &mut Vec<(String, String)>) {
 }
 
 #[test]
+fn three_nodes_bear_what_happens_to_their_processes() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
+    let chaos = ChaosArgs {
+        duration: CHAOS,
+        seed: None,
+        nodes: 3,
+        no_netns: true,
+        full_disks: false,
+        no_trims: false,
+        partitions: 6,
+        producers: 2,
+        server_cpus: Some("1".into()),
+        dir: Some(dir.path().join("chaos")),
+        keep: true,
+        program: Some(env!("CARGO_BIN_EXE_millpond").into()),
+    };
+    let common = Common { servers: Vec::new(), json: false, quiet: true };
+    if let Err(error) = millpond_bench::run(&BenchArgs { scenario: Scenario::Chaos(chaos) }, &common) {
+        panic!("{error:#}; {} is kept", dir.keep().display());
+    }
+}
+
+#[test]
 fn kills_under_load_lose_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
     let crash = CrashArgs {
         rounds: ROUNDS,
