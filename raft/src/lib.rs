@@ -26,6 +26,6 @@ mod replica;
 pub mod storage;
 pub mod wire;
 
-pub use driver::{Driver, Lost, ProposeError, Proposed, RaftConfig, ReadError, Status};
+pub use driver::{Census, Counters, Driver, Lost, PeerStatus, ProposeError, Proposed, RaftConfig, ReadError, Status};
 pub use link::{accept, link};
 pub use members::{Membership, RaftId};

@@ -50,8 +50,13 @@ impl<R: Rt> Link<R> {
     async fn run(&self) {
         let rt = self.driver.rt();
         while let Some(at) = (self.at)().filter(|_| !self.driver.is_stopping()) {
-            if let Err(error) = self.connected(at).await {
-                tracing::debug!(node = %self.greeting.to, %error, "a peer cannot be reached");
+            let ended = self.connected(at).await;
+            if self.queue.is_connected() {
+                self.queue.set_connected(false);
+                tracing::info!(node = self.greeting.to.0, home = self.greeting.home, %at, "the connection to a node ended");
+            }
+            if let Err(error) = ended {
+                tracing::debug!(node = self.greeting.to.0, home = self.greeting.home, %at, %error, "a node cannot be reached");
                 self.queue.clear();
                 self.driver.unreachable(self.greeting.to);
                 rt.sleep(AGAIN_AFTER).await;
@@ -67,6 +72,7 @@ impl<R: Rt> Link<R> {
         let conn = timeout(rt, DIAL_MAX, rt.dial(at)).await.map_err(|_| late("connect to a peer"))??;
         let (_read, mut write) = conn.split();
         write.send(&[self.greeting.encode()]).await?;
+        self.queue.set_connected(true);
         while !self.driver.is_stopping() {
             let frame = encode(self.driver.life(), &envelopes);
             timeout(rt, SEND_MAX, write.send(&frame)).await.map_err(|_| late("send to a peer"))??;
