@@ -47,7 +47,6 @@ impl Serializer for Wanted {
     }
 
     fn emit_u64(&mut self, key: Key, value: u64) -> slog::Result {
-        let key: &str = key.as_ref();
         if key == self.name {
             self.found = Some(value);
         }
