@@ -16,8 +16,9 @@ setup: ## Install what a Debian machine lacks (as root or with sudo), or say wha
 build: setup ## Build the server and the command, optimised
 	$(CARGO) build --release --locked -j $(JOBS) -p millpond
 
-demo: build ## Load real data, kill the server in the middle, restart, replay, check: make demo [ARGS=]
+demo: build ## Load real data, kill the server in the middle, restart, replay, check; then with a cluster of three: make demo [ARGS=]
 	target/release/millpond demo $(ARGS)
+	target/release/millpond demo --nodes 3 $(ARGS)
 
 bench: build ## The table of the README: the server and the limit of the disk in turns: make bench [ARGS=]
 	target/release/millpond bench suite --report target/bench.html --results target/bench.json $(ARGS)

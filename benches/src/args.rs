@@ -55,6 +55,12 @@ pub enum Scenario {
     Suite(SuiteArgs),
     /// Kill a server under load again and again, and check after each kill that nothing acknowledged is lost
     Crash(CrashArgs),
+    /// Break a cluster under load (kills, pauses, cut and slow links), and check that nothing acknowledged is lost
+    Chaos(ChaosArgs),
+    /// Kill the leader of a cluster under load, again and again: how long until the next write is acknowledged
+    Failover(FailoverArgs),
+    /// The same load on one node and on a cluster, in turns: what replication costs
+    Replication(ReplicationArgs),
 }
 
 /// A scenario that puts load on a server.
@@ -274,6 +280,112 @@ pub struct CrashArgs {
     pub program: Option<PathBuf>,
 }
 
+/// The chaos test.
+#[derive(Args, Clone, Debug)]
+pub struct ChaosArgs {
+    /// How long faults happen, in all; checks in between take time of their own
+    #[arg(long, default_value = "60s", value_parser = units::duration, value_name = "TIME")]
+    pub duration: Duration,
+    /// Replays the choices of a run; what they meet can differ [default: from the clock]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Nodes, each a process of its own
+    #[arg(long, default_value = "3", value_parser = units::positive, value_name = "N")]
+    pub nodes: usize,
+    /// On loopback, without network namespaces: needs no root, and links are neither cut nor slow
+    #[arg(long)]
+    pub no_netns: bool,
+    /// Nodes live on small disks of their own, which fill up now and then; needs root
+    #[arg(long)]
+    pub full_disks: bool,
+    /// Delete no old records meanwhile: then no replica ever lacks what others have deleted
+    #[arg(long)]
+    pub no_trims: bool,
+    /// Partitions of the topic that a consumer group reads
+    #[arg(long, default_value = "6", value_parser = units::positive, value_name = "N")]
+    pub partitions: usize,
+    /// Idempotent producers, each with a connection of its own, besides those of other kinds
+    #[arg(long, default_value = "4", value_parser = units::positive, value_name = "N")]
+    pub producers: usize,
+    /// Cores of each server, as `millpond serve --cores` takes them [default: all, not bound to CPUs]
+    #[arg(long, value_name = "N|CPUS")]
+    pub server_cpus: Option<String>,
+    /// Where the servers keep their data; must be empty or missing, stays if a check fails [default: a new directory under the current one]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Leave the data in place even if all is well
+    #[arg(long)]
+    pub keep: bool,
+    /// The `millpond` program to start [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+}
+
+/// The failover test.
+#[derive(Args, Clone, Debug)]
+pub struct FailoverArgs {
+    /// Kills of a leader
+    #[arg(long, short = 'n', default_value = "50", value_parser = units::positive, value_name = "N")]
+    pub rounds: usize,
+    /// Nodes, each a process of its own, on loopback
+    #[arg(long, default_value = "3", value_parser = units::positive, value_name = "N")]
+    pub nodes: usize,
+    /// Partitions, each with a writer of its own
+    #[arg(long, default_value = "6", value_parser = units::positive, value_name = "N")]
+    pub partitions: usize,
+    /// From one record of a writer to the next
+    #[arg(long, default_value = "10ms", value_parser = units::duration, value_name = "TIME")]
+    pub every: Duration,
+    /// Writers wait at most so long between tries [default: the client's]
+    #[arg(long, value_parser = units::duration, value_name = "TIME")]
+    pub backoff_max: Option<Duration>,
+    /// Cores of each server, as `millpond serve --cores` takes them [default: all, not bound to CPUs]
+    #[arg(long, value_name = "N|CPUS")]
+    pub server_cpus: Option<String>,
+    /// Where the servers keep their data; must be empty or missing, stays if something fails [default: a new directory under the current
+    /// one]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// The `millpond` program to start [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+}
+
+/// The cost of replication.
+#[derive(Args, Clone, Debug)]
+pub struct ReplicationArgs {
+    /// Nodes of the cluster, each a process of its own, on loopback
+    #[arg(long, default_value = "3", value_parser = units::positive, value_name = "N")]
+    pub nodes: usize,
+    /// Turns of both
+    #[arg(long, default_value = "3", value_parser = units::positive, value_name = "N")]
+    pub turns: usize,
+    /// How long each turn is measured
+    #[arg(long, default_value = "5s", value_parser = units::duration, value_name = "TIME")]
+    pub duration: Duration,
+    /// How long each turn goes on before it is measured
+    #[arg(long, default_value = "1s", value_parser = units::duration, value_name = "TIME")]
+    pub warm_up: Duration,
+    /// Cores of each server, as `millpond serve --cores` takes them
+    #[arg(long, default_value = "1", value_name = "N|CPUS")]
+    pub server_cores: String,
+    /// Bind cores to CPUs
+    #[arg(long)]
+    pub pin: bool,
+    /// CPUs of the load generator, such as 1 or 1,3; one thread each [default: one thread anywhere]
+    #[arg(long, value_name = "CPUS", value_delimiter = ',')]
+    pub client_cpus: Vec<usize>,
+    /// Where the servers keep their data; must be empty or missing [default: a new directory under the current one]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// The `millpond` program to start [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// Which load.
+    #[command(flatten)]
+    pub work: WorkArgs,
+}
+
 /// Load real data, kill the server in the middle, restart it, finish, replay, and check that nothing is lost
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -289,13 +401,16 @@ pub struct DemoArgs {
     /// Partitions of the topic
     #[arg(long, default_value = "4", value_parser = units::positive, value_name = "N")]
     pub partitions: usize,
+    /// Servers: with several, the one that is killed leads, and the others go on
+    #[arg(long, default_value = "1", value_parser = units::positive, value_name = "N")]
+    pub nodes: usize,
     /// Where the server keeps its data; must be empty or missing [default: a new directory under the current one]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Leave the server's data in place afterwards
     #[arg(long)]
     pub keep: bool,
-    /// Cores of the server, as `millpond serve --cores` takes them [default: all]
+    /// Cores of each server, as `millpond serve --cores` takes them [default: all, one of each in a cluster]
     #[arg(long, value_name = "N|CPUS")]
     pub server_cpus: Option<String>,
     /// The `millpond` program to start [default: this one]

@@ -7,8 +7,11 @@
 
 pub mod args;
 pub mod batches;
+mod chaos;
+mod cluster;
 mod crash;
 mod demo;
+mod failover;
 mod flights;
 pub mod limit;
 pub mod load;

@@ -349,8 +349,9 @@ const POSITIONS_PER_COMMIT: usize = 500;
 /// Commits positions, in pieces. The first failure of any of them is returned.
 pub(crate) async fn commit(client: &Client, group: &str, member_id: &str, member_epoch: i64, positions: &[Position]) -> Result<()> {
     let doing = format!("committing positions of group {group}");
+    let sequence = client.next_commit();
     for some in positions.chunks(POSITIONS_PER_COMMIT) {
-        let request = CommitOffsets { group: group.into(), member_id: member_id.into(), member_epoch, positions: some.to_vec() };
+        let request = CommitOffsets { group: group.into(), member_id: member_id.into(), member_epoch, positions: some.to_vec(), sequence };
         let reply: CommitOffsetsReply = client.ask(&doing, Kind::CommitOffsets, &request, Repeat::Freely).await?;
         if let Some(failure) = reply.failures.into_iter().find_map(|f| f.failure) {
             return Err(Error::refused(&doing, failure));

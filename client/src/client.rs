@@ -20,7 +20,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -118,6 +118,7 @@ impl ClientBuilder {
             conns: Mutex::default(),
             cache: Cache::new(self.metadata_age_max),
             turn: AtomicUsize::new(0),
+            commits: AtomicU64::new(1),
             config: self,
         };
         let client = Client { inner: Arc::new(inner) };
@@ -160,6 +161,8 @@ struct Inner {
     cache: Cache,
     /// Which server requests for any server go to; moves on when it fails.
     turn: AtomicUsize,
+    /// Counts commits of positions, so that one that is late on its way is told from a newer one.
+    commits: AtomicU64,
 }
 
 /// A client of a Millpond server or cluster. Cheap to clone; clones share connections and what is known of topics.
@@ -238,6 +241,11 @@ impl Client {
 
     pub(crate) fn client_id(&self) -> &str {
         &self.inner.config.conn.client_id
+    }
+
+    /// The number of the next commit of positions.
+    pub(crate) fn next_commit(&self) -> u64 {
+        self.inner.commits.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn backoff(&self) -> &Backoff {

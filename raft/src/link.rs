@@ -18,6 +18,8 @@ const SEND_MAX: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// A shorter frame is copied out of the memory that it was received into, which its entries would keep.
 const OWN_BYTES_MIN: usize = READ_BYTES_MIN / 4 * 3;
+/// A connection that has lasted so long is dialled again at once: one that is refused over and over is not.
+const STOOD: Duration = Duration::from_millis(500);
 /// The least that is read at a time.
 const READ_BYTES_MIN: usize = 64 * 1024;
 
@@ -50,6 +52,7 @@ impl<R: Rt> Link<R> {
     async fn run(&self) {
         let rt = self.driver.rt();
         while let Some(at) = (self.at)().filter(|_| !self.driver.is_stopping()) {
+            let began = rt.mono();
             let ended = self.connected(at).await;
             if self.queue.is_connected() {
                 self.queue.set_connected(false);
@@ -58,8 +61,16 @@ impl<R: Rt> Link<R> {
             if let Err(error) = ended {
                 tracing::debug!(node = self.greeting.to.0, home = self.greeting.home, %at, %error, "a node cannot be reached");
                 self.queue.clear();
+                if matches!(&error, LinkError::Io(IoError::Net { source, .. }) if source.kind() == std::io::ErrorKind::ConnectionRefused) {
+                    self.driver.nobody_there(self.greeting.to);
+                }
                 self.driver.unreachable(self.greeting.to);
-                rt.sleep(AGAIN_AFTER).await;
+                if rt.mono() - began >= STOOD.as_nanos() as u64 {
+                    // Whether its node still is there is to be known at once.
+                    self.queue.beat();
+                } else {
+                    rt.sleep(AGAIN_AFTER).await;
+                }
             }
         }
     }
@@ -67,17 +78,22 @@ impl<R: Rt> Link<R> {
     /// Dials once there is something to say, and sends until it breaks or the driver stops.
     async fn connected(&self, at: SocketAddr) -> Result<(), LinkError> {
         let rt = self.driver.rt();
+        let ended = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::UnexpectedEof.into() };
         let late = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::TimedOut.into() };
         let Some(mut envelopes) = self.queue.take().await else { return Ok(()) };
         let conn = timeout(rt, DIAL_MAX, rt.dial(at)).await.map_err(|_| late("connect to a peer"))??;
-        let (_read, mut write) = conn.split();
+        let (mut read, mut write) = conn.split();
+        let mut nothing = BytesMut::with_capacity(1);
         write.send(&[self.greeting.encode()]).await?;
         self.queue.set_connected(true);
         while !self.driver.is_stopping() {
             let frame = encode(self.driver.life(), &envelopes);
             timeout(rt, SEND_MAX, write.send(&frame)).await.map_err(|_| late("send to a peer"))??;
             envelopes = loop {
-                match self.queue.take().await {
+                let next = async { Ok(self.queue.take().await) };
+                // The other side says nothing on this connection: whatever comes is its end, which a send would notice only the second time.
+                let ended = async { Err(read.recv(&mut nothing).await.err().unwrap_or_else(|| ended("a peer has ended the connection"))) };
+                match futures_lite::future::or(next, ended).await? {
                     Some(envelopes) => break envelopes,
                     None if self.driver.is_stopping() => return Ok(()),
                     None => {}

@@ -63,6 +63,8 @@ pub(crate) struct Replica<R: Rt> {
     /// Whom it followed, when that was last told.
     followed: Option<RaftId>,
     seed: u64,
+    /// In this term it asks for votes so many ticks after the time in which others would not give theirs.
+    hurried: Option<(u64, usize)>,
 }
 
 impl<R: Rt> Replica<R> {
@@ -87,6 +89,7 @@ impl<R: Rt> Replica<R> {
             idle_ticks: 0,
             was_leader: false,
             followed: None,
+            hurried: None,
             seed,
         };
         this.settle_timeout();
@@ -104,7 +107,19 @@ impl<R: Rt> Replica<R> {
         let raft = &mut self.raw.raft;
         let (min, span) = (raft.election_timeout(), raft.election_timeout() as u64);
         let drawn = scatter(self.seed ^ scatter(self.members.me ^ scatter(raft.term))) % span;
-        raft.set_randomized_election_timeout(min + drawn as usize);
+        let after = self.hurried.filter(|(term, _)| *term == raft.term).map_or(drawn as usize, |(_, ticks)| ticks);
+        raft.set_randomized_election_timeout(min + after);
+    }
+
+    /// Its leader is known to have ended: from here on it votes for others, and if it votes it asks for votes itself after `first` ticks, or as many times
+    /// `turn` later as other voters come before it.
+    pub(crate) fn hurry(&mut self, first: usize, turn: usize) {
+        let raft = &mut self.raw.raft;
+        let ended = raft.leader_id;
+        let before = self.members.conf.voters.iter().filter(|id| **id != ended && **id < self.members.me).count();
+        raft.election_elapsed = raft.election_elapsed.max(raft.election_timeout());
+        self.hurried = Some((raft.term, (first + before * turn).min(raft.election_timeout() - 1)));
+        self.settle_timeout();
     }
 
     pub(crate) fn is_leader(&self) -> bool {

@@ -9,7 +9,7 @@ use millpond_client::{Client, OffsetSpec};
 use std::collections::BTreeMap;
 
 /// Reads all and checks it. What is wrong is in the ledger afterwards; an error means that it could not be read.
-pub(super) async fn audit(client: &Client, shared: &Shared) -> Result<()> {
+pub(crate) async fn audit(client: &Client, shared: &Shared) -> Result<()> {
     let listed = client.admin().list_topics(false).await.context("listing topics")?;
     let names: Vec<String> = listed.iter().map(|topic| topic.name.clone()).collect();
     shared.ledger().check_topics(&names);

@@ -7,10 +7,10 @@
 //!
 //! In reading order: [`ledger`] what may be there · [`work`] the load · [`audit`] the check · [`summary`] what is printed.
 
-mod audit;
-mod ledger;
+pub(crate) mod audit;
+pub(crate) mod ledger;
 mod summary;
-mod work;
+pub(crate) mod work;
 
 use crate::{
     args::{Common, CrashArgs},
@@ -25,16 +25,14 @@ use std::{
     fs,
     io::{IsTerminal, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
 use summary::Summary;
 use tokio::{
-    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
-use work::{Shared, Worker};
+use work::{Crew, Shared, Worker};
 
 /// Workers whose server is back come to rest within this time.
 const REST_TIMEOUT: Duration = Duration::from_secs(90);
@@ -44,6 +42,8 @@ const AUDIT_TIMEOUT: Duration = Duration::from_secs(120);
 const ERA_ROUNDS: std::ops::RangeInclusive<usize> = 4..=16;
 /// A line is printed after so many rounds where there is no terminal.
 const TOLD_ROUNDS: usize = 50;
+/// A connection whose oldest request has waited so long is given up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const MS: Duration = Duration::from_millis(1);
 
 /// Runs it. Its servers are gone afterwards, however it ends; the directory stays if a check failed.
@@ -129,10 +129,18 @@ impl Era {
         spec.memory = Some("256MiB".into());
         let node = spec.start().await?;
         let server = spec.listen.to_string();
-        let shared = Shared { ledger: Arc::new(Mutex::default()), lone_acks: watch::Sender::new(0), rest: watch::Sender::new(false) };
-        let partitions = u32::try_from(args.partitions).context("too many partitions")?;
-        let workers = work::hire(&server, &shared, &mut dice, args.producers, partitions).await?;
-        let auditor = work::auditor(&server).await?;
+        let shared = Shared::default();
+        let crew = Crew {
+            producers: args.producers,
+            weaker: true,
+            partitions: u32::try_from(args.partitions).context("too many partitions")?,
+            trims: true,
+            members: 1,
+            pause: 3 * MS,
+            request_timeout: REQUEST_TIMEOUT,
+        };
+        let workers = work::hire(&server, &shared, &mut dice, &crew).await?;
+        let auditor = work::auditor(&server, REQUEST_TIMEOUT).await?;
         let log = spec.log();
         Ok(Self { spec, node: Some(node), dice, shared, auditor, workers, log_read: 0, log })
     }

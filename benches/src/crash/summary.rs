@@ -31,14 +31,7 @@ impl Summary {
 
     /// Adds what the rounds on one directory have counted.
     pub(super) fn add(&mut self, more: Sums) {
-        let sums = &mut self.sums;
-        sums.sent += more.sent;
-        sums.acked += more.acked;
-        sums.read += more.read;
-        sums.commits += more.commits;
-        sums.trims += more.trims;
-        sums.topics_created += more.topics_created;
-        sums.topics_deleted += more.topics_deleted;
+        self.sums.add(more);
     }
 
     /// To standard output.

@@ -10,18 +10,18 @@ use millpond_client::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::sleep};
 
 /// The topic that a consumer group reads.
-pub(super) const GROUPED: &str = "grouped";
+pub(crate) const GROUPED: &str = "grouped";
 /// The topic of one partition, whose positions are committed from outside.
-pub(super) const SINGLE: &str = "single";
+pub(crate) const SINGLE: &str = "single";
 /// The topic whose beginning is deleted again and again.
-pub(super) const TRIMMED: &str = "trimmed";
+pub(crate) const TRIMMED: &str = "trimmed";
 /// Partitions of [`TRIMMED`].
 const TRIMMED_PARTITIONS: u32 = 2;
 /// Topics that come and go.
@@ -31,17 +31,17 @@ const UNDECIDED_MAX: usize = 20_000;
 const MS: Duration = Duration::from_millis(1);
 
 /// What all workers share.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) ledger: Arc<Mutex<Ledger>>,
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
     /// Acks that a producer has waited for one by one: the moment right after an ack is one to be killed at.
-    pub(super) lone_acks: watch::Sender<u64>,
+    pub(crate) lone_acks: watch::Sender<u64>,
     /// True once workers should come to rest.
-    pub(super) rest: watch::Sender<bool>,
+    pub(crate) rest: watch::Sender<bool>,
 }
 
 impl Shared {
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("no code panics while it holds this lock")
     }
 
@@ -60,8 +60,8 @@ impl Shared {
 }
 
 /// One of them.
-pub(super) struct Worker {
-    pub(super) name: String,
+pub(crate) struct Worker {
+    pub(crate) name: String,
     dice: SmallRng,
     shared: Shared,
     job: Job,
@@ -69,8 +69,9 @@ pub(super) struct Worker {
 
 enum Job {
     Produce(Produce),
-    Read(Consumer),
-    Group(Consumer),
+    Read { consumer: Consumer, next: BTreeMap<u32, u64> },
+    Group { consumer: Consumer, partitions: u32, is_alone: bool },
+    Watch(Client),
     Commit { client: Client, last: u64 },
     Trim(Client),
     Fleet { client: Client, produce: Produce },
@@ -83,22 +84,44 @@ struct Produce {
     topics: Vec<(&'static str, u32)>,
     /// Waits for each ack before it sends again.
     lone: bool,
+    /// Others wait for less than this after each burst.
+    pause: Duration,
 }
 
-async fn connect(server: &str, name: &str) -> Result<Client> {
-    let client = Client::builder().bootstrap(server).client_id(name).backoff(5 * MS, 50 * MS).request_timeout(Duration::from_secs(20));
+/// Who is to work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crew {
+    /// Idempotent producers that wait for the disk, besides one that waits for each ack.
+    pub(crate) producers: usize,
+    /// Producers that are promised less, too.
+    pub(crate) weaker: bool,
+    /// Partitions of the topic that a group reads.
+    pub(crate) partitions: u32,
+    /// Old records are deleted now and then.
+    pub(crate) trims: bool,
+    /// Members of that group.
+    pub(crate) members: usize,
+    /// Producers wait for less than this after each burst.
+    pub(crate) pause: Duration,
+    /// A connection whose oldest request has waited so long is given up.
+    pub(crate) request_timeout: Duration,
+}
+
+async fn connect(server: &str, name: &str, request_timeout: Duration) -> Result<Client> {
+    let client = Client::builder().bootstrap(server).client_id(name).backoff(5 * MS, 50 * MS).request_timeout(request_timeout);
     client.connect().await.with_context(|| format!("connecting {name}"))
 }
 
 /// A client for checks.
-pub(super) async fn auditor(server: &str) -> Result<Client> {
-    connect(server, "auditor").await
+pub(crate) async fn auditor(server: &str, request_timeout: Duration) -> Result<Client> {
+    connect(server, "auditor", request_timeout).await
 }
 
-/// Makes the topics that stay, and the workers. `producers` of them are idempotent and wait for the disk.
-pub(super) async fn hire(server: &str, shared: &Shared, dice: &mut SmallRng, producers: usize, partitions: u32) -> Result<Vec<Worker>> {
-    let admin = connect(server, "foreman").await?.admin();
-    let topics = vec![(GROUPED, partitions), (SINGLE, 1), (TRIMMED, TRIMMED_PARTITIONS)];
+/// Makes the topics that stay, and the workers. `server` is one or several, with commas between.
+pub(crate) async fn hire(server: &str, shared: &Shared, dice: &mut SmallRng, crew: &Crew) -> Result<Vec<Worker>> {
+    let connect = |name: String| async move { connect(server, &name, crew.request_timeout).await };
+    let admin = connect("foreman".into()).await?.admin();
+    let topics = vec![(GROUPED, crew.partitions), (SINGLE, 1), (TRIMMED, TRIMMED_PARTITIONS)];
     for (topic, partitions) in &topics {
         shared.ledger().creating(topic);
         admin.create_topic(lasting(topic).partitions(*partitions)).await.with_context(|| format!("creating {topic}"))?;
@@ -110,28 +133,37 @@ pub(super) async fn hire(server: &str, shared: &Shared, dice: &mut SmallRng, pro
         workers.push(Worker { name, dice, shared: shared.clone(), job });
     };
     let (sure, weak, repeating) = ((Acks::All, true), (Acks::Leader, true), (Acks::All, false));
-    let kinds = std::iter::repeat_n(sure, producers).chain([sure, weak, repeating, (Acks::None, false)]);
+    let weaker = if crew.weaker { &[weak, (Acks::None, false)][..] } else { &[] };
+    let kinds = std::iter::repeat_n(sure, crew.producers).chain([sure, repeating]).chain(weaker.iter().copied());
     for (number, (acks, once)) in kinds.enumerate() {
-        let client = connect(server, &format!("producer-{number}")).await?;
-        let lone = number == producers;
+        let client = connect(format!("producer-{number}")).await?;
+        let lone = number == crew.producers;
         let producer = producer(&client, dice, acks, once).await?;
         let promise = Promise { durable: acks == Acks::All, once };
-        let job = Job::Produce(Produce { number: number as u32, promise, producer, topics: topics.clone(), lone });
-        hire(format!("producer {number}"), dice, job);
+        let job = Produce { number: number as u32, promise, producer, topics: topics.clone(), lone, pause: crew.pause };
+        hire(format!("producer {number}"), dice, Job::Produce(job));
     }
     for (topic, _) in &topics {
-        let client = connect(server, &format!("reader-{topic}")).await?;
+        let client = connect(format!("reader-{topic}")).await?;
         let consumer = client.consumer().topics([*topic]).start(Position::Earliest).offset_reset(OffsetReset::Earliest);
-        hire(format!("reader of {topic}"), dice, Job::Read(consumer.build().await.context("making a reader")?));
+        let consumer = consumer.build().await.context("making a reader")?;
+        hire(format!("reader of {topic}"), dice, Job::Read { consumer, next: BTreeMap::new() });
     }
-    let group = connect(server, "member").await?.consumer().group("inside").topics([GROUPED]).offset_reset(OffsetReset::Earliest);
-    hire("member".into(), dice, Job::Group(group.auto_commit(None).build().await.context("making a member")?));
-    hire("committer".into(), dice, Job::Commit { client: connect(server, "committer").await?, last: 0 });
-    hire("trimmer".into(), dice, Job::Trim(connect(server, "trimmer").await?));
-    let client = connect(server, "fleet").await?;
+    for number in 0..crew.members {
+        let client = connect(format!("member-{number}")).await?;
+        let consumer = client.consumer().group("inside").topics([GROUPED]).offset_reset(OffsetReset::Earliest);
+        let consumer = consumer.auto_commit(None).build().await.context("making a member")?;
+        hire(format!("member {number}"), dice, Job::Group { consumer, partitions: crew.partitions, is_alone: crew.members == 1 });
+    }
+    hire("watcher".into(), dice, Job::Watch(connect("watcher".into()).await?));
+    hire("committer".into(), dice, Job::Commit { client: connect("committer".into()).await?, last: 0 });
+    if crew.trims {
+        hire("trimmer".into(), dice, Job::Trim(connect("trimmer".into()).await?));
+    }
+    let client = connect("fleet".into()).await?;
     let producer = producer(&client, dice, Acks::All, true).await?;
     let promise = Promise { durable: true, once: true };
-    let produce = Produce { number: 1000, promise, producer, topics: Vec::new(), lone: true };
+    let produce = Produce { number: 1000, promise, producer, topics: Vec::new(), lone: true, pause: crew.pause };
     hire("fleet".into(), dice, Job::Fleet { client, produce });
     Ok(workers)
 }
@@ -151,12 +183,13 @@ async fn producer(client: &Client, dice: &mut SmallRng, acks: Acks, once: bool) 
 
 impl Worker {
     /// Works until it is told to rest, and then until all it began is decided.
-    pub(super) async fn work(mut self) -> Self {
+    pub(crate) async fn work(mut self) -> Self {
         let (shared, dice) = (&self.shared, &mut self.dice);
         match &mut self.job {
             Job::Produce(produce) => produce.work(shared, dice).await,
-            Job::Read(consumer) => read(consumer, shared).await,
-            Job::Group(consumer) => group(consumer, shared, dice).await,
+            Job::Read { consumer, next } => read(consumer, next, shared).await,
+            Job::Group { consumer, partitions, is_alone } => group(consumer, *partitions, *is_alone, shared, dice).await,
+            Job::Watch(client) => watch_positions(client, shared, dice).await,
             Job::Commit { client, last } => commit(client, last, shared, dice).await,
             Job::Trim(client) => trim(client, shared, dice).await,
             Job::Fleet { client, produce } => fleet(client, produce, shared, dice).await,
@@ -180,7 +213,7 @@ impl Produce {
             let keep = if self.lone { 0 } else { UNDECIDED_MAX };
             self.decide(shared, &mut undecided, keep).await;
             if !self.lone {
-                sleep(dice.random_range(0..3) * MS).await;
+                sleep(dice.random_range(Duration::ZERO..self.pause)).await;
             }
         }
         self.decide(shared, &mut undecided, 0).await;
@@ -235,6 +268,9 @@ impl Produce {
         // A topic that has just been made may not be known to every core, and one that was deleted is not known to any.
         if self.promise.durable && self.number < 1000 {
             shared.wrong(&format!("{label}: {id} was not delivered"), error);
+        } else {
+            let why = error.code().map_or_else(|| error.to_string(), |code| format!("{code:?}"));
+            shared.ledger().excuse(format!("{why}, {}", error.effect()));
         }
     }
 }
@@ -247,14 +283,23 @@ fn see(shared: &Shared, record: &millpond_client::ConsumerRecord) {
     ledger.seen(&label, &Read { offset: record.offset(), time_ms: record.timestamp_ms(), key, value });
 }
 
-async fn read(consumer: &mut Consumer, shared: &Shared) {
+/// Reads as it comes. What it gets of a partition is without gaps; what is trimmed may be gone.
+async fn read(consumer: &mut Consumer, due: &mut BTreeMap<u32, u64>, shared: &Shared) {
     loop {
         let next = tokio::select! {
             next = consumer.next() => next,
             () = shared.resting() => return,
         };
         match next {
-            Some(Ok(record)) => see(shared, &record),
+            Some(Ok(record)) => {
+                let due = due.entry(record.partition).or_default();
+                if &*record.topic != TRIMMED {
+                    let label = shared.ledger().label(&record.topic, record.partition);
+                    shared.ledger().reads_on(&label, *due, record.offset());
+                }
+                *due = record.offset() + 1;
+                see(shared, &record);
+            }
             Some(Err(error)) if error.is_retryable() => {}
             Some(Err(error)) => return shared.wrong("a reader", &error),
             None => return,
@@ -262,20 +307,30 @@ async fn read(consumer: &mut Consumer, shared: &Shared) {
     }
 }
 
-/// Reads as the member of a group, and commits how far it is.
-async fn group(consumer: &mut Consumer, shared: &Shared, dice: &mut SmallRng) {
+/// Reads as a member of a group, and commits how far it is.
+async fn group(consumer: &mut Consumer, partitions: u32, is_alone: bool, shared: &Shared, dice: &mut SmallRng) {
+    // What was committed of a partition when it was not ours yet: we must not begin before that.
+    let mut committed = BTreeMap::new();
     while !shared.is_resting() {
+        let acked = shared.ledger().acked("inside");
+        // Where nobody else commits, what was committed binds at any time.
+        let ours = if is_alone { Vec::new() } else { consumer.assignment() };
+        for partition in (0..partitions).filter(|n| !ours.iter().any(|(_, ours)| ours == n)) {
+            let label = shared.ledger().label(GROUPED, partition);
+            committed.insert(partition, acked.get(&label).copied().unwrap_or_default());
+        }
         match consumer.poll(dice.random_range(1..200), 5 * MS).await {
             Ok(records) => records.iter().for_each(|record| see(shared, record)),
             Err(error) if error.is_retryable() => {}
-            Err(error) => shared.wrong("the member of a group", &error),
+            Err(error) => shared.wrong("a member of a group", &error),
         }
         let mut positions = Vec::new();
         for (topic, partition) in consumer.assignment() {
             let Some(offset) = consumer.position(&topic, partition) else { continue };
             let label = shared.ledger().label(&topic, partition);
-            // Whether it was given the partition just now, or has read on: it is not behind what it has committed.
-            shared.ledger().stands("inside", &label, offset);
+            if let Some(committed) = committed.remove(&partition) {
+                shared.ledger().stands("inside", &label, offset, committed);
+            }
             if offset == 0 {
                 continue;
             }
@@ -283,10 +338,33 @@ async fn group(consumer: &mut Consumer, shared: &Shared, dice: &mut SmallRng) {
             positions.push((label, (topic.to_string(), partition, offset)));
         }
         let committing = consumer.commit_positions(positions.iter().map(|(_, position)| position.clone()));
+        let began = Instant::now();
         // A server that came back does not know its members: they join again.
         if !positions.is_empty() && committing.await.is_ok() {
-            positions.iter().for_each(|(label, (_, _, offset))| shared.ledger().committed("inside", label, *offset));
+            let took = began.elapsed();
+            positions.iter().for_each(|(label, (_, _, offset))| shared.ledger().committed("inside", label, *offset, took));
         }
+    }
+}
+
+/// Asks for positions: they are never behind what was committed before.
+async fn watch_positions(client: &Client, shared: &Shared, dice: &mut SmallRng) {
+    while !shared.is_resting() {
+        for group in ["inside", "outside"] {
+            let acked = shared.ledger().acked(group);
+            if acked.is_empty() {
+                continue;
+            }
+            match client.admin().positions(group).await {
+                Ok(positions) => {
+                    let mut ledger = shared.ledger();
+                    let told: BTreeMap<String, u64> = positions.into_iter().map(|((t, p), offset)| (ledger.label(&t, p), offset)).collect();
+                    acked.iter().for_each(|(label, committed)| ledger.told(group, label, told.get(label).copied(), *committed));
+                }
+                Err(error) => shared.wrong("a look at positions", &error),
+            }
+        }
+        sleep(dice.random_range(5..50) * MS).await;
     }
 }
 
@@ -299,8 +377,9 @@ async fn commit(client: &Client, last: &mut u64, shared: &Shared, dice: &mut Sma
             let offset = dice.random_range(*last + 1..=end);
             shared.ledger().committing("outside", &label, offset);
             let position = Kept { topic: SINGLE.into(), partition: 0, offset, metadata: String::new() };
+            let began = Instant::now();
             match client.admin().commit_positions("outside", vec![position]).await {
-                Ok(()) => shared.ledger().committed("outside", &label, offset),
+                Ok(()) => shared.ledger().committed("outside", &label, offset, began.elapsed()),
                 Err(error) => shared.wrong("a commit from outside", &error),
             }
             *last = offset;

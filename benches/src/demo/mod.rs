@@ -1,20 +1,21 @@
 //! The main job on real input: `millpond demo`.
 //!
-//! Starts a server, loads flights through the client keyed by flight, kills the server (SIGKILL) in the middle with records in flight,
-//! restarts it, lets the client finish, replays everything, from an offset, and from a date, and checks what was read against the
+//! Starts a server, or a cluster of them, loads flights through the client keyed by flight, kills the server (of a cluster: the one that leads the first
+//! partition) with SIGKILL in the middle with records in flight, restarts it, lets the client finish, replays everything, from an offset, and from a date, and checks what was read against the
 //! input: every acknowledged record once, in order, with its bytes, and nothing else.
 //!
-//! In reading order: [`load`] · [`replay`] · [`check`] · [`table`] what is printed.
+//! In reading order: [`stage`] what serves · [`load`] · [`replay`] · [`check`] · [`table`] what is printed.
 
 mod check;
 mod load;
 mod replay;
+mod stage;
 mod table;
 
 use crate::{
     args::{Common, DemoArgs},
     flights::{Flight, Source},
-    node::{Node, NodeSpec, Scratch, interrupted},
+    node::{Scratch, interrupted},
 };
 use anyhow::{Context, Result, bail};
 use check::Sent;
@@ -22,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use load::{Counts, Way};
 use millpond_client::{Client, NewTopic, Position};
 use replay::Read;
+use stage::Stage;
 use std::{
     io::{IsTerminal, Write},
     sync::Arc,
@@ -89,9 +91,13 @@ struct Loaded {
 /// The crash.
 struct Crash {
     killed: Instant,
+    /// When the server served again.
     ready: Instant,
     in_flight: usize,
+    /// From its second start until it served.
     recovery: Duration,
+    /// How long nobody served: not at all where others did.
+    down: Duration,
 }
 
 async fn demonstrate(args: &DemoArgs, common: &Common) -> Result<Report> {
@@ -100,22 +106,20 @@ async fn demonstrate(args: &DemoArgs, common: &Common) -> Result<Report> {
     let flights = Arc::new(source.load(args.records.unwrap_or(usize::MAX))?);
     voice.say(format_args!("{} flights from {source}", flights.len()));
     let scratch = Scratch::new(args.dir.as_deref(), "demo", args.keep)?;
-    let spec = NodeSpec::new(args.program.as_deref(), scratch.path(), args.server_cpus.as_deref())?;
-    let mut node = Some(spec.start().await?);
-    voice.say(format_args!("a server on {}, data in {}", spec.listen, scratch.path().display()));
-    let loaded = load(&spec, &mut node, &flights, args.partitions, &voice).await?;
+    let mut stage = Stage::start(args, scratch.path()).await?;
+    voice.say(format_args!("{stage}, data in {}", scratch.path().display()));
+    let loaded = load(&mut stage, &flights, args.partitions, &voice).await?;
+    stage.settle().await?;
     let report = read_back(source, &flights, &loaded, args.partitions as u32, &voice).await?;
-    if let Some(how) = node.as_mut().and_then(Node::ended) {
-        bail!("the server ended by itself: {how}");
-    }
+    stage.check().await?;
     drop(loaded);
-    drop(node);
+    drop(stage);
     Ok(report)
 }
 
 /// Loads all, with a kill in the middle.
-async fn load(spec: &NodeSpec, node: &mut Option<Node>, flights: &Arc<Vec<Flight>>, partitions: usize, voice: &Voice) -> Result<Loaded> {
-    let client = Client::builder().bootstrap(&spec.listen.to_string()).client_id("millpond-demo").request_timeout(Duration::from_secs(10));
+async fn load(stage: &mut Stage, flights: &Arc<Vec<Flight>>, partitions: usize, voice: &Voice) -> Result<Loaded> {
+    let client = Client::builder().bootstrap(&stage.servers()).client_id("millpond-demo").request_timeout(Duration::from_secs(10));
     let client = client.connect().await.context("connecting")?;
     // The flights are of 2013: they would be out of date at once.
     let topic = NewTopic::new(TOPIC).partitions(u32::try_from(partitions).context("too many partitions")?).set("retention.ms", "-1");
@@ -126,7 +130,7 @@ async fn load(spec: &NodeSpec, node: &mut Option<Node>, flights: &Arc<Vec<Flight
     let loading = load::load(client.clone(), Arc::clone(flights), partitions, Arc::clone(&counts), bar.clone());
     let mut loading = tokio::spawn(loading);
     let crash = tokio::select! {
-        crash = crash(spec, node, &counts, &bar, voice) => crash?,
+        crash = crash(stage, &counts, &bar, voice) => crash?,
         done = &mut loading => {
             done.context("loading")??;
             bail!("all {} records were acknowledged before the server could be killed: too few", flights.len());
@@ -138,16 +142,17 @@ async fn load(spec: &NodeSpec, node: &mut Option<Node>, flights: &Arc<Vec<Flight
 }
 
 /// Kills the server once half of the records are acknowledged, and starts it again.
-async fn crash(spec: &NodeSpec, node: &mut Option<Node>, counts: &Counts, bar: &ProgressBar, voice: &Voice) -> Result<Crash> {
+async fn crash(stage: &mut Stage, counts: &Counts, bar: &ProgressBar, voice: &Voice) -> Result<Crash> {
     counts.reached.notified().await;
+    let victim = stage.leader().await?;
     let in_flight = counts.in_flight();
     let killed = Instant::now();
-    node.take().context("a server was started")?.kill()?;
-    bar.suspend(|| voice.say(format_args!("killed the server with {in_flight} records in flight; starting it again")));
-    let again = spec.start().await?;
-    let (ready, recovery) = (Instant::now(), again.took);
-    *node = Some(again);
-    Ok(Crash { killed, ready, in_flight, recovery })
+    stage.kill(victim).await?;
+    bar.suspend(|| voice.say(format_args!("killed {} with {in_flight} records in flight; starting it again", stage.name(victim))));
+    let recovery = stage.start_again().await?;
+    let ready = Instant::now();
+    let down = if stage.is_alone() { ready - killed } else { Duration::ZERO };
+    Ok(Crash { killed, ready, in_flight, recovery, down })
 }
 
 /// Replays in three ways, and checks each.

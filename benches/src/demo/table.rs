@@ -58,7 +58,7 @@ fn percentile(sorted: &[Duration], share: f64) -> u64 {
 impl Report {
     pub(super) fn new(source: &Source, flights: &[Flight], loaded: &Loaded, reads: &[(String, Read, Differences)]) -> Self {
         let crash = &loaded.crash;
-        let down = crash.ready - crash.killed;
+        let down = crash.down;
         let bytes = flights.iter().map(Flight::bytes).sum();
         let wait = |way: &Way| way.acked - way.handed;
         let untouched = |way: &&Way| way.acked < crash.killed || way.handed > crash.ready;

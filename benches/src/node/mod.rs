@@ -41,6 +41,12 @@ pub(crate) struct NodeSpec {
     pub(crate) pin: bool,
     /// As `millpond serve --memory` takes it.
     pub(crate) memory: Option<String>,
+    /// Nodes of the cluster that it is to become a part of at its first start; none for a server that is alone, or the first.
+    pub(crate) join: Vec<String>,
+    /// The network namespace that it lives in; our own if none is named.
+    pub(crate) netns: Option<String>,
+    /// As `millpond serve --disk-reserve` takes it.
+    pub(crate) disk_reserve: Option<String>,
 }
 
 impl NodeSpec {
@@ -60,6 +66,9 @@ impl NodeSpec {
             cores: cores.unwrap_or("all").to_owned(),
             pin: cores.is_some(),
             memory: None,
+            join: Vec::new(),
+            netns: None,
+            disk_reserve: None,
         })
     }
 
@@ -73,7 +82,15 @@ impl NodeSpec {
         fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
         let log = self.log();
         let stderr = File::options().create(true).append(true).open(&log).with_context(|| format!("opening {}", log.display()))?;
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.netns {
+            None => Command::new(&self.program),
+            // It becomes the server in the end, so that the pid of our child is the server's.
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(&self.program);
+                command
+            }
+        };
         // What is meant for another server is not for this one.
         for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MILLPOND_")) {
             command.env_remove(name);
@@ -85,6 +102,15 @@ impl NodeSpec {
         }
         if let Some(memory) = &self.memory {
             command.arg("--memory").arg(memory);
+        }
+        if let Some(reserve) = &self.disk_reserve {
+            command.arg("--disk-reserve").arg(reserve);
+        }
+        if !self.listen.ip().is_loopback() {
+            command.arg("--insecure");
+        }
+        if !self.join.is_empty() {
+            command.arg("--join").arg(self.join.join(","));
         }
         // In a group of its own: Ctrl-C is for us, and we end it.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true).process_group(0);
@@ -149,13 +175,26 @@ impl Node {
 
     /// Asks it to stop (SIGTERM), and waits until it has.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        let pid = self.process.0.id().context("the server has ended before it was asked to stop")?;
-        sys::ask_to_stop(pid).context("asking the server to stop")?;
+        sys::ask_to_stop(self.pid()?).context("asking the server to stop")?;
         let ended = timeout(STOP_TIMEOUT, self.process.0.wait()).await;
         let status =
             ended.with_context(|| format!("the server did not stop within {STOP_TIMEOUT:?}"))?.context("waiting for the server")?;
         ensure!(status.success(), "the server was asked to stop and ended with {status}");
         Ok(())
+    }
+
+    /// Stops it in its tracks (SIGSTOP), until [`Node::resume`].
+    pub(crate) fn pause(&self) -> Result<()> {
+        sys::pause(self.pid()?).context("pausing the server")
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) fn resume(&self) -> Result<()> {
+        sys::resume(self.pid()?).context("letting the server go on")
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.process.0.id().context("the server has ended by itself")
     }
 
     /// Whether it ended by itself, and how.

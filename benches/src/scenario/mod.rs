@@ -1,14 +1,16 @@
 //! What `millpond bench` runs: the server, the load and the results of each scenario.
 //!
-//! In reading order: [`bench`] the server and one measurement · [`load`] the scenarios of one load · [`suite`] the named set.
+//! In reading order: [`bench`] the server and one measurement · [`load`] the scenarios of one load · [`suite`] the named set ·
+//! [`replication`] one node and several in turns.
 
 mod bench;
 mod load;
+mod replication;
 mod suite;
 
 use crate::{
     args::{BenchArgs, Common, LimitArgs, OutArgs, Scenario},
-    crash,
+    chaos, crash, failover,
     limit::{self, LimitSpec},
     machine::facts::Facts,
     report,
@@ -21,8 +23,12 @@ use std::{fs, path::Path, time::SystemTime};
 
 /// Runs a scenario, writes its results and prints them.
 pub(crate) fn run(args: &BenchArgs, common: &Common) -> Result<()> {
-    if let Scenario::Crash(args) = &args.scenario {
-        return crash::run(args, common);
+    match &args.scenario {
+        Scenario::Crash(args) => return crash::run(args, common),
+        Scenario::Chaos(args) => return chaos::run(args, common),
+        Scenario::Failover(args) => return failover::run(args, common),
+        Scenario::Replication(args) => return replication::run(args, common, &spinner(common)),
+        _ => {}
     }
     let results = measure(args, common)?;
     print(&results, common)
@@ -30,8 +36,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> Result<()> {
 
 /// Runs a scenario and writes its results to where the command line says.
 fn measure(args: &BenchArgs, common: &Common) -> Result<Results> {
-    let progress = if common.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    progress.enable_steady_tick(std::time::Duration::from_millis(120));
+    let progress = spinner(common);
     let (results, out) = match &args.scenario {
         Scenario::Produce(args) => (load::produce(Bench::of(&args.server, common, &progress)?, args)?, &args.out),
         Scenario::Consume(args) => (load::consume(Bench::of(&args.server, common, &progress)?, args)?, &args.out),
@@ -40,11 +45,17 @@ fn measure(args: &BenchArgs, common: &Common) -> Result<Results> {
         Scenario::Mixed(args) => (load::mixed(Bench::of(&args.server, common, &progress)?, args)?, &args.out),
         Scenario::Limit(args) => (limit_alone(args, &progress)?, &args.out),
         Scenario::Suite(args) => (suite::run(args, common, &progress)?, &args.out),
-        Scenario::Crash(_) => bail!("the crash driver measures nothing"),
+        Scenario::Crash(_) | Scenario::Chaos(_) | Scenario::Failover(_) | Scenario::Replication(_) => bail!("this measures nothing"),
     };
     progress.finish_and_clear();
     write(&results, out)?;
     Ok(results)
+}
+
+fn spinner(common: &Common) -> ProgressBar {
+    let progress = if common.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    progress.enable_steady_tick(std::time::Duration::from_millis(120));
+    progress
 }
 
 fn limit_alone(args: &LimitArgs, progress: &ProgressBar) -> Result<Results> {

@@ -1,6 +1,6 @@
 //! The few calls of the kernel that std does not offer, each with a safe face. All `unsafe` of this crate is in this folder.
 //!
-//! CPU affinity, a timer of microseconds, a polite signal; [`ring`] is io_uring over aligned memory for the limit run.
+//! CPU affinity, a timer of microseconds, signals to a child, room for a file; [`ring`] is io_uring over aligned memory for the limit run.
 
 #![expect(unsafe_code, reason = "affinity, timerfd, signals and io_uring have no safe face in std")]
 
@@ -51,9 +51,31 @@ pub fn give_way() -> io::Result<()> {
 
 /// Asks a child of ours to stop (SIGTERM). It must not have been waited for: until then nobody else has its pid.
 pub fn ask_to_stop(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGTERM)
+}
+
+/// Gives a file room on its disk, so many bytes from `at` on.
+pub fn allocate(file: &mut File, at: u64, bytes: u64) -> io::Result<()> {
+    let offset = |n: u64| libc::off_t::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    // SAFETY: no memory is involved, and the descriptor is open as long as the file is.
+    let done = unsafe { libc::fallocate(file.as_raw_fd(), 0, offset(at)?, offset(bytes)?) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Stops a child of ours where it is (SIGSTOP). It must not have been waited for.
+pub fn pause(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGSTOP)
+}
+
+/// Lets a child of ours go on (SIGCONT). It must not have been waited for.
+pub fn resume(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGCONT)
+}
+
+fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: no memory is involved. A positive pid means one process.
-    let done = unsafe { libc::kill(pid, libc::SIGTERM) };
+    let done = unsafe { libc::kill(pid, signal) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

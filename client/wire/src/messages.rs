@@ -63,6 +63,8 @@ pub enum Kind {
     Leads = 25,
     /// [`Rebalance`] → [`RebalanceReply`].
     Rebalance = 26,
+    /// [`Starts`] → [`Starts`]. From the leader of groups to a node with replicas of them: where their logs begin, and where they begin there.
+    Starts = 27,
 }
 
 impl Kind {
@@ -680,6 +682,10 @@ pub struct CommitOffsets {
     /// Positions.
     #[prost(message, repeated, tag = "4")]
     pub positions: Vec<Position>,
+    /// Grows from one commit of a member to its next, and is the same when one is tried again: what was overtaken on its way is not kept. 0 for a client that
+    /// does not count.
+    #[prost(uint64, tag = "5")]
+    pub sequence: u64,
 }
 
 /// Answer to [`CommitOffsets`]: failures by position index, empty where all are kept (and synced).
@@ -1103,4 +1109,15 @@ pub struct Leads {
     /// Their terms, in the same order.
     #[prost(uint64, repeated, tag = "2")]
     pub terms: Vec<u64>,
+}
+
+/// Where the logs of groups begin.
+#[derive(Clone, PartialEq, Message)]
+pub struct Starts {
+    /// The groups.
+    #[prost(uint64, repeated, tag = "1")]
+    pub groups: Vec<u64>,
+    /// The first offset that is still there of each, in the same order.
+    #[prost(uint64, repeated, tag = "2")]
+    pub offsets: Vec<u64>,
 }

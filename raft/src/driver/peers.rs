@@ -4,6 +4,11 @@ use super::Driver;
 use millpond_runtime::{NodeId, Rt};
 use std::collections::BTreeMap;
 
+/// After the end of its leader's node the first replica asks for votes so many ticks later: the others should have noticed by then.
+const HURRY_TICKS: usize = 2;
+/// And each further one so many ticks after the one before it.
+const TURN_TICKS: usize = 4;
+
 /// What is known of another node.
 struct Peer {
     life: u64,
@@ -41,6 +46,11 @@ impl Peers {
     /// A frame has come. What was known of the node before.
     fn hear(&mut self, node: NodeId, life: u64) -> Option<Peer> {
         self.known.insert(node, Peer { life, heard: self.ticks, silent: false })
+    }
+
+    /// A node has ended. Whether that is new.
+    fn end(&mut self, node: NodeId) -> bool {
+        self.known.get_mut(&node).is_some_and(|peer| !std::mem::replace(&mut peer.silent, true))
     }
 
     /// A tick has passed. The nodes that are silent from here on.
@@ -108,6 +118,22 @@ impl<R: Rt> Driver<R> {
         }
     }
 
+    /// Nobody listens where a node was: its process has ended. Those who follow a leader there need not wait as long as for one that is only silent: from
+    /// now on they vote for others, and ask for votes themselves one after the other, so that nobody is in another's way.
+    pub(crate) fn nobody_there(&self, node: NodeId) {
+        if !self.0.peers.borrow_mut().end(node) {
+            return;
+        }
+        tracing::warn!(node = node.0, "a node has ended");
+        self.wake_followers_of(node);
+        for replica in self.0.replicas.borrow_mut().values_mut() {
+            let there = replica.leader().and_then(|leader| replica.members.nodes.get(&leader)) == Some(&node);
+            if there {
+                replica.hurry(HURRY_TICKS, TURN_TICKS);
+            }
+        }
+    }
+
     /// Has those that rest, and whose leader is on that node, look whether it leads.
     fn wake_followers_of(&self, node: NodeId) {
         let mut woken = 0;
@@ -136,5 +162,8 @@ mod tests {
         assert_eq!((hear(&mut peers, 7), hear(&mut peers, 8)), (Some((7, true)), Some((7, false))));
         let missed: Vec<usize> = (0..5).map(|_| peers.tick().len()).collect();
         assert_eq!(missed, [0, 0, 1, 0, 0]);
+        assert_eq!(hear(&mut peers, 8), Some((8, true)));
+        assert!(peers.end(NodeId(1)) && !peers.end(NodeId(1)) && !peers.end(NodeId(2)));
+        assert_eq!(peers.tick().len(), 0, "it is known to have ended");
     }
 }

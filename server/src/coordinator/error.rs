@@ -25,6 +25,14 @@ pub enum Refused {
         /// The epoch in the request.
         said: i64,
     },
+    /// A newer commit of the same member came first.
+    #[error("a newer position of {topic}-{partition} was committed by this member meanwhile")]
+    Overtaken {
+        /// Its topic.
+        topic: String,
+        /// Its partition.
+        partition: u32,
+    },
     /// The position belongs to a partition that somebody else may own by now.
     #[error("{topic}-{partition} is not, or no longer, assigned to member {member}")]
     NotAssigned {
@@ -83,7 +91,7 @@ impl Refused {
     pub fn code(&self) -> Code {
         match self {
             Self::UnknownMember { .. } => Code::UnknownMember,
-            Self::FencedMember { .. } | Self::NotAssigned { .. } => Code::FencedMember,
+            Self::FencedMember { .. } | Self::NotAssigned { .. } | Self::Overtaken { .. } => Code::FencedMember,
             Self::UnknownPartition { .. } => Code::UnknownTopic,
             Self::UnknownGroup { .. } => Code::UnknownGroup,
             Self::NotEmpty { .. } => Code::GroupNotEmpty,
@@ -97,6 +105,7 @@ impl Refused {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::UnknownMember { .. } | Self::FencedMember { .. } => "stop reading what was assigned, and join again with epoch 0",
+            Self::Overtaken { .. } => "the newer position is kept; nothing needs doing",
             Self::NotAssigned { .. } => "the new owner reads from the last position that was kept; nothing needs doing",
             Self::UnknownPartition { .. } => "fetch metadata; the topic may have been deleted",
             Self::UnknownGroup { .. } => "list the groups; a group exists while it has members or positions",

@@ -12,6 +12,7 @@
 use super::{Part, Refused, assignor};
 use assignor::Subscriber;
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -45,6 +46,8 @@ pub(super) struct Member {
     revoking_since_ms: Option<u64>,
     pub(super) client_id: String,
     pub(super) host: String,
+    /// The newest commit of each partition, as the member counts them.
+    pub(super) commits: RefCell<BTreeMap<Part, u64>>,
 }
 
 /// What a heartbeat says, checked for shape.
@@ -184,6 +187,7 @@ impl Group {
             revoking_since_ms: None,
             client_id: beat.client_id.to_owned(),
             host: beat.host.to_owned(),
+            commits: RefCell::default(),
         };
         self.members.insert(Arc::clone(&id), member);
         self.assign(topics);

@@ -474,6 +474,17 @@ impl Coordinator {
             let member = request.member_id.clone();
             return Err(Refused::NotAssigned { topic: topic.clone(), partition: *partition, member });
         }
+        if let Some(member) = member.filter(|_| request.sequence > 0) {
+            let mut commits = member.commits.borrow_mut();
+            let newest = commits.entry(part.clone()).or_default();
+            if *newest > request.sequence {
+                return Err(Refused::Overtaken { topic: topic.clone(), partition: *partition });
+            }
+            *newest = request.sequence;
+            if commits.len() > member.may_own.len() {
+                commits.retain(|part, _| member.may_own.contains(part));
+            }
+        }
         let value = Value { offset: *offset, metadata: metadata.clone(), topic_id: view.topic_id };
         let known = self.positions.get(&request.group).and_then(|p| p.get(&part));
         let more = position_bytes(&value).saturating_sub(known.map_or(0, position_bytes));

@@ -157,6 +157,7 @@ async fn try_carry_out<R: Rt>(
         }
         Kind::DescribeCluster => reply(kind, core.describe_cluster().await),
         Kind::NodeReport => reply(kind, core.report_node().await),
+        Kind::Starts => reply(kind, core.hear_starts(NodeId(conn.from_node.get()), decode(kind, meta)?).await),
         Kind::Leads => {
             core.hear_node(NodeId(conn.from_node.get()), decode(kind, meta)?).await;
             reply(kind, Ok(Done {}))

@@ -28,6 +28,8 @@ pub struct Cluster<R: Rt> {
     pub(super) remotes: RefCell<BTreeMap<NodeId, Vec<Rc<Remote>>>>,
     /// A snapshot took the place of the catalog's log, and the catalog does not know; on core 0.
     pub(super) meta_replaced: Cell<bool>,
+    /// Where replicas elsewhere begin of what this core leads.
+    pub(super) starts: RefCell<super::starts::Known>,
     /// Groups that are to be looked at soon.
     pub(super) unsettled: RefCell<BTreeSet<GroupId>>,
     /// This node ends: it leads nothing any more if others can.
@@ -47,6 +49,7 @@ impl<R: Rt> Default for Cluster<R> {
             linked: RefCell::default(),
             remotes: RefCell::default(),
             meta_replaced: Cell::new(false),
+            starts: RefCell::default(),
             unsettled: RefCell::default(),
             ending: Cell::new(false),
             learning: Cell::new(false),

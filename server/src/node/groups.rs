@@ -149,6 +149,9 @@ impl<R: Rt> Core<R> {
         self.with_group(&group, move |core, held, partition| async move {
             let here = core.offsets(partition)?;
             core.settle(&here, &held).await?;
+            if here.confirm().await? != held.term {
+                return Err(not_owner(None));
+            }
             Ok(held.coordinator.borrow().fetch_offsets(&request))
         })
         .await

@@ -164,7 +164,9 @@ impl<R: Rt> Core<R> {
         let before = Offset(request.before);
         let delete = move |core: Rc<Self>| async move {
             let partition = core.partition(group).ok_or_else(|| failure_of(&LogError::UnknownGroup { group }))?;
-            partition.delete_before(before).await
+            let start = partition.delete_before(before).await?;
+            core.align(group).await?;
+            Ok::<Offset, Failure>(start)
         };
         let Offset(start_offset) = self.at(core, delete).await.map_err(|lost: Lost| Failure::from(lost))??;
         Ok(DeleteRecordsReply { start_offset })

@@ -165,6 +165,20 @@ impl<R: Rt> Partition<R> {
         }
     }
 
+    /// Makes sure that this node still answers for the partition: whatever was acknowledged before the call is applied here. A leader that was deposed may
+    /// not know it yet. The term in which it answers.
+    pub async fn confirm(&self) -> Result<Term, Failure> {
+        let term = self.serves()?;
+        if self.is_replica() {
+            let again = |_| Failure::new(Code::Unavailable, "it is not certain that this node still leads", "retry").retry_after(20);
+            self.driver.read_index(self.group).await.map_err(again)?;
+            if self.serves()? != term {
+                return Err(not_owner(None));
+            }
+        }
+        Ok(term)
+    }
+
     /// Appends a batch that [`check_produced`] took. Does not wait: without room in the log it is refused.
     pub fn append(&self, mut batch: BytesMut, mut header: Header, now_ms: i64) -> Result<Pending, Failure> {
         let max = self.message_bytes_max.get();
@@ -213,12 +227,20 @@ impl<R: Rt> Partition<R> {
     /// not know yet of what lies behind its own end.
     pub async fn read(&self, from: Offset, bytes_max: usize, any_replica: bool) -> Result<ReadOut, Failure> {
         let leads = self.serves();
-        let state = self.state()?;
-        let ahead = match leads {
+        let mut state = self.state()?;
+        let mut ahead = from > state.high_watermark;
+        match leads {
             Err(failure) if !any_replica => return Err(failure),
-            Err(_) => from > state.high_watermark,
-            Ok(_) => false,
-        };
+            Err(_) => {}
+            Ok(_) => {
+                if ahead {
+                    // A reader that knows more than we do may have it from a newer leader.
+                    self.confirm().await?;
+                    state = self.state()?;
+                }
+                ahead = false;
+            }
+        }
         if ahead || from == state.high_watermark {
             return Ok(ReadOut { batches: Vec::new(), next: from });
         }
@@ -231,7 +253,7 @@ impl<R: Rt> Partition<R> {
         const END: i64 = -1;
         const START: i64 = -2;
         const NEWEST: i64 = -3;
-        self.serves()?;
+        self.confirm().await?;
         let state = self.state()?;
         let wanted = match time_ms {
             END => return Ok((state.high_watermark, -1)),
@@ -252,7 +274,7 @@ impl<R: Rt> Partition<R> {
 
     /// Deletes records before an offset, and says where the log begins once that is synced.
     pub async fn delete_before(&self, before: Offset) -> Result<Offset, Failure> {
-        self.serves()?;
+        self.confirm().await?;
         let state = self.state()?;
         if before > state.high_watermark {
             let error =

@@ -77,7 +77,9 @@ impl<R: Rt> Core<R> {
 
     async fn look_after_groups(self: &Rc<Self>, turn: u64) {
         let (mut moved, mut changing, mut handed) = (Vec::new(), 0, 0);
-        for group in self.to_look_at(turn) {
+        let groups = self.to_look_at(turn);
+        self.tell_starts(&groups);
+        for group in groups {
             let Some((driver, wanted)) = self.wanted(group) else { continue };
             let Some(status) = driver.status(group) else { continue };
             let me = NodeId(self.identity.node_id);

@@ -11,7 +11,7 @@
 //! is entered before it is handed to the client, and a promise when the client has it; so whatever a crash does in between,
 //! the ledger knows no less than the server.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 /// Differences of one check that are listed; the others are counted.
 const LISTED_MAX: usize = 12;
@@ -70,11 +70,24 @@ pub(crate) struct Lane {
     trimmed: (u64, u64),
 }
 
+/// A commit that took so long was tried more than once, most likely.
+const SLOW_COMMIT: Duration = Duration::from_millis(500);
+
 /// What a committed position may be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Position {
     acked: Option<u64>,
     attempted: u64,
+    /// Those that were acknowledged late, and how late: of use to whoever asks why a position has gone back.
+    slow: BTreeMap<u64, Duration>,
+}
+
+impl Position {
+    /// What is known of how a position came about.
+    fn history(&self, offset: Option<u64>) -> String {
+        let slow = offset.and_then(|offset| self.slow.get(&offset));
+        slow.map_or_else(String::new, |took| format!(" (the commit of {} took {took:.1?})", offset.unwrap_or_default()))
+    }
 }
 
 /// Whether a topic is there.
@@ -100,12 +113,28 @@ pub(crate) struct Read<'a> {
 pub(crate) struct Sums {
     pub(crate) sent: u64,
     pub(crate) acked: u64,
+    /// Not delivered, as far as the producer knows: of those, whose failure is no fault.
+    pub(crate) undelivered: u64,
     /// By readers during the load and by checks, each time.
     pub(crate) read: u64,
     pub(crate) commits: u64,
     pub(crate) trims: u64,
     pub(crate) topics_created: u64,
     pub(crate) topics_deleted: u64,
+}
+
+impl Sums {
+    /// Both together.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.sent += more.sent;
+        self.acked += more.acked;
+        self.undelivered += more.undelivered;
+        self.read += more.read;
+        self.commits += more.commits;
+        self.trims += more.trims;
+        self.topics_created += more.topics_created;
+        self.topics_deleted += more.topics_deleted;
+    }
 }
 
 /// What is wrong, in sentences; few of many.
@@ -140,6 +169,8 @@ pub(crate) struct Ledger {
     /// By group and label.
     positions: BTreeMap<(String, String), Position>,
     pub(crate) wrong: Wrong,
+    /// Why records were not delivered where that is no fault, and how often.
+    pub(crate) excuses: BTreeMap<String, u64>,
     pub(crate) sums: Sums,
 }
 
@@ -205,7 +236,9 @@ impl Ledger {
 
     /// The client has said what became of it.
     pub(crate) fn decided(&mut self, label: &str, id: Id, fate: Fate) {
-        self.sums.acked += u64::from(matches!(fate, Fate::Acked(_)));
+        let acked = matches!(fate, Fate::Acked(_));
+        self.sums.acked += u64::from(acked);
+        self.sums.undelivered += u64::from(!acked);
         let lane = self.lane(label);
         let known = lane.senders.get_mut(&id.producer).and_then(|s| s.fates.get_mut(id.number as usize));
         *known.expect("only what was entered is decided") = fate;
@@ -214,6 +247,12 @@ impl Ledger {
         {
             self.wrong.add(format!("{label}@{offset}: {id} was refused as having no effect, and a reader had seen it"));
         }
+    }
+
+    /// A record was not delivered, and may not have been.
+    pub(crate) fn excuse(&mut self, why: String) {
+        let known = self.excuses.len() < LISTED_MAX || self.excuses.contains_key(&why);
+        *self.excuses.entry(if known { why } else { "other reasons".into() }).or_default() += 1;
     }
 
     /// A topic is about to be made. Its life begins with that.
@@ -272,18 +311,40 @@ impl Ledger {
     }
 
     /// It was.
-    pub(crate) fn committed(&mut self, group: &str, label: &str, offset: u64) {
+    pub(crate) fn committed(&mut self, group: &str, label: &str, offset: u64, took: Duration) {
         self.sums.commits += 1;
         let position = self.positions.entry((group.to_owned(), label.to_owned())).or_default();
+        if took >= SLOW_COMMIT {
+            position.slow.insert(offset, took);
+        }
         position.acked = Some(position.acked.map_or(offset, |acked| acked.max(offset)));
     }
 
-    /// A member of a group stands at `offset` in a partition that was given to it.
-    pub(crate) fn stands(&mut self, group: &str, label: &str, offset: u64) {
-        let acked = self.positions.get(&(group.to_owned(), label.to_owned())).and_then(|position| position.acked);
-        if let Some(acked) = acked.filter(|acked| offset < *acked) {
-            self.wrong.add(format!("group {group}, {label}: its member stands at {offset}, and {acked} was committed"));
+    /// What was committed for a group, by label.
+    pub(crate) fn acked(&self, group: &str) -> BTreeMap<String, u64> {
+        let of_group = self.positions.iter().filter(|((name, _), _)| name == group);
+        of_group.filter_map(|((_, label), position)| Some((label.clone(), position.acked?))).collect()
+    }
+
+    /// A member of a group stands at `offset` in a partition that was given to it after `committed` was.
+    pub(crate) fn stands(&mut self, group: &str, label: &str, offset: u64, committed: u64) {
+        self.wrong.unless(offset >= committed, || {
+            format!("group {group}, {label}: its member stands at {offset}, and {committed} was committed before")
+        });
+    }
+
+    /// A position was asked for after `committed` was, and this is what came.
+    pub(crate) fn told(&mut self, group: &str, label: &str, told: Option<u64>, committed: u64) {
+        if told.is_none_or(|told| told < committed) {
+            let history = self.positions.get(&(group.to_owned(), label.to_owned())).map(|p| p.history(told)).unwrap_or_default();
+            let asked = format!("and {committed} was committed before it was asked for{history}");
+            self.wrong.add(format!("group {group}, {label}: the position was told as {told:?}, {asked}"));
         }
+    }
+
+    /// A reader got `offset` next.
+    pub(crate) fn reads_on(&mut self, label: &str, due: u64, offset: u64) {
+        self.wrong.unless(offset == due, || format!("{label}: a reader got offset {offset}, where {due} was due"));
     }
 
     /// The end of a partition that readers know of.
@@ -372,7 +433,9 @@ impl Ledger {
         for ((_, label), position) in self.positions.iter().filter(|((name, _), _)| name == group) {
             let what = match (position.acked, found.get(label)) {
                 (Some(acked), None) => format!("position {acked} was committed and is lost"),
-                (Some(acked), Some(now)) if *now < acked => format!("position {acked} was committed, it is {now}"),
+                (Some(acked), Some(now)) if *now < acked => {
+                    format!("position {acked} was committed, it is {now}{}", position.history(Some(*now)))
+                }
                 (_, Some(now)) if *now > position.attempted => format!("it is {now}, no more than {} was committed", position.attempted),
                 _ => continue,
             };
@@ -413,9 +476,15 @@ impl Sender {
         for (number, fate) in self.fates.iter().enumerate() {
             let Fate::Acked(Some(offset)) = fate else { continue };
             let id = Id { producer, number: number as u32 };
+            let elsewhere = || match held.iter().find(|(_, held)| **held == id) {
+                Some((offset, _)) => format!("is at {offset}"),
+                None => "is lost".to_owned(),
+            };
             match held.get(offset) {
-                Some(there) => wrong.unless(*there == id, || format!("{label}@{offset}: {there}, where {id} was acknowledged")),
-                None => wrong.unless(*offset < start, || format!("{label}@{offset}: {id} was acknowledged there and is lost")),
+                Some(there) => {
+                    wrong.unless(*there == id, || format!("{label}@{offset}: {there}, where {id} was acknowledged, which {}", elsewhere()))
+                }
+                None => wrong.unless(*offset < start, || format!("{label}@{offset}: {id} was acknowledged there and {}", elsewhere())),
             }
         }
     }

@@ -186,7 +186,7 @@ fn weaker_promises_ask_for_less() {
 fn lost_positions_and_topics_are_found() {
     let mut ledger = Ledger::default();
     ledger.committing("g", T, 5);
-    ledger.committed("g", T, 5);
+    ledger.committed("g", T, 5, Duration::from_secs(3));
     ledger.committing("g", T, 7);
     let check = |ledger: &mut Ledger, found: Option<u64>| {
         ledger.wrong = Wrong::default();
@@ -194,12 +194,21 @@ fn lost_positions_and_topics_are_found() {
         ledger.wrong.count
     };
     assert_eq!([None, Some(4), Some(5), Some(7), Some(8)].map(|found| check(&mut ledger, found)), [1, 1, 0, 0, 1]);
-    for (offset, wrong) in [(4, 1), (5, 0), (9, 0)] {
+    assert_eq!(ledger.acked("g"), BTreeMap::from([(T.to_owned(), 5)]));
+    assert_eq!(ledger.acked("other"), BTreeMap::new());
+    for (offset, wrong) in [(4, 2), (5, 0), (9, 0)] {
         ledger.wrong = Wrong::default();
-        ledger.stands("g", T, offset);
-        ledger.stands("other", T, 0);
+        ledger.stands("g", T, offset, 5);
+        ledger.told("g", T, Some(offset), 5);
         assert_eq!(ledger.wrong.count, wrong, "{offset}");
     }
+    ledger.told("g", T, None, 5);
+    finds(&ledger.wrong.listed, "was told as None, and 5 was committed");
+    ledger.told("g", T, Some(5), 7);
+    finds(&ledger.wrong.listed, "(the commit of 5 took 3.0s)");
+    ledger.reads_on(T, 3, 3);
+    ledger.reads_on(T, 4, 3);
+    finds(&ledger.wrong.listed, "a reader got offset 3, where 4 was due");
     let mut ledger = Ledger::default();
     for topic in ["a", "b", "c"] {
         ledger.creating(topic);

@@ -35,7 +35,7 @@ fn position(partition: u32, offset: u64) -> Position {
 }
 
 fn commit(member: &str, epoch: i64, positions: Vec<Position>) -> CommitOffsets {
-    CommitOffsets { group: "g".into(), member_id: member.into(), member_epoch: epoch, positions }
+    CommitOffsets { group: "g".into(), member_id: member.into(), member_epoch: epoch, positions, sequence: 0 }
 }
 
 fn apply(c: &mut Coordinator, records: &[Record]) {
@@ -182,6 +182,12 @@ fn positions_are_kept_by_members_for_what_they_own() {
     let late = c.commit(&commit("a", a1, vec![position(1, 9)])).expect("accepted");
     assert!(late.reply.failures.is_empty(), "it may still own it");
     said(&mut c, 3, &beat("a", a2, &["t"], &[("t", 0)]));
+    // One that was overtaken on its way comes too late; the same one may come again.
+    let counted = |sequence, offset| CommitOffsets { sequence, ..commit("a", a2, vec![position(0, offset)]) };
+    for (sequence, kept) in [(5, 1), (4, 0), (5, 1), (6, 1)] {
+        let plan = c.commit(&counted(sequence, 7)).expect("accepted");
+        assert_eq!((plan.records.len(), plan.reply.failures.len()), (kept, 1 - kept), "{sequence}");
+    }
     let late = c.commit(&commit("a", a2, vec![position(1, 9)])).expect("accepted");
     assert!(late.records.is_empty());
     assert_eq!(late.reply.failures[0].failure.as_ref().map(|f| f.code), Some(Code::FencedMember as i32));
