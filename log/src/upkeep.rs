@@ -109,7 +109,7 @@ async fn over<R: Rt>(home: &Home<R>, group: GroupId, what: &str, work: impl Futu
         Ok(()) | Err(LogError::UnknownGroup { .. } | LogError::Full { .. }) => {}
         Err(LogError::Stopped { .. }) => return true,
         Err(error) if error.is_disk_full() => home.note_space().await,
-        Err(error @ LogError::Corrupt { .. }) => tracing::error!(%error, %group, "{what} leaves a damaged segment as it is"),
+        Err(error @ LogError::Corrupt { .. }) => tracing::error!(group = group.0, %error, "{what} leaves a damaged segment as it is"),
         Err(error) => home.fail(&format!("{what} of group {group}: {error}")),
     }
     false
@@ -153,7 +153,7 @@ async fn compact<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
     // A drop may wait for it.
     home.settle.notify_one();
     let done = done?;
-    tracing::debug!(%group, ?done, "compacted");
+    tracing::debug!(group = group.0, ?done, "compacted");
     let mut state = home.journal.state.borrow_mut();
     state.stats.compactions += u64::from(done.segments > 0);
     state.stats.compactions_overtaken += u64::from(done.overtaken);

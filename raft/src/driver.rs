@@ -11,6 +11,7 @@ mod ready;
 mod receipt;
 mod rest;
 mod snapshots;
+pub use peers::PeerStatus;
 use peers::Peers;
 pub(crate) use reads::Read;
 pub use reads::ReadError;
@@ -188,6 +189,19 @@ pub struct Status {
     pub quiet: bool,
 }
 
+/// All replicas of a driver, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Those that take part.
+    pub replicas: u64,
+    /// Those of them that rest.
+    pub resting: u64,
+    /// Those of them that know no leader.
+    pub leaderless: u64,
+    /// Those that take no part any more.
+    pub broken: u64,
+}
+
 /// Counts since the driver's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -209,12 +223,57 @@ pub struct Counters {
     pub snapshots_resumed: u64,
     /// Snapshots of which nothing came, here or elsewhere.
     pub snapshots_failed: u64,
+    /// Pieces of snapshots that left for replicas elsewhere.
+    pub snapshot_pieces: u64,
+    /// Their bytes.
+    pub snapshot_bytes: u64,
+    /// Leaders that replicas here have come to know, or have become: their groups' elections, as they are seen here.
+    pub elections: u64,
     /// Messages that replicas here had for others.
     pub messages: u64,
     /// Groups that this node led and that came to rest.
     pub rests: u64,
     /// Replicas that were woken since their leader's node was silent, or had begun another life.
     pub woken: u64,
+}
+
+impl Counters {
+    /// Adds those of another driver.
+    pub fn add(&mut self, other: &Self) {
+        // A field that is added to the struct is to be added here.
+        let Self {
+            lag_reads,
+            lag_gone,
+            begun_anew,
+            refused,
+            changes,
+            snapshots_offered,
+            snapshots_installed,
+            snapshots_resumed,
+            snapshots_failed,
+            snapshot_pieces,
+            snapshot_bytes,
+            elections,
+            messages,
+            rests,
+            woken,
+        } = other;
+        self.lag_reads += lag_reads;
+        self.lag_gone += lag_gone;
+        self.begun_anew += begun_anew;
+        self.refused += refused;
+        self.changes += changes;
+        self.snapshots_offered += snapshots_offered;
+        self.snapshots_installed += snapshots_installed;
+        self.snapshots_resumed += snapshots_resumed;
+        self.snapshots_failed += snapshots_failed;
+        self.snapshot_pieces += snapshot_pieces;
+        self.snapshot_bytes += snapshot_bytes;
+        self.elections += elections;
+        self.messages += messages;
+        self.rests += rests;
+        self.woken += woken;
+    }
 }
 
 /// Told of each entry that is committed here, in order. It must not call the driver.
@@ -422,6 +481,26 @@ impl<R: Rt> Driver<R> {
         Some(replica.raw.raft.prs().iter().map(|(id, progress)| (*id, Index(progress.matched))).collect())
     }
 
+    /// Up to where one replica of a group is known to have the log; `None` if this one does not lead, or does not know it.
+    #[must_use]
+    pub fn matched_by(&self, group: GroupId, id: RaftId) -> Option<Index> {
+        let replicas = self.0.replicas.borrow();
+        let replica = replicas.get(&group).filter(|replica| replica.is_leader())?;
+        replica.raw.raft.prs().get(id).map(|progress| Index(progress.matched))
+    }
+
+    /// All replicas here, counted: one look at each.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let mut census = Census { broken: self.0.broken.borrow().len() as u64, ..Census::default() };
+        for replica in self.0.replicas.borrow().values() {
+            census.replicas += 1;
+            census.resting += u64::from(replica.quiet);
+            census.leaderless += u64::from(replica.leader().is_none());
+        }
+        census
+    }
+
     /// Why a replica takes no part any more.
     #[must_use]
     pub fn broken(&self, group: GroupId) -> Option<String> {
@@ -506,7 +585,8 @@ impl<R: Rt> Driver<R> {
             self.take_snapshot(group);
         }
         if let Some(why) = self.broken(group) {
-            tracing::error!(%group, why, "a replica takes no part any more until it is repaired");
+            let term = replica.term().0;
+            tracing::error!(group = group.0, term, why, "a replica takes no part any more until it is repaired");
             drop(replicas.remove(&group));
             self.begin_life();
         } else if let Err(error) = driven {
@@ -531,7 +611,10 @@ impl<R: Rt> Driver<R> {
                     replica.ask(|raw| raw.on_entries_fetched(context));
                 }
                 // The follower asks again by being behind.
-                Err(error) => tracing::warn!(%group, entry = %low, %error, "what a follower lacks cannot be read"),
+                Err(error) => {
+                    let term = replica.term().0;
+                    tracing::warn!(group = group.0, term, entry = low.0, %error, "what a follower lacks cannot be read");
+                }
             }
             replica.raw.store().forget(low);
         });

@@ -5,7 +5,7 @@
 //! seed gives the same run.
 //!
 //! In reading order: [`members`] who the replicas of a group are · [`wire`] what nodes say to each other · [`storage`] what Raft sees of the log ·
-//! `replica` one group · [`change`] changes of members · [`driver`] all groups of a core, snapshots among it · [`link`] connections between nodes.
+//! `replica` one group · [`change`] changes of members · [`driver`] all groups of a core, snapshots among it · [`link`](mod@link) connections between nodes.
 //!
 //! What a replica does with what Raft wants of it:
 //!
@@ -26,6 +26,6 @@ mod replica;
 pub mod storage;
 pub mod wire;
 
-pub use driver::{Driver, Lost, ProposeError, Proposed, RaftConfig, ReadError, Status};
+pub use driver::{Census, Counters, Driver, Lost, PeerStatus, ProposeError, Proposed, RaftConfig, ReadError, Status};
 pub use link::{accept, link};
 pub use members::{Membership, RaftId};

@@ -53,8 +53,13 @@ impl<R: Rt> Link<R> {
         let rt = self.driver.rt();
         while let Some(at) = (self.at)().filter(|_| !self.driver.is_stopping()) {
             let began = rt.mono();
-            if let Err(error) = self.connected(at).await {
-                tracing::debug!(node = %self.greeting.to, %error, "a peer cannot be reached");
+            let ended = self.connected(at).await;
+            if self.queue.is_connected() {
+                self.queue.set_connected(false);
+                tracing::info!(node = self.greeting.to.0, home = self.greeting.home, %at, "the connection to a node ended");
+            }
+            if let Err(error) = ended {
+                tracing::debug!(node = self.greeting.to.0, home = self.greeting.home, %at, %error, "a node cannot be reached");
                 self.queue.clear();
                 if matches!(&error, LinkError::Io(IoError::Net { source, .. }) if source.kind() == std::io::ErrorKind::ConnectionRefused) {
                     self.driver.nobody_there(self.greeting.to);
@@ -80,6 +85,7 @@ impl<R: Rt> Link<R> {
         let (mut read, mut write) = conn.split();
         let mut nothing = BytesMut::with_capacity(1);
         write.send(&[self.greeting.encode()]).await?;
+        self.queue.set_connected(true);
         while !self.driver.is_stopping() {
             let frame = encode(self.driver.life(), &envelopes);
             timeout(rt, SEND_MAX, write.send(&frame)).await.map_err(|_| late("send to a peer"))??;

@@ -13,12 +13,14 @@ pub(crate) struct Queue {
     waiting: RefCell<(VecDeque<Envelope>, usize)>,
     /// A frame is to leave, with messages or without.
     beat: Cell<bool>,
+    /// Whether there is a connection that it leaves on.
+    connected: Cell<bool>,
     pushed: Notify,
 }
 
 impl Queue {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, waiting: RefCell::default(), beat: Cell::new(false), pushed: Notify::new() }
+        Self { bytes_max, waiting: RefCell::default(), beat: Cell::new(false), connected: Cell::new(false), pushed: Notify::new() }
     }
 
     /// Takes a message, or drops it.
@@ -55,6 +57,22 @@ impl Queue {
         }
         *bytes -= len;
         (beat || !taken.is_empty()).then_some(taken)
+    }
+
+    /// Messages that wait, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let (waiting, bytes) = &*self.waiting.borrow();
+        (waiting.len(), *bytes)
+    }
+
+    /// Whether there is a connection that it leaves on.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.get()
+    }
+
+    /// There is a connection now, or there is none.
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.connected.set(connected);
     }
 
     /// Forgets what waits: the node cannot be reached, and it would be old news.

@@ -5,6 +5,7 @@
 
 use crate::{
     driver::{Lost, Read},
+    logger::of_group,
     members::{Membership, RaftId},
     storage::{OpenError, Storage},
     wire::{Envelope, Said},
@@ -72,7 +73,7 @@ impl<R: Rt> Replica<R> {
         let found = log.replica(group).ok_or(OpenError::Unknown)?;
         let (storage, members, applied) = Storage::new(log.clone(), group, &found)?;
         let config = raft::Config { id: members.me, applied: applied.0, ..config.clone() };
-        let raw = RawNode::new(&config, storage, logger)?;
+        let raw = RawNode::new(&config, storage, &of_group(logger, group))?;
         let mut this = Self {
             group,
             members,

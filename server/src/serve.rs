@@ -39,6 +39,8 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 /// A core that has not reported for this long is taken for dead.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// What a node says that comes into its cluster, comes back, or was taken out of it.
+const LEARNING: &str = "this node does not know what its cluster knows: is a majority of its nodes running, and is this one a part of it?";
 /// How long HTTP may finish what is under way once the cores have ended.
 const HTTP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -256,8 +258,10 @@ impl NodeView for View {
     }
 
     fn unready(&self) -> Vec<String> {
+        let learning = self.shared.is_learning();
         let mut why = match self.shared.stage() {
             Stage::Begun => vec!["starting".to_owned()],
+            Stage::Recovering(_) | Stage::Serving { .. } if learning => vec![LEARNING.to_owned()],
             Stage::Recovering(_) => vec!["recovering the journals".to_owned()],
             Stage::Serving { .. } => Vec::new(),
             Stage::Stopping => vec!["stopping".to_owned()],

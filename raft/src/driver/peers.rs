@@ -17,6 +17,19 @@ struct Peer {
     silent: bool,
 }
 
+/// How it stands with another node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Whether it was heard from lately.
+    pub heard: bool,
+    /// Whether there is a connection to it.
+    pub connected: bool,
+    /// Messages that wait to be sent to it.
+    pub waiting_messages: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+}
+
 /// See the module.
 pub(super) struct Peers {
     silent_ticks: u64,
@@ -30,10 +43,9 @@ impl Peers {
         Self { silent_ticks, ticks: 0, known: BTreeMap::new() }
     }
 
-    /// A frame has come. Whether it is from another life than the last one.
-    fn hear(&mut self, node: NodeId, life: u64) -> bool {
-        let heard = Peer { life, heard: self.ticks, silent: false };
-        self.known.insert(node, heard).is_some_and(|before| before.life != life)
+    /// A frame has come. What was known of the node before.
+    fn hear(&mut self, node: NodeId, life: u64) -> Option<Peer> {
+        self.known.insert(node, Peer { life, heard: self.ticks, silent: false })
     }
 
     /// A node has ended. Whether that is new.
@@ -67,6 +79,20 @@ impl<R: Rt> Driver<R> {
         self.0.peers.borrow().known.get(&node).is_some_and(|peer| !peer.silent)
     }
 
+    /// How it stands with another node.
+    #[must_use]
+    pub fn peer(&self, node: NodeId) -> PeerStatus {
+        let queues = self.0.queues.borrow();
+        let queue = queues.get(&node);
+        let (messages, bytes) = queue.map_or((0, 0), |queue| queue.waiting());
+        PeerStatus {
+            heard: self.hears(node),
+            connected: queue.is_some_and(|queue| queue.is_connected()),
+            waiting_messages: messages as u64,
+            waiting_bytes: bytes as u64,
+        }
+    }
+
     /// A replica here no longer does what others count on while they rest: they are to look for themselves.
     pub(super) fn begin_life(&self) {
         self.0.life.set(self.0.rt.rand());
@@ -74,8 +100,11 @@ impl<R: Rt> Driver<R> {
 
     /// A node has sent something.
     pub(super) fn hear_of(&self, node: NodeId, life: u64) {
-        let anew = self.0.peers.borrow_mut().hear(node, life);
-        if anew {
+        let before = self.0.peers.borrow_mut().hear(node, life);
+        if before.as_ref().is_none_or(|before| before.silent) {
+            tracing::info!(node = node.0, again = before.is_some(), "a node is heard from");
+        }
+        if before.is_some_and(|before| before.life != life) {
             self.wake_followers_of(node);
         }
     }
@@ -84,7 +113,7 @@ impl<R: Rt> Driver<R> {
     pub(super) fn miss_peers(&self) {
         let silent = self.0.peers.borrow_mut().tick();
         for node in silent {
-            tracing::debug!(%node, "a node is silent");
+            tracing::warn!(node = node.0, "a node is silent");
             self.wake_followers_of(node);
         }
     }
@@ -95,7 +124,7 @@ impl<R: Rt> Driver<R> {
         if !self.0.peers.borrow_mut().end(node) {
             return;
         }
-        tracing::debug!(%node, "a node has ended");
+        tracing::warn!(node = node.0, "a node has ended");
         self.wake_followers_of(node);
         for replica in self.0.replicas.borrow_mut().values_mut() {
             let there = replica.leader().and_then(|leader| replica.members.nodes.get(&leader)) == Some(&node);
@@ -126,13 +155,15 @@ mod tests {
     #[test]
     fn a_node_is_silent_once_until_it_is_heard_again() {
         let mut peers = Peers::new(2);
-        assert!(!peers.hear(NodeId(1), 7), "the first life that is known is not another one");
+        let hear = |peers: &mut Peers, life| peers.hear(NodeId(1), life).map(|before| (before.life, before.silent));
+        assert_eq!(hear(&mut peers, 7), None, "it was not known");
         let missed: Vec<usize> = (0..5).map(|_| peers.tick().len()).collect();
         assert_eq!(missed, [0, 0, 1, 0, 0]);
-        assert!(!peers.hear(NodeId(1), 7) && peers.hear(NodeId(1), 8) && !peers.hear(NodeId(1), 8));
+        assert_eq!((hear(&mut peers, 7), hear(&mut peers, 8)), (Some((7, true)), Some((7, false))));
         let missed: Vec<usize> = (0..5).map(|_| peers.tick().len()).collect();
         assert_eq!(missed, [0, 0, 1, 0, 0]);
-        assert!(!peers.hear(NodeId(1), 8) && peers.end(NodeId(1)) && !peers.end(NodeId(1)) && !peers.end(NodeId(2)));
+        assert_eq!(hear(&mut peers, 8), Some((8, true)));
+        assert!(peers.end(NodeId(1)) && !peers.end(NodeId(1)) && !peers.end(NodeId(2)));
         assert_eq!(peers.tick().len(), 0, "it is known to have ended");
     }
 }

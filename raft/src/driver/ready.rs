@@ -2,7 +2,7 @@
 
 use super::{Driver, reads::tell_reads};
 use crate::{
-    members::RaftId,
+    members::{Membership, RaftId},
     replica::{Promise, Replica},
     storage::to_log,
 };
@@ -35,10 +35,15 @@ impl<R: Rt> Driver<R> {
                 self.0.promised.notify_one();
             }
         }
-        if replica.note_role()
-            && let Some(callback) = &*self.0.on_leader.borrow()
-        {
-            callback(replica.group, replica.leader().and_then(|leader| replica.members.nodes.get(&leader).copied()));
+        if replica.note_role() {
+            let leader = replica.leader();
+            let node = leader.and_then(|leader| replica.members.nodes.get(&leader).copied());
+            self.count(|c| c.elections += u64::from(leader.is_some()));
+            let (group, term) = (replica.group.0, replica.term().0);
+            tracing::debug!(group, term, replica = leader, node = node.map(|node| node.0), leads = replica.is_leader(), "a group's leader");
+            if let Some(callback) = &*self.0.on_leader.borrow() {
+                callback(replica.group, node);
+            }
         }
         Ok(())
     }
@@ -102,6 +107,17 @@ impl<R: Rt> Driver<R> {
         let members = Members { index: Index(entry.index), bytes: replica.members.encode() };
         replica.last_put = self.0.log.set_members(group, members)?;
         self.count(|c| c.changes += 1);
+        let Membership { me: replica_id, conf, nodes } = &replica.members;
+        tracing::debug!(
+            group = group.0,
+            term = entry.term,
+            entry = entry.index,
+            replica = replica_id,
+            voters = ?conf.voters,
+            learners = ?conf.learners,
+            nodes = ?nodes.values().map(|node| node.0).collect::<Vec<_>>(),
+            "a group's members changed"
+        );
         Ok(())
     }
 
@@ -125,15 +141,16 @@ impl<R: Rt> Driver<R> {
     pub(super) fn refused(&self, replica: Option<Replica<R>>, group: GroupId, error: &LogError) {
         let Some(mut replica) = replica else { return };
         replica.lose_waiters();
+        let term = replica.term().0;
         if matches!(error, LogError::Stopped { .. }) {
             return;
         }
         if !error.is_retryable() {
-            tracing::error!(%group, %error, "a replica's log refuses what Raft wants");
+            tracing::error!(group = group.0, term, %error, "a replica's log refuses what Raft wants");
             self.0.broken.borrow_mut().insert(group, error.to_string());
             return;
         }
-        tracing::warn!(%group, %error, "a replica begins anew");
+        tracing::warn!(group = group.0, term, %error, "a replica begins anew");
         self.count(|c| c.begun_anew += 1);
         let (this, lsn) = (self.clone(), replica.last_put);
         self.0.rt.spawn("raft begins anew", Share::Serve, async move {
@@ -142,6 +159,7 @@ impl<R: Rt> Driver<R> {
                 && !this.is_stopping()
                 && let Err(error) = this.open(group)
             {
+                tracing::error!(group = group.0, term, %error, "a replica cannot begin anew");
                 this.0.broken.borrow_mut().insert(group, error.to_string());
             }
         });

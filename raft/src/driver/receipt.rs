@@ -119,7 +119,8 @@ impl<R: Rt> Driver<R> {
             let outcome = this.receive_snapshot(group, &incoming).await;
             this.0.snapshots.borrow_mut().incoming.remove(&group);
             if let Err(error) = &outcome {
-                tracing::info!(%group, %error, "nothing comes of a snapshot");
+                let (Index(entry), Term(term)) = incoming.index();
+                tracing::info!(group = group.0, term, entry, node = incoming.node.0, %error, "nothing comes of a snapshot");
                 this.count(|c| c.snapshots_failed += 1);
             }
             this.say_end(group, &incoming, outcome.is_ok());
@@ -274,7 +275,8 @@ impl<R: Rt> Driver<R> {
             }
             Err(refused) => match *refused {
                 (error, received) if error.is_retryable() => {
-                    tracing::debug!(%group, %error, "a snapshot waits");
+                    let (Index(entry), Term(term)) = incoming.index();
+                    tracing::debug!(group = group.0, term, entry, node = incoming.node.0, %error, "a snapshot waits");
                     Placed::Later(received)
                 }
                 (error, received) => Placed::Refused(error, received),
@@ -287,11 +289,14 @@ impl<R: Rt> Driver<R> {
         if self.is_stopping() {
             return Err(Failed::Away);
         }
+        let (Index(entry), Term(term)) = incoming.index();
         if let Err(error) = self.open(group) {
+            tracing::error!(group = group.0, term, entry, node = incoming.node.0, %error, "a replica cannot begin with a snapshot");
             self.0.broken.borrow_mut().insert(group, error.to_string());
             return Err(Failed::Senseless(error.to_string()));
         }
         self.count(|c| c.snapshots_installed += 1);
+        tracing::info!(group = group.0, term, entry, node = incoming.node.0, "a snapshot is installed");
         if let Some(callback) = &*self.0.on_installed.borrow() {
             callback(group, incoming.index().0);
         }

@@ -101,7 +101,7 @@ impl<R: Rt> Driver<R> {
                 Ok(Some(snapshot)) => this.hold(group, snapshot),
                 Ok(None) => {}
                 Err(LogError::Stopped { .. }) => {}
-                Err(error) => tracing::warn!(%group, %error, "a snapshot for a follower cannot be taken"),
+                Err(error) => tracing::warn!(group = group.0, %error, "a snapshot for a follower cannot be taken"),
             }
         });
     }
@@ -110,7 +110,9 @@ impl<R: Rt> Driver<R> {
         let m = &snapshot.manifest;
         let members = match Membership::decode(&m.members.bytes) {
             Ok(members) => members,
-            Err(error) => return tracing::error!(%group, %error, "the members of a snapshot cannot be read"),
+            Err(error) => {
+                return tracing::error!(group = group.0, term = m.term.0, entry = m.index.0, %error, "the members of a snapshot cannot be read");
+            }
         };
         let number = self.0.rt.rand();
         let offer = Offer { number, index: m.index, term: m.term, conf: members.conf };
@@ -126,6 +128,15 @@ impl<R: Rt> Driver<R> {
             let offered = Offered { number: snapshot_number(message.get_snapshot()), node, begun: false, heard: self.0.rt.mono() };
             self.0.snapshots.borrow_mut().offers.insert((envelope.group, message.to), offered);
             self.count(|c| c.snapshots_offered += 1);
+            let entry = message.get_snapshot().get_metadata().index;
+            tracing::info!(
+                group = envelope.group.0,
+                term = message.term,
+                entry,
+                node = node.0,
+                replica = message.to,
+                "a snapshot is offered"
+            );
         }
     }
 
@@ -178,11 +189,12 @@ impl<R: Rt> Driver<R> {
             this.0.snapshots.borrow_mut().serving.remove(&(group, from));
             match piece {
                 Ok((len, data)) => {
+                    this.count(|c| (c.snapshot_pieces, c.snapshot_bytes) = (c.snapshot_pieces + 1, c.snapshot_bytes + data.len() as u64));
                     let piece = SnapshotPiece { from: to, to: from, number, file, position, len, data };
                     this.say(node, group, Said::Piece(piece));
                 }
                 Err(error) => {
-                    tracing::error!(%group, %error, "a snapshot cannot be read");
+                    tracing::error!(group = group.0, node = node.0, replica = from, %error, "a snapshot cannot be read");
                     this.say(node, group, Said::End(SnapshotEnd { from: to, to: from, number, done: false }));
                 }
             }

@@ -35,7 +35,10 @@ fn what_is_too_much_is_dropped_and_one_always_fits() {
     assert_eq!(take(&queue), Some(vec![1]));
     queue.push(some(3, 10));
     queue.push(some(4, 10));
+    let (messages, bytes) = queue.waiting();
+    assert!(messages == 2 && (20..1000).contains(&bytes), "{messages} messages of {bytes} bytes");
     queue.clear();
+    assert_eq!(queue.waiting(), (0, 0));
     queue.wake();
     assert_eq!(take(&queue), None, "somebody wanted it to look");
     queue.push(some(5, 10));

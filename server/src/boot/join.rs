@@ -207,7 +207,7 @@ impl<R: Rt> Core<R> {
         self.catch_up().await?;
         for core in self.core_ids() {
             let learnt = self.at(core, |core| async move {
-                core.cluster.learning.set(false);
+                core.set_learning(false);
                 core.drop_strangers().await.map_err(|e| e.to_string())
             });
             if let Err(why) = learnt.await? {
@@ -242,7 +242,7 @@ impl<R: Rt> Core<R> {
     pub(super) async fn learn_first(self: &Rc<Self>) {
         for core in self.core_ids() {
             // A core that is lost needs no telling.
-            let _ = self.at(core, |core| async move { core.cluster.learning.set(core.is_member()) }).await;
+            let _ = self.at(core, |core| async move { core.set_learning(core.is_member()) }).await;
         }
     }
 

@@ -221,7 +221,8 @@ async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>) -> Result<()
     }
     let topics = core.catalog.borrow().topics().count();
     let partitions = core.catalog.borrow().partitions();
-    tracing::info!(topics, partitions, ms = (core.rt.mono() - began) / 1_000_000, "catalog loaded");
+    let epoch = core.catalog.borrow().epoch();
+    tracing::info!(epoch, topics, partitions, ms = (core.rt.mono() - began) / 1_000_000, "catalog loaded");
     Ok(())
 }
 

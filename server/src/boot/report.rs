@@ -1,5 +1,6 @@
 //! What a core tells about itself, once a second.
 
+use super::identity::home_name;
 use crate::{
     metrics::{CoreSnapshot, JournalSnapshot, LagSnapshot, QueueSnapshot, TOPICS_MAX, TopicSnapshot},
     node::{Core, mesh},
@@ -10,8 +11,8 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(1);
-/// Lags are asked of other cores, so only in every so many reports.
-const LAGS_EVERY: u64 = 5;
+/// What takes more than a moment is looked at only in every so many reports: lags, which are asked of other cores; all replicas; the disk.
+const WIDE_EVERY: u64 = 5;
 
 /// Reports for as long as the core lives.
 pub(super) fn start<R: Rt>(core: &Rc<Core<R>>, busy: fn(&R) -> Nanos) {
@@ -21,7 +22,13 @@ pub(super) fn start<R: Rt>(core: &Rc<Core<R>>, busy: fn(&R) -> Nanos) {
         let mut before = (began, busy(&rt));
         for turn in 0_u64.. {
             let Some(core) = here.upgrade() else { return };
-            let lags = if turn % LAGS_EVERY == 0 { Some(lags(&core).await) } else { None };
+            let mut wide = None;
+            if turn % WIDE_EVERY == 0 {
+                wide = Some(lags(&core).await);
+                let (cluster, (free, total)) = (core.census().await, disk(&core).await);
+                let mut counters = core.counters.borrow_mut();
+                (counters.cluster, counters.disk_free_bytes, counters.disk_bytes) = (cluster, free, total);
+            }
             let mut snapshot = look(&core).await;
             let now = (rt.mono(), busy(&rt));
             snapshot.up_ns = now.0 - began;
@@ -29,7 +36,7 @@ pub(super) fn start<R: Rt>(core: &Rc<Core<R>>, busy: fn(&R) -> Nanos) {
             let (passed, worked) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
             snapshot.utilisation = if passed == 0 { 0.0 } else { (worked as f64 / passed as f64).min(1.0) };
             before = now;
-            if let Some((lags, left_out)) = lags {
+            if let Some((lags, left_out)) = wide {
                 let mut counters = core.counters.borrow_mut();
                 counters.lags.clone_from(&lags);
                 (snapshot.lags, snapshot.topics_left_out) = (lags, snapshot.topics_left_out + left_out);
@@ -50,6 +57,9 @@ async fn look<R: Rt>(core: &Rc<Core<R>>) -> CoreSnapshot {
         tail += stats.tail_unsettled_bytes + stats.tail_cached_bytes;
         journal.add(&JournalSnapshot::from(&stats));
     }
+    snapshot.cluster.learning = core.cluster.learning.get();
+    snapshot.cluster.counters = core.replica_counters();
+    snapshot.cluster.peers = core.peers();
     snapshot.journal = journal;
     snapshot.tail_bytes = tail;
     snapshot.memory_bytes = tail + core.request_bytes();
@@ -77,6 +87,17 @@ async fn look<R: Rt>(core: &Rc<Core<R>>) -> CoreSnapshot {
     }
     snapshot.topics = topics.into_values().collect();
     snapshot
+}
+
+/// What is free and what there is in all on the fullest file system of the homes here, in bytes.
+async fn disk<R: Rt>(core: &Rc<Core<R>>) -> (u64, u64) {
+    let mut fullest: Option<(u64, u64)> = None;
+    for home in core.logs.keys() {
+        // One that cannot be asked says so where it is written to.
+        let Ok(space) = core.rt.space(&core.config.data.join(home_name(home.0))).await else { continue };
+        fullest = Some(fullest.map_or((space.free, space.total), |least| least.min((space.free, space.total))));
+    }
+    fullest.unwrap_or_default()
 }
 
 /// How far the groups that live here are behind, and how many lags did not fit.

@@ -51,7 +51,7 @@ pub trait NodeView: Send + Sync + 'static {
     fn cores(&self) -> Vec<CoreSnapshot>;
     /// Why the process should be restarted: cores that have not reported for long. Empty if it lives.
     fn dead(&self) -> Vec<String>;
-    /// Why no traffic should be sent here: recovering, stopping, disk full, journal stopped. Empty if it is ready.
+    /// Why no traffic should be sent here: recovering, learning what its cluster knows, stopping, disk full. Empty if it is ready.
     fn unready(&self) -> Vec<String>;
     /// Which software and node this is.
     fn about(&self) -> About;
@@ -76,7 +76,7 @@ fn routes(node: Arc<dyn NodeView>) -> Router {
 type Node = State<Arc<dyn NodeView>>;
 
 async fn metrics(State(node): Node) -> Response {
-    let text = metrics::render(&node.about().version, node.cores());
+    let text = metrics::render(&node.about().version, node.unready().is_empty(), node.cores());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 

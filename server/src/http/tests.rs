@@ -71,6 +71,7 @@ async fn each_page_answers() {
     node.unready.lock().expect("ours").push("disk full".into());
     let (status, _, body) = ask(at, "GET /readyz").await;
     assert_eq!((status, parsed(&body)["reasons"][0].as_str()), (503, Some("disk full")));
+    assert!(ask(at, "GET /metrics").await.2.contains("\nmillpond_ready 0\n"));
     assert_eq!(ask(at, "GET /livez").await.0, 200, "not ready is not dead");
     node.dead.lock().expect("ours").push("core 1 is silent".into());
     assert_eq!(ask(at, "GET /livez").await.0, 503);

@@ -7,11 +7,13 @@
 //! Everything is bounded: request kinds and error codes are the protocol's, per-topic numbers are cut at
 //! [`TOPICS_MAX`], and what is cut is counted in [`CoreSnapshot::topics_left_out`].
 
+mod cluster;
 mod latency;
 mod render;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::{ClusterSnapshot, LedSnapshot, PEERS_MAX, PeerSnapshot};
 pub use latency::{BOUNDS_NS, Latency};
 pub use render::{CONTENT_TYPE, render};
 
@@ -30,6 +32,10 @@ pub const TOPICS_MAX: usize = 1_000;
 pub struct CoreSnapshot {
     /// Which core.
     pub core: u16,
+    /// Least that a file system of its homes has left, in bytes.
+    pub disk_free_bytes: u64,
+    /// What that file system has in all, in bytes; 0 until it was looked at.
+    pub disk_bytes: u64,
     /// Time it has been busy since the start, in ns. Its rate is the utilisation over any window.
     pub busy_ns: u64,
     /// Time since the start, in ns.
@@ -78,6 +84,8 @@ pub struct CoreSnapshot {
     pub topics: Vec<TopicSnapshot>,
     /// How far groups are behind in partitions here, at most [`TOPICS_MAX`].
     pub lags: Vec<LagSnapshot>,
+    /// Its part in a cluster.
+    pub cluster: ClusterSnapshot,
     /// Topics and lags that did not fit.
     pub topics_left_out: u64,
 }

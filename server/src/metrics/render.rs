@@ -1,5 +1,7 @@
 //! Snapshots as OpenMetrics text.
 
+mod cluster;
+
 use super::{CoreSnapshot, JournalSnapshot, Latency};
 use millpond_log::stats::SYNC_BUCKETS_US;
 use millpond_wire::messages::{Code, Kind};
@@ -17,11 +19,11 @@ type Column = (&'static str, &'static str, fn(&CoreSnapshot) -> u64);
 /// The media type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The newest snapshot of every core, as OpenMetrics text. `version` is the software's.
+/// The newest snapshot of every core, as OpenMetrics text. `version` is the software's; a node that is not `ready` wants no traffic.
 #[must_use]
-pub fn render(version: &str, cores: Vec<CoreSnapshot>) -> String {
+pub fn render(version: &str, ready: bool, cores: Vec<CoreSnapshot>) -> String {
     let mut registry = Registry::with_prefix("millpond");
-    registry.register_collector(Box::new(Cores { version: version.to_owned(), cores }));
+    registry.register_collector(Box::new(Cores { version: version.to_owned(), ready, cores }));
     let mut out = String::new();
     text::encode(&mut out, &registry).expect("writing into a string cannot fail");
     out
@@ -30,6 +32,7 @@ pub fn render(version: &str, cores: Vec<CoreSnapshot>) -> String {
 #[derive(Debug)]
 struct Cores {
     version: String,
+    ready: bool,
     cores: Vec<CoreSnapshot>,
 }
 
@@ -41,12 +44,17 @@ impl Collector for Cores {
         let e = &mut encoder;
         let build = vec![(vec![("version", self.version.clone())], 1)];
         family(e, "build", "The software that runs, as labels", MetricType::Gauge, build, gauge)?;
+        let help = "1 while the node is ready; /readyz says why it is not";
+        gauge(e.encode_descriptor("ready", help, None, MetricType::Gauge)?, u64::from(self.ready))?;
         self.core_counters(e)?;
         self.core_gauges(e)?;
         self.journal(e)?;
         self.requests(e)?;
         self.queues(e)?;
-        self.topics(e)
+        self.topics(e)?;
+        self.replicas(e)?;
+        self.peers(e)?;
+        self.led(e)
     }
 }
 
@@ -96,9 +104,11 @@ impl Cores {
         for (name, help, of) in list {
             self.per_core(e, name, help, MetricType::Counter, of, counter)?;
         }
-        let list: [Column; 3] = [
+        let list: [Column; 5] = [
             ("journal_files", "Journal files that hold something", |c| c.journal.files),
             ("journal_unsynced_bytes", "Appended and not yet synced", |c| c.journal.unsynced_bytes),
+            ("disk_free_bytes", "What the fullest file system of the core's homes has left", |c| c.disk_free_bytes),
+            ("disk_bytes", "What that file system has in all", |c| c.disk_bytes),
             ("disk_full", "1 while appends are refused because the disk is full", |c| u64::from(c.journal.disk_full)),
         ];
         for (name, help, of) in list {

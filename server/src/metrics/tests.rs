@@ -12,13 +12,20 @@ fn busy_core() -> CoreSnapshot {
     core.journal.sync_latency_sum_us = 35;
     core.queues.push(QueueSnapshot { name: "mesh", depth: 3, depth_max: 64 });
     core.topics.push(TopicSnapshot { topic: "a\"b".into(), partitions: 2, bytes: 10, end_offsets: 7 });
+    core.cluster.learning = true;
+    core.cluster.census = millpond_raft::Census { replicas: 9, resting: 6, leaderless: 2, broken: 1 };
+    core.cluster.known = 21;
+    (core.cluster.led, core.cluster.under_replicated) = (4, 3);
+    core.cluster.counters = millpond_raft::Counters { elections: 11, messages: 12, snapshot_bytes: 13, ..Default::default() };
+    core.cluster.peers.push(PeerSnapshot { node: 7, heard: true, connections: 2, waiting_messages: 5, waiting_bytes: 600 });
+    core.cluster.topics.push(LedSnapshot { topic: "t".into(), led: 4, under_replicated: 3, lag_entries_max: 70 });
     core.lags.push(LagSnapshot { group: "g".into(), topic: "t".into(), partition: 4, records: 9 });
     core
 }
 
 #[test]
 fn a_snapshot_renders_as_openmetrics() {
-    let text = render("1.2.3", vec![CoreSnapshot::new(0), busy_core()]);
+    let text = render("1.2.3", true, vec![CoreSnapshot::new(0), busy_core()]);
     for line in [
         "# TYPE millpond_received_bytes counter",
         r#"millpond_build{version="1.2.3"} 1"#,
@@ -37,6 +44,26 @@ fn a_snapshot_renders_as_openmetrics() {
         r#"millpond_queue_depth{core="1",queue="mesh"} 3"#,
         r#"millpond_queue_limit{core="1",queue="mesh"} 64"#,
         r#"millpond_topic_bytes{core="1",topic="a\"b"} 10"#,
+        r#"millpond_ready 1"#,
+        r#"millpond_learning{core="0"} 0"#,
+        r#"millpond_learning{core="1"} 1"#,
+        r#"millpond_catalog_partitions{core="1"} 21"#,
+        r#"millpond_partitions_led{core="1"} 4"#,
+        r#"millpond_partitions_under_replicated{core="1"} 3"#,
+        r#"millpond_replicas{core="1"} 9"#,
+        r#"millpond_replicas_resting{core="1"} 6"#,
+        r#"millpond_replicas_leaderless{core="1"} 2"#,
+        r#"millpond_replicas_broken{core="1"} 1"#,
+        r#"millpond_elections_total{core="1"} 11"#,
+        r#"millpond_replica_messages_total{core="1"} 12"#,
+        r#"millpond_snapshot_sent_bytes_total{core="1"} 13"#,
+        r#"millpond_peer_heard{core="1",peer="7"} 1"#,
+        r#"millpond_peer_connections{core="1",peer="7"} 2"#,
+        r#"millpond_peer_queue_messages{core="1",peer="7"} 5"#,
+        r#"millpond_peer_queue_bytes{core="1",peer="7"} 600"#,
+        r#"millpond_topic_partitions_led{core="1",topic="t"} 4"#,
+        r#"millpond_topic_partitions_under_replicated{core="1",topic="t"} 3"#,
+        r#"millpond_topic_replica_lag_entries{core="1",topic="t"} 70"#,
         r#"millpond_group_lag_records{group="g",topic="t",partition="4"} 9"#,
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
@@ -46,7 +73,7 @@ fn a_snapshot_renders_as_openmetrics() {
 
 #[test]
 fn every_family_is_described_once_and_every_line_belongs_to_one() {
-    let text = render("1", vec![busy_core(), CoreSnapshot::new(2)]);
+    let text = render("1", false, vec![busy_core(), CoreSnapshot::new(2)]);
     let mut family = "";
     let mut seen = std::collections::BTreeSet::new();
     for line in text.lines().filter(|l| *l != "# EOF") {
@@ -57,7 +84,8 @@ fn every_family_is_described_once_and_every_line_belongs_to_one() {
             assert!(line.starts_with(family), "{line} stands under {family}");
         }
     }
-    assert!(seen.len() > 25, "{seen:?}");
+    assert!(text.lines().any(|l| l == "millpond_ready 0"));
+    assert!(seen.len() > 60, "{seen:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::{core::Core, remote::Remote};
 use crate::catalog::{Home, META_GROUP, Node};
 use millpond_raft::{link, wire::Greeting};
-use millpond_runtime::{FxHashMap, GroupId, NodeId, Rt, Share, Term};
+use millpond_runtime::{CoreId, FxHashMap, GroupId, NodeId, Rt, Share, Term};
 use millpond_wire::messages::{Done, Kind, Leads};
 use std::{
     cell::{Cell, RefCell},
@@ -34,7 +34,7 @@ pub struct Cluster<R: Rt> {
     pub(super) unsettled: RefCell<BTreeSet<GroupId>>,
     /// This node ends: it leads nothing any more if others can.
     pub ending: Cell<bool>,
-    /// This node does not know yet what its cluster knows: clients are told to come later.
+    /// This node does not know yet what its cluster knows: clients are told to come later. See [`Core::set_learning`].
     pub learning: Cell<bool>,
     door: std::marker::PhantomData<R>,
 }
@@ -93,9 +93,18 @@ impl<R: Rt> Core<R> {
         if self.is_member() && nodes.iter().all(|(id, _)| *id != self.identity.node_id) {
             // What is known here will be old from now on.
             tracing::warn!(node = self.identity.node_id, "this node was taken out of its cluster");
-            self.cluster.learning.set(true);
+            self.set_learning(true);
         }
         self.meet(nodes);
+    }
+
+    /// Has clients of this core told to come later, or served from here on.
+    pub fn set_learning(&self, learning: bool) {
+        self.cluster.learning.set(learning);
+        if self.id() == CoreId(0) {
+            // One core speaks for all: they are told one after the other.
+            self.shared.set_learning(learning);
+        }
     }
 
     /// These are the nodes of the cluster.
@@ -194,6 +203,7 @@ impl<R: Rt> Core<R> {
 
     /// Another node says that it leads groups.
     pub async fn hear_node(self: &Rc<Self>, node: NodeId, leads: Leads) {
+        tracing::debug!(node = node.0, groups = leads.groups.len(), "a node says what it leads");
         let news: Vec<(GroupId, Option<NodeId>)> = leads.groups.iter().map(|group| (GroupId(*group), Some(node))).collect();
         for core in self.core_ids() {
             let news = news.clone();

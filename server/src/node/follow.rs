@@ -149,6 +149,7 @@ impl<R: Rt> Core<R> {
             (Lives::Replica(id), Some(replicas)) => {
                 let first = replicas.first.iter().map(|r| (r.id, NodeId(r.node))).collect();
                 let members = Membership::first(id, first);
+                tracing::debug!(group = group.0, replica = id, home = home.0, new = !there, "a replica here");
                 if !there {
                     driver.create(group, config, &members)?;
                 } else if !log.is_replica(group) {
@@ -164,6 +165,7 @@ impl<R: Rt> Core<R> {
 
     /// A group is here no longer.
     fn end(&self, log: &Log<R>, home: Home, group: GroupId) -> Result<Lsn, LogError> {
+        tracing::debug!(group = group.0, home = home.0, "a group is here no longer");
         if let Some(driver) = self.drivers.get(&home) {
             driver.close(group);
         }

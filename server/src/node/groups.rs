@@ -313,7 +313,7 @@ impl<R: Rt> Core<R> {
                 for seat in held {
                     let expired = seat.coordinator.borrow_mut().expire(core.rt.mono() / 1_000_000);
                     for gone in expired {
-                        tracing::info!(group = gone.group, member = gone.member, "a member fell silent and was removed");
+                        tracing::info!(consumer_group = gone.group, member = gone.member, "a member fell silent and was removed");
                     }
                 }
             }

@@ -20,6 +20,15 @@ const NAMED_MAX: usize = 1_000;
 /// A replica that lacks more entries than this is behind.
 const BEHIND: u64 = 1_000;
 
+/// How the wanted replicas of a partition are, as its leader sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Copies {
+    /// One is missing, silent or far behind.
+    pub(super) lacking: bool,
+    /// Entries that the slowest lacks.
+    pub(super) lag_entries: u64,
+}
+
 impl<R: Rt> Core<R> {
     /// What this node leads, and how the replicas of that are.
     pub async fn report_node(self: &Rc<Self>) -> Result<NodeReportReply, Failure> {
@@ -41,7 +50,9 @@ impl<R: Rt> Core<R> {
             let Some(partition) = self.partition(group) else { continue };
             if partition.serves().is_ok() {
                 report.leads.push(group.0);
-                if self.is_behind(group) {
+                let catalog = self.catalog.borrow();
+                let found = catalog.partition_of(group).and_then(|(topic, n)| topic.partitions.get(n as usize));
+                if found.and_then(|partition| self.copies(partition)).is_some_and(|copies| copies.lacking) {
                     report.behind.push(group.0);
                 }
             }
@@ -50,16 +61,21 @@ impl<R: Rt> Core<R> {
         report
     }
 
-    /// Whether a wanted replica of a group that this core leads is missing, silent or behind.
-    fn is_behind(&self, group: GroupId) -> bool {
-        let Some((driver, wanted)) = self.wanted(group) else { return false };
-        let (Some(matched), Some(members)) = (driver.matched(group), driver.members(group)) else { return true };
-        let last = matched.get(&members.me).map_or(0, |index| index.0);
-        let fine = |replica: &crate::catalog::Replica| {
-            let there = replica.node == self.identity.node_id || driver.hears(NodeId(replica.node));
-            there && matched.get(&replica.id).is_some_and(|has| has.0 + BEHIND >= last)
+    /// How the wanted replicas of a partition are that this core leads; nothing where it has no replicas.
+    pub(super) fn copies(&self, partition: &Partition) -> Option<Copies> {
+        let (driver, wanted) = (self.drivers.get(&partition.home)?, &partition.replicas.as_ref()?.wanted);
+        let matched = |id| driver.matched_by(partition.group, id).map(|index| index.0);
+        let Some(last) = driver.status(partition.group).and_then(|status| matched(status.me)) else {
+            return Some(Copies { lacking: true, lag_entries: 0 });
         };
-        !wanted.wanted.iter().all(fine)
+        let mut copies = Copies::default();
+        for replica in wanted {
+            let lag = last.saturating_sub(matched(replica.id).unwrap_or(0));
+            let there = replica.node == self.identity.node_id || driver.hears(NodeId(replica.node));
+            copies.lacking |= !there || matched(replica.id).is_none() || lag > BEHIND;
+            copies.lag_entries = copies.lag_entries.max(lag);
+        }
+        Some(copies)
     }
 
     /// How the cluster is, as far as its nodes say.

@@ -271,6 +271,7 @@ impl<R: Rt> Core<R> {
                 return;
             }
         }
+        tracing::debug!(epoch = self.catalog.borrow().epoch(), records = records.len(), until = end.0, "the catalog is followed");
         self.meta_next.set(end);
         self.meta_followed.notify_waiters();
     }

@@ -9,9 +9,11 @@
 //! other · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
 //! wherever the partition lives · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
 //! the catalog · [`groups`] consumer groups · [`cluster`] the other nodes, and who leads what · [`remote`] asking another node · [`steer`] replicas
-//! become what the catalog wants · `starts` replicas begin where their leader does · [`health`] how the cluster is.
+//! become what the catalog wants · `starts` replicas begin where their leader does · [`health`] how the cluster is · [`census`] what is counted of it for
+//! the metrics.
 
 pub mod budget;
+pub mod census;
 pub mod cluster;
 pub mod config;
 pub mod core;

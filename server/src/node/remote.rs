@@ -91,6 +91,11 @@ impl<R: Rt> Core<R> {
         }
     }
 
+    /// Connections to a node for asking it, that are there or being made.
+    pub(super) fn connections_to(&self, node: NodeId) -> usize {
+        self.cluster.remotes.borrow().get(&node).map_or(0, |all| all.iter().filter(|remote| !remote.dead.get()).count())
+    }
+
     fn remote_to(self: &Rc<Self>, node: NodeId) -> Result<Rc<Remote>, Failure> {
         let at = self.cluster.find(node, 0).ok_or_else(|| unreachable(node, "nobody knows where it is"))?;
         let mut remotes = self.cluster.remotes.borrow_mut();

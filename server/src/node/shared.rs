@@ -3,7 +3,10 @@
 use crate::metrics::CoreSnapshot;
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::watch;
 
@@ -102,6 +105,7 @@ pub struct Shared {
     drained: watch::Sender<usize>,
     doors: watch::Sender<Vec<Option<Door>>>,
     snapshots: Mutex<Vec<CoreSnapshot>>,
+    learning: AtomicBool,
 }
 
 impl Default for Shared {
@@ -120,6 +124,7 @@ impl Shared {
             drained: watch::Sender::new(0),
             doors: watch::Sender::default(),
             snapshots: Mutex::default(),
+            learning: AtomicBool::new(false),
         }
     }
 
@@ -198,6 +203,17 @@ impl Shared {
             }
         };
         futures_lite::future::or(looking, stopping).await
+    }
+
+    /// This node does not know what its cluster knows, or knows it from here on.
+    pub fn set_learning(&self, learning: bool) {
+        self.learning.store(learning, Ordering::Relaxed);
+    }
+
+    /// Whether this node does not know what its cluster knows: clients are told to come later.
+    #[must_use]
+    pub fn is_learning(&self) -> bool {
+        self.learning.load(Ordering::Relaxed)
     }
 
     /// One more core has no request under way.

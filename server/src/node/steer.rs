@@ -103,6 +103,7 @@ impl<R: Rt> Core<R> {
                     }
                     changing += 1;
                     if !changes.is_empty() {
+                        tracing::debug!(group = group.0, term = status.term.0, ?changes, "a group's members are to change");
                         // Another change may be under way.
                         let _ = driver.change(group, &changes);
                     }
@@ -175,6 +176,7 @@ impl<R: Rt> Core<R> {
                 .max_by_key(|r| (matched.get(&r.id).copied(), (group.0 + r.node) % wanted.wanted.len() as u64))
         };
         if let Some(to) = to {
+            tracing::debug!(group = group.0, term = status.term.0, node = to.node, replica = to.id, "a group is handed over");
             driver.transfer(group, to.id);
         }
         to.is_some()
@@ -195,6 +197,7 @@ impl<R: Rt> Core<R> {
 
     /// Says that groups have the members that are wanted.
     async fn say_moved(self: &Rc<Self>, moved: Vec<(GroupId, Vec<Replica>)>) {
+        let (groups, first) = (moved.len(), moved.first().map(|(group, _)| group.0));
         let leader = self.leader_of(META_GROUP);
         let told = match leader {
             Some(node) if node.0 != self.identity.node_id => {
@@ -206,8 +209,18 @@ impl<R: Rt> Core<R> {
             }
             _ => self.change(Change::Moved(moved)).await.map(drop),
         };
-        if let Err(failure) = told {
-            tracing::debug!(failure = failure.message, "the catalog cannot be told of moved replicas: they are told of again");
+        match told {
+            Ok(()) => {
+                tracing::info!(groups, group = first, "replicas have moved: this many groups, from this one on, have those that are wanted")
+            }
+            Err(failure) => {
+                tracing::debug!(
+                    groups,
+                    group = first,
+                    failure = failure.message,
+                    "the catalog cannot be told of moved replicas: they are told of again"
+                );
+            }
         }
     }
 
