@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Killed, and its data removed, when dropped.
 pub(crate) struct Node {
-    child: Option<Child>,
+    pub(crate) child: Option<Child>,
     data: tempfile::TempDir,
     port: u16,
     join: Option<String>,
@@ -34,33 +34,11 @@ impl Node {
         Self::of(None)
     }
 
-    /// Starts one that is to be a part of a cluster, and waits until it is.
-    #[allow(dead_code, reason = "not every test has a cluster")]
-    pub(crate) fn join(seed: &Self) -> Self {
-        Self::of(Some(seed.address()))
-    }
-
-    fn of(join: Option<String>) -> Self {
+    pub(crate) fn of(join: Option<String>) -> Self {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
         let mut node = Self { child: None, data, port: free_ports(CORES + 1), join };
         node.serve();
         node
-    }
-
-    /// Asks it to stop, and waits until it has.
-    #[allow(dead_code, reason = "not every test has a cluster")]
-    pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            assert!(asked.expect("kill is there").success());
-            assert!(child.wait().expect("it was started").success(), "it stops as asked");
-        }
-    }
-
-    /// What it has logged.
-    #[allow(dead_code, reason = "not every test has a cluster")]
-    pub(crate) fn said(&self) -> String {
-        std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
     pub(crate) fn address(&self) -> String {
@@ -113,7 +91,7 @@ impl Node {
         said
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.data.path().join("log")
     }
 }
