@@ -27,7 +27,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use millpond_batch::Header;
-use millpond_log::{GroupConfig, Log, LogError, Lsn};
+use millpond_log::{GroupConfig, HardState, Log, LogError, Lsn};
 use millpond_runtime::{GroupId, Index, NodeId, Offset, Rt, Share, Term};
 use raft::{
     Config,
@@ -421,6 +421,20 @@ impl<R: Rt> Driver<R> {
             // Refused where it may not lead.
             let _ = replica.ask(|raw| raw.campaign());
         });
+    }
+
+    /// Returns when a later start of this replica would find all committed that it has applied by now. Else that may be forgotten until a leader says it again,
+    /// which must not be where something was done on the strength of it that cannot be undone.
+    pub async fn keep_commit(&self, group: GroupId) -> Result<(), LogError> {
+        let put = self.with(group, |replica| {
+            if replica.applied > replica.hard.commit {
+                let hard = HardState { commit: replica.applied, ..replica.hard };
+                replica.last_put = self.0.log.set_hard_state(group, hard)?;
+                replica.hard = hard;
+            }
+            Ok(replica.last_put)
+        });
+        self.0.log.synced(put.unwrap_or(Err(LogError::UnknownGroup { group }))?).await
     }
 
     /// Takes no part in a group any more; what the log has of it stays.

@@ -224,3 +224,33 @@ fn nobody_rests_for_what_was_said_in_another_life() {
     assert!(!says(8, 7), "the leader may have broken since");
     assert!(says(8, 8));
 }
+
+/// What was committed may be forgotten at a start, until a leader says it again; but not what was to be kept.
+#[test]
+fn a_commit_that_is_kept_is_known_after_a_start() {
+    let c = Cluster::at_rest(11);
+    c.writes();
+    c.within(Duration::from_secs(20), "all groups rest", |all| all.iter().all(|status| status.quiet));
+    let node = NODES[0];
+    let driver = c.drivers.borrow()[&node].clone();
+    let before: BTreeMap<GroupId, u64> = groups().map(|group| (group, driver.status(group).unwrap().applied.0)).collect();
+    let keep = |group: &GroupId| group.0.is_multiple_of(2);
+    let kept = driver.clone();
+    c.sim
+        .block_on(node, |_| async move {
+            for group in groups().filter(|group| group.0.is_multiple_of(2)) {
+                kept.keep_commit(group).await.unwrap();
+            }
+        })
+        .unwrap();
+    drop(driver);
+    NODES.iter().for_each(|node| c.down(*node));
+    // Nobody else is there to say it.
+    c.sim.restart(node);
+    c.boot(node);
+    c.within(Duration::from_secs(20), "it has started", |all| all.len() as u64 == GROUPS);
+    let driver = c.drivers.borrow()[&node].clone();
+    let found = |group: GroupId| driver.status(group).unwrap().applied.0;
+    assert!(groups().filter(keep).all(|group| found(group) == before[&group]), "what was kept is known");
+    assert!(groups().any(|group| found(group) < before[&group]), "else it may be forgotten, or this test shows nothing");
+}

@@ -18,7 +18,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("millpond-client", &["millpond-batch", "millpond-wire"], &[]),
     // The harness sees a server as its clients do, and the disk without any of our code between.
     ("millpond-bench", &["millpond-batch", "millpond-client", "millpond-wire"], &["millpond-log", "millpond-runtime"]),
-    ("millpond", &["millpond-batch", "millpond-bench", "millpond-client", "millpond-log", "millpond-runtime", "millpond-wire"], &[]),
+    (
+        "millpond",
+        &["millpond-batch", "millpond-bench", "millpond-client", "millpond-log", "millpond-raft", "millpond-runtime", "millpond-wire"],
+        &[],
+    ),
 ];
 
 /// What touches the world, and the rooms that may.

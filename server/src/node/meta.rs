@@ -12,17 +12,21 @@ use super::{
 };
 use crate::{
     boot::load,
-    catalog::{Catalog, CatalogError, META, META_GROUP, Node, NodeState, Plan, Replica, Topic},
+    catalog::{Catalog, CatalogError, Home, META, META_GROUP, Node, NodeState, Plan, Replica, Topic},
     keyed::Record,
 };
 use millpond_batch::{Builder, Compression, Header, builder::NO_HEADERS};
+use millpond_log::LogError;
 use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
 use millpond_wire::messages::{AlterQuota, AlterTopic, Code, CreateTopic, DeleteTopic, Failure, InitProducerReply, RebalanceReply};
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 use tokio::sync::Notify;
 
 /// Producer ids reserved at a time: what a crash leaves unused is lost, and there are 2^63.
 const PRODUCER_IDS: u64 = 1_000;
+
+/// After the log had no room to note how far the catalog is committed it is tried again this much later.
+const KEEP_AGAIN: Duration = Duration::from_millis(20);
 
 /// A change of the catalog.
 #[derive(Clone, Debug)]
@@ -212,6 +216,21 @@ impl<R: Rt> Core<R> {
         });
     }
 
+    /// Has a later start find the catalog as far committed as it is now. False if the node stops, or the catalog's replica takes no part any more.
+    async fn keep_meta(&self) -> bool {
+        let Some((driver, meta)) = self.drivers.get(&Home(0)).zip(self.partition(META_GROUP)) else { return true };
+        while meta.log.is_replica(META_GROUP) {
+            match driver.keep_commit(META_GROUP).await {
+                Ok(()) => return true,
+                Err(LogError::Stopped { .. }) => return false,
+                Err(_) if self.stopping.get() || driver.broken(META_GROUP).is_some() => return false,
+                // The change is decided: it waits for room, or for a replica that begins anew, as long as it takes.
+                Err(_) => self.rt.sleep(KEEP_AGAIN).await,
+            }
+        }
+        true
+    }
+
     /// A snapshot took the place of the catalog's log: what was deleted meanwhile left no trace in it, so all of it is read, and what it does not know goes.
     async fn begin_anew(self: &Rc<Self>, meta: &Partition<R>) {
         let mut catalog = Catalog::new();
@@ -258,6 +277,10 @@ impl<R: Rt> Core<R> {
                 None if key.starts_with("node/") || key == "meta" => topics.push(META.to_owned()),
                 None => {}
             }
+        }
+        // What is done now may be that logs go: a start must not find a catalog that still has them, and make them anew.
+        if !self.keep_meta().await {
+            return;
         }
         for core in self.core_ids() {
             let (records, topics) = (records.clone(), topics.clone());
