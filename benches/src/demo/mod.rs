@@ -124,35 +124,37 @@ async fn load(stage: &mut Stage, flights: &Arc<Vec<Flight>>, partitions: usize, 
     // The flights are of 2013: they would be out of date at once.
     let topic = NewTopic::new(TOPIC).partitions(u32::try_from(partitions).context("too many partitions")?).set("retention.ms", "-1");
     client.admin().create_topic(topic).await.context("creating the topic")?;
+    let victim = stage.leader().await?;
     let counts = Arc::new(Counts::new(flights.len()));
     let bar = voice.bar("loading", flights.len() as u64);
     let began = Instant::now();
     let loading = load::load(client.clone(), Arc::clone(flights), partitions, Arc::clone(&counts), bar.clone());
     let mut loading = tokio::spawn(loading);
-    let crash = tokio::select! {
-        crash = crash(stage, &counts, &bar, voice) => crash?,
+    let (killed, in_flight) = tokio::select! {
+        killed = kill(stage, victim, &counts, &bar, voice) => killed?,
         done = &mut loading => {
             done.context("loading")??;
             bail!("all {} records were acknowledged before the server could be killed: too few", flights.len());
         }
     };
+    // Where others serve, the load may end before this one does again.
+    let recovery = stage.start_again().await?;
+    let ready = Instant::now();
+    let down = if stage.is_alone() { ready - killed } else { Duration::ZERO };
+    let crash = Crash { killed, ready, in_flight, recovery, down };
     let ways = loading.await.context("loading")??;
     bar.finish_and_clear();
     Ok(Loaded { client, ways, took: began.elapsed(), crash })
 }
 
-/// Kills the server once half of the records are acknowledged, and starts it again.
-async fn crash(stage: &mut Stage, counts: &Counts, bar: &ProgressBar, voice: &Voice) -> Result<Crash> {
+/// Kills a server once half of the records are acknowledged. When, and how many were in flight.
+async fn kill(stage: &mut Stage, victim: usize, counts: &Counts, bar: &ProgressBar, voice: &Voice) -> Result<(Instant, usize)> {
     counts.reached.notified().await;
-    let victim = stage.leader().await?;
     let in_flight = counts.in_flight();
     let killed = Instant::now();
     stage.kill(victim).await?;
     bar.suspend(|| voice.say(format_args!("killed {} with {in_flight} records in flight; starting it again", stage.name(victim))));
-    let recovery = stage.start_again().await?;
-    let ready = Instant::now();
-    let down = if stage.is_alone() { ready - killed } else { Duration::ZERO };
-    Ok(Crash { killed, ready, in_flight, recovery, down })
+    Ok((killed, in_flight))
 }
 
 /// Replays in three ways, and checks each.
