@@ -28,7 +28,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How often all are asked.
 const ROUNDS: usize = 60;
 /// A node serves after so long, though it could not make sure of what its cluster knows.
-const LEARN_MAX: Duration = Duration::from_secs(10);
+pub(super) const LEARN_MAX: Duration = Duration::from_secs(10);
 
 /// What to do with a node that its cluster does not know any more.
 const TAKEN_OUT: &str = "it was taken out of its cluster: start it with an empty data directory to join anew";
@@ -176,24 +176,21 @@ impl<R: Rt> Core<R> {
             let failed = |failure: Failure| StartFailed::new("cannot say where this node is", failure.message, failure.advice);
             return told.map(drop).map_err(failed);
         }
-        let known = async {
-            loop {
-                match self.try_introduce(&node).await {
-                    Ok(()) => return Ok(()),
-                    Err(failure) if failure.code() == Code::InvalidArgument => {
-                        return Err(StartFailed::new("cannot go on in the cluster", failure.message, TAKEN_OUT));
-                    }
-                    Err(failure) => {
-                        tracing::debug!(why = failure.message, "this node does not know yet what its cluster knows");
-                        self.rt.sleep(Duration::from_millis(u64::from(failure.retry_after_ms.clamp(20, 200)))).await;
-                    }
+        loop {
+            match self.try_introduce(&node).await {
+                Ok(()) => return Ok(()),
+                Err(failure) if failure.code() == Code::InvalidArgument => {
+                    return Err(StartFailed::new("cannot go on in the cluster", failure.message, TAKEN_OUT));
                 }
-                if self.stopping.get() {
-                    return Ok(());
+                Err(failure) => {
+                    tracing::debug!(why = failure.message, "this node does not know yet what its cluster knows");
+                    self.rt.sleep(Duration::from_millis(u64::from(failure.retry_after_ms.clamp(20, 200)))).await;
                 }
             }
-        };
-        known.await
+            if self.stopping.get() {
+                return Ok(());
+            }
+        }
     }
 
     async fn try_introduce(self: &Rc<Self>, node: &Node) -> Result<(), Failure> {
@@ -255,9 +252,4 @@ impl<R: Rt> Core<R> {
         let config = millpond_log::GroupConfig::from(&crate::catalog::Catalog::meta_settings());
         driver.create(META_GROUP, config, &members).map_err(|e| failed(e.to_string()))
     }
-}
-
-/// How long a start waits for [`Core::introduce`].
-pub(super) const fn patience() -> Duration {
-    LEARN_MAX
 }

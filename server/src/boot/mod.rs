@@ -163,7 +163,7 @@ async fn introduce<R: Rt>(core: &Rc<Core<R>>, ports: &Ports) -> Result<bool, Sta
         core.shared.reached(|stage| *stage == Stage::Stopping).await;
         None
     };
-    let told = async { Some(timeout(&core.rt, join::patience(), tell).await) };
+    let told = async { Some(timeout(&core.rt, join::LEARN_MAX, tell).await) };
     match futures_lite::future::or(told, stopping).await {
         None => Ok(false),
         Some(Ok(Ok(outcome))) => outcome.map(|()| true),

@@ -17,7 +17,8 @@ use std::{
 use tokio::sync::Notify;
 
 /// See the module.
-pub struct Cluster<R: Rt> {
+#[derive(Default)]
+pub struct Cluster {
     leaders: RefCell<FxHashMap<GroupId, NodeId>>,
     /// What drivers here have said and others have not been told.
     news: Rc<RefCell<BTreeMap<GroupId, Option<NodeId>>>>,
@@ -36,29 +37,9 @@ pub struct Cluster<R: Rt> {
     pub ending: Cell<bool>,
     /// This node does not know yet what its cluster knows: clients are told to come later. See [`Core::set_learning`].
     pub learning: Cell<bool>,
-    door: std::marker::PhantomData<R>,
 }
 
-impl<R: Rt> Default for Cluster<R> {
-    fn default() -> Self {
-        Self {
-            leaders: RefCell::default(),
-            news: Rc::default(),
-            told: Rc::default(),
-            others: Rc::default(),
-            linked: RefCell::default(),
-            remotes: RefCell::default(),
-            meta_replaced: Cell::new(false),
-            starts: RefCell::default(),
-            unsettled: RefCell::default(),
-            ending: Cell::new(false),
-            learning: Cell::new(false),
-            door: std::marker::PhantomData,
-        }
-    }
-}
-
-impl<R: Rt> Cluster<R> {
+impl Cluster {
     /// Where a home of a node can be reached.
     pub fn find(&self, node: NodeId, home: u32) -> Option<SocketAddr> {
         self.others.borrow().get(&node.0)?.at(home)

@@ -62,7 +62,7 @@ pub struct Core<R: Rt> {
     /// What drives the replicas in each of them.
     pub drivers: BTreeMap<Home, Driver<R>>,
     /// What is known of other nodes.
-    pub cluster: Cluster<R>,
+    pub cluster: Cluster,
     /// The partitions that live here.
     pub partitions: RefCell<FxHashMap<GroupId, Rc<Partition<R>>>>,
     /// What all cores know.
