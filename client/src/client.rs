@@ -112,9 +112,11 @@ impl ClientBuilder {
         if self.bootstrap.is_empty() {
             self.bootstrap.push(with_port("127.0.0.1"));
         }
+        let backoff = Backoff::new(self.backoff, self.backoff_max);
         let inner = Inner {
             bootstrap: self.bootstrap.iter().map(|s| Arc::from(s.as_str())).collect(),
-            backoff: Backoff::new(self.backoff, self.backoff_max),
+            committer: backoff.random_number(),
+            backoff,
             conns: Mutex::default(),
             cache: Cache::new(self.metadata_age_max),
             turn: AtomicUsize::new(0),
@@ -161,6 +163,8 @@ struct Inner {
     cache: Cache,
     /// Which server requests for any server go to; moves on when it fails.
     turn: AtomicUsize,
+    /// Who this client is among those that commit positions.
+    committer: u64,
     /// Counts commits of positions, so that one that is late on its way is told from a newer one.
     commits: AtomicU64,
 }
@@ -243,9 +247,9 @@ impl Client {
         &self.inner.config.conn.client_id
     }
 
-    /// The number of the next commit of positions.
-    pub(crate) fn next_commit(&self) -> u64 {
-        self.inner.commits.fetch_add(1, Ordering::Relaxed)
+    /// Who this client is among those that commit positions, and the number of its next commit.
+    pub(crate) fn next_commit(&self) -> (u64, u64) {
+        (self.inner.committer, self.inner.commits.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn backoff(&self) -> &Backoff {

@@ -682,10 +682,13 @@ pub struct CommitOffsets {
     /// Positions.
     #[prost(message, repeated, tag = "4")]
     pub positions: Vec<Position>,
-    /// Grows from one commit of a member to its next, and is the same when one is tried again: what was overtaken on its way is not kept. 0 for a client that
+    /// Grows from one commit of a client to its next, and is the same when one is tried again: what was overtaken on its way is not kept. 0 for a client that
     /// does not count.
     #[prost(uint64, tag = "5")]
     pub sequence: u64,
+    /// Who counts, for a commit from outside: a number that looks like chance. 0 for a client that does not count.
+    #[prost(uint64, tag = "6")]
+    pub committer: u64,
 }
 
 /// Answer to [`CommitOffsets`]: failures by position index, empty where all are kept (and synced).
