@@ -885,6 +885,12 @@ pub struct NodeInfo {
     /// Journal homes that it has.
     #[prost(uint32, tag = "8")]
     pub homes: u32,
+    /// How far its disk has come: a count that goes up at each start, and while it runs.
+    #[prost(uint64, tag = "9")]
+    pub age: u64,
+    /// The start that has brought it there, a number that looks like chance.
+    #[prost(uint64, tag = "10")]
+    pub start: u64,
 }
 
 /// One replica of a group.

@@ -3,7 +3,7 @@
 //! A partition's replicas are changed by wish: a record says which are *wanted*, the leader of the group brings Raft's members there (learners
 //! first), and a second record says that it is done. Until then whoever is *now* a replica, or is wanted, keeps its log.
 
-use super::{Catalog, CatalogError, Effect, FOUNDER, Ids, META, Partition, Plan, Topic, placement, records};
+use super::{Age, Catalog, CatalogError, Effect, FOUNDER, Ids, META, Partition, Plan, Topic, placement, records};
 use crate::keyed::Record;
 use millpond_runtime::GroupId;
 use millpond_wire::messages::{NodeLoad, RebalanceReply, ReplicaMove};
@@ -131,6 +131,9 @@ pub struct Node {
     pub meta: u64,
     /// Whether it is to have replicas.
     pub state: NodeState,
+    /// How far its disk has come, as far as it was told.
+    #[serde(default)]
+    pub age: Age,
 }
 
 impl Node {
@@ -244,15 +247,24 @@ impl Catalog {
             Some(id) => {
                 let before = self.nodes.get(&id);
                 if before.is_none() && id != FOUNDER {
-                    return Err(CatalogError::UnknownNode { node: id });
+                    return Err(CatalogError::TakenOut { node: id });
+                }
+                if let Some(known) = before.map(|n| n.age).filter(|known| !node.age.may_be(*known)) {
+                    return Err(CatalogError::OldDisk { node: id, age: node.age.count, known: known.count });
                 }
                 let meta = before.map_or(0, |n| n.meta);
-                let state = before.map_or(NodeState::In, |n| if n.state == NodeState::Drained { NodeState::In } else { n.state });
+                // A drained node is back once it has started again.
+                let is_back = |n: &Node| n.state == NodeState::Drained && n.age.start != node.age.start;
+                let state = before.map_or(NodeState::In, |n| if is_back(n) { NodeState::In } else { n.state });
                 let node = Node { meta, state, ..node };
                 if before == Some(&node) {
                     return nothing(id);
                 }
                 written.push(records::node(id, &node));
+                if before.is_some_and(|before| Node { age: node.age, ..before.clone() } == node) {
+                    // To nobody but its peers it is another one.
+                    return Ok((id, Plan { records: written, topic: None }));
+                }
                 id
             }
             None => {

@@ -247,6 +247,7 @@ impl<R: Rt> Core<R> {
             rack: self.config.rack.clone(),
             meta: 0,
             state: NodeState::In,
+            age: self.shared.age(),
         }
     }
 

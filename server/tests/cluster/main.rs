@@ -313,3 +313,43 @@ async fn strangers_are_refused() {
     })
     .await;
 }
+
+/// A disk as it was before a later start is refused, by a node's own log and by its cluster; so is one whose journals are gone. With the disk that the cluster
+/// knows the node goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_put_back_is_refused() {
+    let mut nodes = cluster(3);
+    let client = client(&nodes[..1]).await;
+    whole(&client, 3).await;
+    let node = &mut nodes[2];
+    let (data, old, new) = (node.data(), node.data().with_extension("old"), node.data().with_extension("new"));
+    node.stop();
+    let copied = std::process::Command::new("cp").arg("-r").args([&data, &old]).status();
+    assert!(copied.expect("cp is there").success());
+    node.serve();
+    whole(&client, 3).await;
+    node.stop();
+    let refused = |node: &mut Node, why: &'static str| {
+        node.launch();
+        let status = node.child.take().expect("it was started").wait().expect("it ends by itself");
+        assert!(!status.success() && node.said().contains(why), "{status}: {}", node.said());
+    };
+    // Both disks were started once more after the copy was made: they have counted as far, and are not the same.
+    std::fs::rename(&data, &new).expect("renamed");
+    std::fs::rename(&old, &data).expect("renamed");
+    refused(node, "older than what its cluster knows");
+    // Its own catalog knows better than the count of its disk.
+    std::fs::remove_dir_all(&data).expect("removed");
+    std::fs::rename(&new, &data).expect("renamed");
+    let age = std::fs::read(data.join("age")).expect("there");
+    std::fs::remove_file(data.join("age")).expect("removed");
+    refused(node, "older than what its cluster knows");
+    std::fs::write(data.join("age"), age).expect("written");
+    node.serve();
+    whole(&client, 3).await;
+    node.stop();
+    for home in std::fs::read_dir(&data).expect("there").map(|entry| entry.expect("read").path()).filter(|path| path.is_dir()) {
+        std::fs::remove_dir_all(home).expect("removed");
+    }
+    refused(node, "its journals are gone");
+}
