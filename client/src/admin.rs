@@ -196,7 +196,7 @@ impl Admin {
     /// # Errors
     /// If no server answers in time.
     pub async fn list_topics(&self, internal: bool) -> Result<Vec<TopicInfo>> {
-        Ok(self.client.ask_metadata(Metadata { topics: Vec::new(), internal }).await?.topics)
+        Ok(self.client.ask_metadata(Metadata { topics: Vec::new(), internal, rack: String::new() }).await?.topics)
     }
 
     /// A topic: its settings, and where each partition lives, begins and ends. The endpoints that partitions refer to come with it.

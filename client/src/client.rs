@@ -38,6 +38,7 @@ pub struct ClientBuilder {
     backoff: Duration,
     backoff_max: Duration,
     metadata_age_max: Duration,
+    rack: String,
 }
 
 impl Default for ClientBuilder {
@@ -53,6 +54,7 @@ impl Default for ClientBuilder {
             backoff: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
             metadata_age_max: Duration::from_secs(300),
+            rack: String::new(),
         }
     }
 }
@@ -69,6 +71,13 @@ impl ClientBuilder {
     /// Names the application, for quotas, metrics and logs: at most 255 bytes. Default: empty.
     pub fn client_id(mut self, name: impl Into<String>) -> Self {
         self.conn.client_id = name.into();
+        self
+    }
+
+    /// Where this client stands, as nodes say it (`millpond serve --rack`): replays read from a replica there, if there is one, and not from the leader elsewhere.
+    /// Default: nowhere in particular.
+    pub fn rack(mut self, rack: impl Into<String>) -> Self {
+        self.rack = rack.into();
         self
     }
 
@@ -234,7 +243,8 @@ impl Client {
     /// # Errors
     /// If no server answers in time.
     pub async fn metadata(&self, topics: &[&str]) -> Result<MetadataReply> {
-        let request = wire::Metadata { topics: topics.iter().map(|t| (*t).to_owned()).collect(), internal: false };
+        let topics = topics.iter().map(|t| (*t).to_owned()).collect();
+        let request = wire::Metadata { topics, internal: false, rack: self.inner.config.rack.clone() };
         self.ask_metadata(request).await
     }
 

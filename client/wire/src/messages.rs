@@ -217,6 +217,9 @@ pub struct Metadata {
     /// Internal topics too.
     #[prost(bool, tag = "2")]
     pub internal: bool,
+    /// Where the client stands, for [`PartitionInfo::near`]; empty for nowhere in particular.
+    #[prost(string, tag = "3")]
+    pub rack: String,
 }
 
 /// Where a core listens.
@@ -260,6 +263,9 @@ pub struct PartitionInfo {
     /// Its replicas; none for one that is alone.
     #[prost(message, repeated, tag = "7")]
     pub replicas: Vec<ReplicaInfo>,
+    /// A replica in the rack of the client, where its leader is not: an index into [`MetadataReply::endpoints`].
+    #[prost(uint32, optional, tag = "8")]
+    pub near: Option<u32>,
 }
 
 /// A setting and its value as text.

@@ -353,3 +353,41 @@ async fn a_disk_that_was_put_back_is_refused() {
     }
     refused(node, "its journals are gone");
 }
+
+/// A client that stands somewhere reads history from the replicas there, and from leaders once these are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_read_from_the_own_rack() {
+    let mut nodes = vec![Node::standing("a", None)];
+    for rack in ["b", "c"] {
+        let seed = nodes[0].address();
+        nodes.push(Node::standing(rack, Some(seed)));
+    }
+    let outside = client(&nodes[..1]).await;
+    whole(&outside, 3).await;
+    outside.admin().create_topic(NewTopic::new("t").partitions(9).replication(3)).await.expect("created");
+    let producer = outside.producer().build().await.expect("built");
+    send(&producer, "t", 0..20_000).await;
+    producer.close().await.expect("delivered");
+    let all: Vec<String> = nodes.iter().map(Node::address).collect();
+    let beside = Client::builder().bootstrap(&all.join(",")).rack("c").connect().await.expect("one serves");
+    let is = beside.metadata(&["t"]).await.expect("told");
+    for partition in &is.topics[0].partitions {
+        let leader = is.endpoints[partition.endpoint as usize].node_id;
+        let near = partition.near.map(|at| is.endpoints[at as usize].clone());
+        assert_eq!(near.as_ref().map(|at| at.node_id), Some(3).filter(|_| leader != 3), "{partition:?}");
+        assert!(near.is_none_or(|at| at.core == is.endpoints[partition.endpoint as usize].core), "homes of one number");
+    }
+    let near = is.topics[0].partitions.iter().filter(|p| p.near.is_some()).count();
+    assert!(near > 0, "others lead something");
+    exactly(numbers(&beside, "t").await, 20_000);
+    let mut replay = beside.replay("t").fetch_bytes(64 << 10).buffer_bytes(128 << 10).records().await.expect("begun");
+    let mut found = Vec::new();
+    while let Some(record) = replay.next().await {
+        let record = record.expect("read");
+        found.push(std::str::from_utf8(record.value().expect("a value")).expect("text").parse().expect("a number"));
+        if found.len() == 5_000 {
+            nodes[2].kill();
+        }
+    }
+    exactly(found, 20_000);
+}

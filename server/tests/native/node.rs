@@ -19,6 +19,7 @@ pub(crate) struct Node {
     data: tempfile::TempDir,
     port: u16,
     join: Option<String>,
+    rack: String,
 }
 
 impl Drop for Node {
@@ -35,8 +36,13 @@ impl Node {
     }
 
     pub(crate) fn of(join: Option<String>) -> Self {
+        Self::standing("", join)
+    }
+
+    /// The same in a rack, if that is not empty.
+    pub(crate) fn standing(rack: &str, join: Option<String>) -> Self {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
-        let mut node = Self { child: None, data, port: free_ports(CORES + 1), join };
+        let mut node = Self { child: None, data, port: free_ports(CORES + 1), join, rack: rack.into() };
         node.serve();
         node
     }
@@ -74,6 +80,7 @@ impl Node {
             .args(["--cores", &CORES.to_string(), "--listen", &self.address()])
             .arg("--data")
             .arg(self.data())
+            .args(["--rack", &self.rack].iter().filter(|_| !self.rack.is_empty()))
             .args(self.join.iter().flat_map(|seed| ["--join", seed]))
             .stdout(Stdio::piped())
             .stderr(log)
