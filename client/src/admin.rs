@@ -5,12 +5,13 @@ use crate::{
     error::{Error, Result},
 };
 use millpond_wire::messages::{
-    AlterNode, AlterQuota, AlterTopic, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords, DeleteRecordsReply,
-    DeleteTopic, DescribeCluster, DescribeClusterReply, DescribeGroup, DescribeGroupReply, Done, FetchOffsets, FetchOffsetsReply,
-    GroupListing, Kind, ListGroups, ListGroupsReply, ListOffset, ListOffsets, ListOffsetsReply, ListQuotas, ListQuotasReply, Metadata,
-    MetadataReply, NodeChange, Position, Rebalance, RebalanceReply, Setting, TopicInfo, TopicReply,
+    AlterNode, AlterQuota, AlterTopic, Code, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords,
+    DeleteRecordsReply, DeleteTopic, DescribeCluster, DescribeClusterReply, DescribeGroup, DescribeGroupReply, Done, FetchOffsets,
+    FetchOffsetsReply, GroupListing, Kind, ListGroups, ListGroupsReply, ListOffset, ListOffsets, ListOffsetsReply, ListQuotas,
+    ListQuotasReply, Metadata, MetadataReply, NodeChange, Position, Rebalance, RebalanceReply, Setting, TopicInfo, TopicReply,
 };
-use std::collections::HashMap;
+use prost::Message;
+use std::{collections::HashMap, time::Instant};
 
 /// An offset by what it means. Where a time is meant, it is the first record at or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +122,8 @@ impl Admin {
     pub async fn create_topic(&self, topic: NewTopic) -> Result<(TopicInfo, bool)> {
         let doing = format!("creating topic {}", topic.0.name);
         let repeat = if topic.0.if_not_exists || topic.0.dry_run { Repeat::Freely } else { Repeat::IfUnsent };
-        let reply: TopicReply = self.client.ask(&doing, Kind::CreateTopic, &topic.0, repeat).await?;
+        let request = |_, as_of| CreateTopic { as_of, ..topic.0.clone() };
+        let reply: TopicReply = self.by_what_is(&topic.0.name, &doing, Kind::CreateTopic, repeat, request).await?;
         Ok((reply.topic.unwrap_or_default(), reply.changed))
     }
 
@@ -185,10 +187,35 @@ impl Admin {
     /// # Errors
     /// [`Code::UnknownTopic`](crate::Code::UnknownTopic) if it is not there.
     pub async fn delete_topic(&self, name: &str, if_exists: bool) -> Result<()> {
-        let request = DeleteTopic { name: name.into(), if_exists };
+        let doing = format!("deleting topic {name}");
         let repeat = if if_exists { Repeat::Freely } else { Repeat::IfUnsent };
-        let _: Done = self.client.ask(&format!("deleting topic {name}"), Kind::DeleteTopic, &request, repeat).await?;
+        let request = |topic_id, _| DeleteTopic { name: name.into(), if_exists, topic_id: Some(topic_id) };
+        let _: Done = self.by_what_is(name, &doing, Kind::DeleteTopic, repeat, request).await?;
         Ok(())
+    }
+
+    /// Asks for something that goes by what is known of a topic's name: its id, or 0, and the epoch of the catalog. Asks anew if that has changed meanwhile.
+    async fn by_what_is<Q: Message, A: Message + Default>(
+        &self,
+        name: &str,
+        doing: &str,
+        kind: Kind,
+        repeat: Repeat,
+        request: impl Fn(u64, u64) -> Q,
+    ) -> Result<A> {
+        let (began, mut failures) = (Instant::now(), 0);
+        loop {
+            let MetadataReply { topics, epoch, .. } = self.client.metadata(&[name]).await?;
+            let known = topics.iter().find(|t| t.name == name && t.failure.is_none());
+            let asked = request(known.map_or(0, |t| t.topic_id), epoch);
+            match self.client.ask(doing, kind, &asked, repeat).await {
+                Err(error) if error.code() == Some(Code::Outdated) && began.elapsed() < self.client.api_timeout() => {
+                    failures += 1;
+                    tokio::time::sleep(self.client.backoff().after(failures)).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// All topics, by name; with the system's own if `internal`.

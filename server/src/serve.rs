@@ -9,7 +9,7 @@
 )]
 
 use crate::{
-    boot::{self, Start},
+    boot::{self, Start, recover::Left},
     http::{self, About, NodeView},
     metrics::CoreSnapshot,
     node::{
@@ -166,6 +166,22 @@ fn lock(data: &Path) -> Result<File, StartFailed> {
         )),
         Err(TryLockError::Error(e)) => Err(failed(e)),
     }
+}
+
+/// Looks at the replicas of a node that does not run, and makes those that are `chosen`, by topic and partition, the only ones of their groups: see
+/// [`boot::recover`].
+pub fn recover(node: NodeConfig, chosen: impl Fn(&str, u32) -> bool + Send + Sync + 'static) -> Result<Vec<Left>, StartFailed> {
+    let data = node.data.clone();
+    let _lock = lock(&data)?;
+    let cores = CoresConfig { cpus: vec![None], pool_threads: 1, idle_poll: Duration::ZERO, seed: seed(), data_dirs: vec![data] };
+    let (node, chosen) = (Arc::new(node), Arc::new(chosen));
+    let main = move |rt: Door| {
+        let (node, chosen) = (Arc::clone(&node), Arc::clone(&chosen));
+        async move { boot::recover::recover(&rt, &node, |topic, partition| chosen(topic, partition)).await }
+    };
+    let failed = |e| StartFailed::new("cannot recover", e, "run `millpond doctor`, which looks at the machine and says what to mend");
+    let done = Cores::start(&cores, main).map_err(failed)?.join();
+    done.into_iter().next().map_or_else(|| Ok(Vec::new()), |core| core.map_err(failed)?)
 }
 
 /// Each core's end of the mesh, until it takes it.

@@ -125,6 +125,8 @@ pub enum Code {
     UnsupportedVersion = 21,
     /// The name or setting is not allowed.
     InvalidArgument = 22,
+    /// What the request goes by is not so any more; nothing took effect. Look again, and ask anew.
+    Outdated = 23,
 }
 
 /// Why a request, or a part of it, failed.
@@ -343,6 +345,10 @@ pub struct CreateTopic {
     /// Replicas of each partition; 0 means the server's default: three, or as many as there are nodes.
     #[prost(uint32, tag = "6")]
     pub replication: u32,
+    /// The [`MetadataReply::epoch`] by which the client asks: refused as [`Code::Outdated`] if a topic was deleted since, so that a request that is late on
+    /// its way does not bring back what was deleted meanwhile. 0 does not care.
+    #[prost(uint64, tag = "7")]
+    pub as_of: u64,
 }
 
 /// Changes a topic.
@@ -382,6 +388,10 @@ pub struct DeleteTopic {
     /// A missing topic is fine.
     #[prost(bool, tag = "2")]
     pub if_exists: bool,
+    /// The id of the topic that is meant, 0 for none that is known: refused as [`Code::Outdated`] if the name has another one, so that a request that is late on its
+    /// way does not delete what was created meanwhile. Without it, whichever has the name.
+    #[prost(uint64, optional, tag = "3")]
+    pub topic_id: Option<u64>,
 }
 
 /// How many disks must have synced before the answer.

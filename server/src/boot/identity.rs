@@ -129,7 +129,8 @@ async fn begin<R: Rt>(rt: &R, config: &NodeConfig, cores: u16, joined: &mut Opti
     Ok(identity)
 }
 
-async fn read<R: Rt>(rt: &R, data: &Path) -> Result<Option<Identity>, StartFailed> {
+/// Reads who the node is, if it is anybody.
+pub(super) async fn read<R: Rt>(rt: &R, data: &Path) -> Result<Option<Identity>, StartFailed> {
     let path = data.join(NAME);
     let failed = |why: String| {
         StartFailed::new(format!("cannot read {}", path.display()), why, "restore the file from a copy; the records are untouched")

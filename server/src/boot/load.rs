@@ -16,19 +16,19 @@ const READ_BYTES: usize = 1 << 20;
 
 /// Gives every committed record of a group with a key to `apply`. Where the group ended then.
 pub async fn keyed<R: Rt>(
-    core: &Core<R>,
+    rt: &R,
     log: &Log<R>,
     group: GroupId,
     apply: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), BadRecord>,
 ) -> Result<Offset, StartFailed> {
     let Some(state) = log.state(group) else { return Ok(Offset(0)) };
-    keyed_from(core, log, group, (state.start_offset, state.high_watermark), apply).await?;
+    keyed_from(rt, log, group, (state.start_offset, state.high_watermark), apply).await?;
     Ok(state.high_watermark)
 }
 
 /// The same from an offset on, up to another.
 pub async fn keyed_from<R: Rt>(
-    core: &Core<R>,
+    rt: &R,
     log: &Log<R>,
     group: GroupId,
     (mut next, end): (Offset, Offset),
@@ -52,7 +52,7 @@ pub async fn keyed_from<R: Rt>(
             break;
         }
         next = read.next;
-        core.rt.yield_if_needed().await;
+        rt.yield_if_needed().await;
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(super) async fn positions<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFail
 pub async fn coordinator<R: Rt>(core: &Core<R>, partition: &Partition<R>) -> Result<Coordinator, StartFailed> {
     let here = core.route(OFFSETS).map_or(1, |route| route.places.iter().filter(|place| place.here.is_some()).count());
     let mut coordinator = Coordinator::with_epochs_after(core.rt.rand() & EPOCHS_AFTER_MAX);
-    keyed(core, &partition.log, partition.group, |key, value| coordinator.apply(key, value)).await?;
+    keyed(&core.rt, &partition.log, partition.group, |key, value| coordinator.apply(key, value)).await?;
     coordinator.bound_bytes(core.plan.groups / here.max(1));
     Ok(coordinator)
 }

@@ -18,13 +18,15 @@
 //!
 //! A core that fails lets the others go: it asks for a stop, and its end of the mesh closes, so whoever waits for it hears.
 //!
-//! In reading order: [`identity`] who the node is · [`age`] how old its disk is · [`join`] how it becomes a part of a cluster · [`load`] what is read back from internal topics · [`report`] what the core
+//! In reading order: [`identity`] who the node is · [`age`] how old its disk is · [`join`] how it becomes a part of a cluster · [`load`] what is read back from internal topics · [`recover`] what is done
+//! while it does not run, where a majority is lost · [`report`] what the core
 //! tells about itself.
 
 mod age;
 pub mod identity;
 pub mod join;
 pub mod load;
+pub mod recover;
 mod report;
 
 use crate::{
@@ -213,7 +215,7 @@ async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>, begun: bool)
         driver.open(META_GROUP).map_err(|e| StartFailed::new("cannot open the catalog", e, "report this as a bug"))?;
     }
     let mut catalog = Catalog::new();
-    let end = load::keyed(core, log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await?;
+    let end = load::keyed(&core.rt, log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await?;
     not_put_back(core, &catalog)?;
     let lost = |_| StartFailed::new("cannot go on", "another core did not start", "see what it said");
     for id in core.core_ids() {

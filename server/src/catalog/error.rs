@@ -52,6 +52,12 @@ pub enum CatalogError {
         /// The name, shortened.
         name: String,
     },
+    /// The topics are not what the request goes by.
+    #[error("what is known of topic {name} has changed since it was looked up")]
+    Outdated {
+        /// Its name.
+        name: String,
+    },
     /// The topic belongs to the system.
     #[error("topic {name} is kept by the system itself")]
     Internal {
@@ -125,6 +131,7 @@ impl CatalogError {
         match self {
             Self::TopicExists { .. } => Code::TopicExists,
             Self::UnknownTopic { .. } => Code::UnknownTopic,
+            Self::Outdated { .. } => Code::Outdated,
             Self::BadName { .. }
             | Self::UnknownSetting { .. }
             | Self::BadSetting { .. }
@@ -156,6 +163,7 @@ impl CatalogError {
             Self::BadPartitions { .. } => "ask for another number".into(),
             Self::TopicExists { .. } => "use it, alter it, choose another name, or ask with if_not_exists".into(),
             Self::UnknownTopic { .. } => "list the topics, or create it".into(),
+            Self::Outdated { .. } => "look it up again, and ask anew".into(),
             Self::Internal { .. } => "leave it alone".into(),
             Self::Full { .. } => "delete what is no longer needed".into(),
             Self::BadReplication { .. } => "ask for fewer, or add nodes (millpond serve --join)".into(),

@@ -120,6 +120,8 @@ struct Ids {
     replica: u64,
     /// Grows with every change of topics.
     epoch: u64,
+    /// The epoch in which a topic was deleted last.
+    deleted: u64,
 }
 
 /// A change that has been checked and has not happened yet.
@@ -191,7 +193,7 @@ impl Catalog {
             quotas: BTreeMap::new(),
             nodes: BTreeMap::new(),
             meta_first: Vec::new(),
-            ids: Ids { group: FIRST_GROUP, topic: 2, producer: 1, node: FOUNDER + 1, replica: 1, epoch: 0 },
+            ids: Ids { group: FIRST_GROUP, topic: 2, producer: 1, node: FOUNDER + 1, replica: 1, epoch: 0, deleted: 0 },
         }
     }
 
@@ -254,6 +256,9 @@ impl Catalog {
             }
             return Err(CatalogError::TopicExists { name: request.name.clone() });
         }
+        if request.as_of != 0 && request.as_of < self.ids.deleted {
+            return Err(CatalogError::Outdated { name: request.name.clone() });
+        }
         let settings = TopicSettings::new(pairs(&request.settings))?;
         let partitions = if request.partitions == 0 { PARTITIONS_DEFAULT } else { request.partitions };
         self.check_count(&request.name, partitions, partitions as usize)?;
@@ -298,7 +303,11 @@ impl Catalog {
             return Ok(Plan { records: Vec::new(), topic: None });
         }
         let topic = self.find_own(&request.name)?;
-        let ids = Ids { epoch: self.ids.epoch + 1, ..self.ids };
+        if request.topic_id.is_some_and(|meant| meant != topic.topic_id) {
+            return Err(CatalogError::Outdated { name: request.name.clone() });
+        }
+        let epoch = self.ids.epoch + 1;
+        let ids = Ids { epoch, deleted: epoch, ..self.ids };
         Ok(Plan { records: vec![records::topic_gone(&topic.name), records::ids(ids)], topic: None })
     }
 

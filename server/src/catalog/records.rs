@@ -7,7 +7,7 @@
 //!   node/<id>        {"v":1,"host":"a.example","ip":"10.0.0.1","port":7400,"ports":[7401],"homes":1,"rack":"","meta":1,"state":"in"}
 //!   meta             {"v":1,"first":[[1,1]]}
 //!   quota/<client>   {"v":1,"produce_bytes_per_s":1000,"fetch_bytes_per_s":0}
-//!   ids              {"v":1,"group":19,"topic":4,"producer":2000,"node":2,"replica":7,"epoch":7}
+//!   ids              {"v":1,"group":19,"topic":4,"producer":2000,"node":2,"replica":7,"epoch":7,"deleted":5}
 //! ```
 //!
 //! A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
@@ -75,6 +75,8 @@ struct IdsValue {
     #[serde(default = "one")]
     replica: u64,
     epoch: u64,
+    #[serde(default)]
+    deleted: u64,
 }
 
 fn second_node() -> u64 {
@@ -118,8 +120,9 @@ pub(super) fn quota(client_id: &str, quota: Quota) -> Record {
 }
 
 pub(super) fn ids(ids: Ids) -> Record {
-    let Ids { group, topic, producer, node, replica, epoch } = ids;
-    Record { key: Bytes::from_static(b"ids"), value: Some(json(&IdsValue { v: VERSION, group, topic, producer, node, replica, epoch })) }
+    let Ids { group, topic, producer, node, replica, epoch, deleted } = ids;
+    let value = IdsValue { v: VERSION, group, topic, producer, node, replica, epoch, deleted };
+    Record { key: Bytes::from_static(b"ids"), value: Some(json(&value)) }
 }
 
 pub(super) fn node(id: u64, node: &Node) -> Record {
@@ -157,8 +160,8 @@ pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Said, BadRecord> 
     }
     match (text, value) {
         ("ids", Some(v)) => {
-            let IdsValue { v: _, group, topic, producer, node, replica, epoch } = parse(key, v)?;
-            Ok(Said::Ids(Ids { group, topic, producer, node, replica, epoch }))
+            let IdsValue { v: _, group, topic, producer, node, replica, epoch, deleted } = parse(key, v)?;
+            Ok(Said::Ids(Ids { group, topic, producer, node, replica, epoch, deleted }))
         }
         ("meta", Some(v)) => Ok(Said::MetaFirst(parse::<MetaValue>(key, v)?.first)),
         ("ids", None) => Err(bad("it is deleted, which no version does".into())),

@@ -11,7 +11,7 @@ fn alter(name: &str, partitions: u32, settings: &[(&str, &str)]) -> AlterTopic {
 }
 
 fn delete(name: &str) -> DeleteTopic {
-    DeleteTopic { name: name.into(), if_exists: false }
+    DeleteTopic { name: name.into(), ..Default::default() }
 }
 
 fn wire(settings: &[(&str, &str)]) -> Vec<Setting> {
@@ -103,6 +103,26 @@ fn creating_twice_is_refused_or_fine_as_asked() {
     let dry = CreateTopic { dry_run: true, ..create("b", 3, &[]) };
     let plan = catalog.plan_create(&dry, 2).expect("fine");
     assert!(!plan.changes() && plan.topic.is_some());
+}
+
+/// A request that is late on its way neither brings back what was deleted meanwhile nor deletes what was created meanwhile.
+#[test]
+fn what_goes_by_how_it_was_is_refused() {
+    let mut catalog = made("a", 1, &[]);
+    let (first, as_of) = (catalog.topic("a").expect("there").topic_id, catalog.epoch());
+    let late = CreateTopic { if_not_exists: true, as_of, ..create("a", 1, &[]) };
+    let late_delete = DeleteTopic { topic_id: Some(first), ..delete("a") };
+    assert!(!catalog.plan_create(&late, 2).expect("it is there").changes());
+    let plan = catalog.plan_delete(&late_delete).expect("it is the one");
+    apply(&mut catalog, &plan);
+    let outdated = Err(CatalogError::Outdated { name: "a".into() });
+    assert_eq!(catalog.plan_create(&late, 2), outdated);
+    let anew = CreateTopic { as_of: catalog.epoch(), ..create("a", 1, &[]) };
+    let plan = catalog.plan_create(&anew, 2).expect("nothing was deleted since");
+    apply(&mut catalog, &plan);
+    assert_eq!(catalog.plan_delete(&late_delete), outdated);
+    assert_eq!(catalog.plan_delete(&DeleteTopic { topic_id: Some(0), ..delete("a") }), outdated, "whoever asked knew of none");
+    assert!(catalog.plan_delete(&delete("a")).expect("any").changes());
 }
 
 #[test]

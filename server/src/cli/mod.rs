@@ -27,6 +27,7 @@ mod pace;
 mod produce;
 mod progress;
 mod quota;
+mod recover;
 mod remote;
 mod replay;
 mod serve;

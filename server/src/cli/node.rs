@@ -21,6 +21,7 @@ pub(super) enum Node {
     Drain(Drain),
     Return(Return),
     Decommission(Decommission),
+    Recover(super::recover::Recover),
 }
 
 /// Have a node lead nothing, so that it can be stopped without a pause
@@ -57,8 +58,12 @@ pub(super) struct Decommission {
 
 impl Node {
     pub(super) async fn run(self, global: &Global, out: &mut Out) -> Result {
+        if let Self::Recover(recover) = self {
+            return recover.run(out).await;
+        }
         let remote = Remote::connect(global).await?;
         match self {
+            Self::Recover(_) => unreachable!("it was done above"),
             Self::Drain(args) => {
                 remote.alter_node(args.node, NodeChange::Drain).await?;
                 let left = |node: &NodeHealth| if node.up { node.leads_with_others } else { 0 };

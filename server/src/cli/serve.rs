@@ -267,6 +267,6 @@ fn parse(text: &str) -> Result<File, String> {
     toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())
 }
 
-mod run;
+pub(super) mod run;
 #[cfg(test)]
 mod tests;

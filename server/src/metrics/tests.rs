@@ -101,3 +101,15 @@ fn latencies_fall_into_the_right_bucket() {
     assert_eq!(latency.count(), 9);
     assert_eq!(latency.sum_ns(), u64::MAX, "a sum that does not fit stays at the end");
 }
+
+/// A kind or a code behind the last that is counted would end the node.
+#[test]
+fn every_kind_and_every_code_has_its_place() {
+    let mut snapshot = CoreSnapshot::new(0);
+    let kinds: Vec<Kind> = (0..1_000).filter_map(|n| Kind::try_from(n).ok()).collect();
+    let codes: Vec<Code> = (0..1_000).filter_map(|n| Code::try_from(n).ok()).collect();
+    kinds.iter().for_each(|kind| snapshot.count_request(*kind, 1));
+    codes.iter().for_each(|code| snapshot.count_error(*code));
+    assert!(kinds.len() > 20 && codes.len() > 20);
+    assert_eq!(snapshot.errors.0.iter().sum::<u64>(), codes.len() as u64);
+}

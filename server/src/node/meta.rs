@@ -234,7 +234,7 @@ impl<R: Rt> Core<R> {
     /// A snapshot took the place of the catalog's log: what was deleted meanwhile left no trace in it, so all of it is read, and what it does not know goes.
     async fn begin_anew(self: &Rc<Self>, meta: &Partition<R>) {
         let mut catalog = Catalog::new();
-        let read = load::keyed(self, &meta.log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await;
+        let read = load::keyed(&self.rt, &meta.log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await;
         let end = match read {
             Ok(end) => end,
             Err(failed) => self.rt.halt(&format!("the catalog cannot be read: {failed}")),
@@ -261,7 +261,7 @@ impl<R: Rt> Core<R> {
 
     async fn follow_until(self: &Rc<Self>, meta: &Partition<R>, end: Offset) {
         let mut records: Vec<Record> = Vec::new();
-        let read = load::keyed_from(self, &meta.log, META_GROUP, (self.meta_next.get(), end), |key, value| {
+        let read = load::keyed_from(&self.rt, &meta.log, META_GROUP, (self.meta_next.get(), end), |key, value| {
             let owned = |bytes: &[u8]| bytes::Bytes::copy_from_slice(bytes);
             records.push(Record { key: owned(key), value: value.map(owned) });
             Ok(())

@@ -391,3 +391,55 @@ async fn history_is_read_from_the_own_rack() {
     }
     exactly(found, 20_000);
 }
+
+/// Two of three disks are lost: nobody leads any more, until the third one is told to make do with what it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_disk_has_can_be_recovered() {
+    let mut nodes = cluster(3);
+    {
+        let client = client(&nodes).await;
+        whole(&client, 3).await;
+        client.admin().create_topic(NewTopic::new("t").partitions(4).replication(3)).await.expect("created");
+        let producer = client.producer().build().await.expect("built");
+        send(&producer, "t", 0..2_000).await;
+        producer.close().await.expect("delivered");
+        whole(&client, 3).await;
+    }
+    nodes.iter_mut().for_each(Node::kill);
+    let mut left = nodes.pop().expect("three");
+    drop(nodes);
+    let recover = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_millpond"));
+        let out = command.args(["node", "recover", "--json", "--data"]).arg(left.data()).args(args).output().expect("it runs");
+        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr))
+    };
+    let (well, looked) = recover(&[]);
+    assert!(well && looked.contains(r#""topic":"t""#) && !looked.contains(r#""recovered":true"#), "{looked}");
+    let (well, refused) = recover(&["--unclean"]);
+    assert!(!well && refused.contains("which partitions"), "{refused}");
+    let (well, refused) = recover(&["--partition", "t/9", "--unclean"]);
+    assert!(!well && refused.contains("no replica of t/9"), "{refused}");
+    let (well, recovered) = recover(&["--all", "--unclean"]);
+    assert!(well && recovered.contains(r#""recovered":true"#) && !recovered.contains(r#""recovered":false"#), "{recovered}");
+    left.serve();
+    let client = client(std::slice::from_ref(&left)).await;
+    until("what it had is there", || async {
+        let found = client.replay("t").records().await.map_err(|e| e.to_string());
+        drop(found?);
+        Ok(())
+    })
+    .await;
+    exactly(numbers(&client, "t").await, 2_000);
+    let producer = client.producer().build().await.expect("built");
+    send(&producer, "t", 2_000..2_100).await;
+    producer.close().await.expect("delivered");
+    let more = Node::join(&left);
+    for lost in [1, 2] {
+        client.admin().alter_node(lost, NodeChange::Leave).await.expect("known");
+        until("it has nothing", || async { client.admin().alter_node(lost, NodeChange::Remove).await.map_err(|e| e.to_string()) }).await;
+    }
+    let is = whole(&client, 2).await;
+    assert!(is.nodes.iter().all(|n| n.replicas == is.partitions), "{is:?}");
+    exactly(numbers(&client, "t").await, 2_100);
+    drop(more);
+}

@@ -151,7 +151,7 @@ impl System for Native {
     }
 
     async fn delete(&self, topic: &Topic) -> Result<()> {
-        let delete = DeleteTopic { name: topic.name.clone(), if_exists: true };
+        let delete = DeleteTopic { name: topic.name.clone(), if_exists: true, topic_id: None };
         let _: Done = self.any().await?.ask(Kind::DeleteTopic, &delete).await?;
         Ok(())
     }

@@ -129,7 +129,7 @@ async fn find(server: &str, option: &str) -> Result<Vec<SocketAddr>> {
 }
 
 /// Memory of this machine, or of the control group that holds us if that is less, in bytes.
-fn machine_memory() -> u64 {
+pub(in crate::cli) fn machine_memory() -> u64 {
     let text = |path| fs::read_to_string(path).unwrap_or_default();
     let kib =
         text("/proc/meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());

@@ -16,7 +16,7 @@ async fn create(core: &Node) {
 }
 
 async fn delete(core: &Node) {
-    core.change(Change::Delete(DeleteTopic { name: "t".into(), if_exists: false })).await.expect("deleted");
+    core.change(Change::Delete(DeleteTopic { name: "t".into(), ..DeleteTopic::default() })).await.expect("deleted");
 }
 
 fn at(offset: u64) -> Vec<Position> {
