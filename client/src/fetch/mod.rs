@@ -21,6 +21,7 @@ use crate::{
     client::{self, Client},
     conn::{Broken, Conn},
     error::{Error, Result},
+    metadata::redirection,
 };
 use bytes::Bytes;
 use millpond_wire::{
@@ -274,6 +275,8 @@ impl Shared {
             match got.failure {
                 None => woken |= state.parts.arrived(*asked, bytes, got.next_offset, got.end_offset, now),
                 Some(failure) if failure.code() == Code::OffsetOutOfRange => self.out_of_range(state, asked.0, &failure.message, now),
+                // Whoever has led the partition knows best who does.
+                Some(failure) if redirection(&failure).is_some_and(|there| state.parts.redirect(asked.0, &order.endpoint, &there)) => {}
                 Some(failure) => self.failed(state, asked.0, Error::refused(DOING, failure), now),
             }
         }
