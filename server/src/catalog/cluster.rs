@@ -3,9 +3,9 @@
 //! A partition's replicas are changed by wish: a record says which are *wanted*, the leader of the group brings Raft's members there (learners
 //! first), and a second record says that it is done. Until then whoever is *now* a replica, or is wanted, keeps its log.
 
-use super::{Catalog, CatalogError, Effect, FOUNDER, Ids, META, Partition, Plan, Topic, placement, records};
+use super::{Catalog, CatalogError, Effect, FOUNDER, Home, Ids, META, Partition, Plan, Topic, placement, records};
 use crate::keyed::Record;
-use millpond_runtime::GroupId;
+use millpond_runtime::{GroupId, NodeId};
 use millpond_wire::messages::{NodeLoad, RebalanceReply, ReplicaMove};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -131,6 +131,9 @@ pub struct Node {
     pub meta: u64,
     /// Whether it is to have replicas.
     pub state: NodeState,
+    /// The node that takes its place: it goes by itself once it has no replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<u64>,
 }
 
 impl Node {
@@ -147,6 +150,14 @@ impl Catalog {
     #[must_use]
     pub fn node(&self, id: u64) -> Option<&Node> {
         self.nodes.get(&id)
+    }
+
+    /// What clients are told to connect to for a home of a node.
+    #[must_use]
+    pub fn place_of(&self, id: NodeId, home: Home) -> Option<(&str, u16)> {
+        let node = self.nodes.get(&id.0)?;
+        let port = node.ports.get(usize::from(home.0) % node.ports.len().max(1))?;
+        Some((&node.host, *port))
     }
 
     /// All nodes by id.
@@ -248,7 +259,7 @@ impl Catalog {
                 }
                 let meta = before.map_or(0, |n| n.meta);
                 let state = before.map_or(NodeState::In, |n| if n.state == NodeState::Drained { NodeState::In } else { n.state });
-                let node = Node { meta, state, ..node };
+                let node = Node { meta, state, replaced_by: before.and_then(|n| n.replaced_by), ..node };
                 if before == Some(&node) {
                     return nothing(id);
                 }
@@ -278,10 +289,41 @@ impl Catalog {
         Ok((id, Plan { records: written, topic: None }))
     }
 
+    /// Takes in a node in the place of another one, which is lost with all that it had: the new one gets its replicas, one for one, and the other goes once it has
+    /// none. What is to be written, and the id of the new one. Asked again, it is the same one.
+    pub fn plan_replacement(&self, lost: u64, node: Node) -> Result<(u64, Plan), CatalogError> {
+        let before = self.nodes.get(&lost).ok_or(CatalogError::UnknownNode { node: lost })?;
+        if let Some((id, is)) = before.replaced_by.and_then(|id| Some((id, self.nodes.get(&id)?)))
+            && (is.ip, is.port) == (node.ip, node.port)
+        {
+            return Ok((id, Plan { records: Vec::new(), topic: None }));
+        }
+        let mut ids = self.ids;
+        let (id, meta) = (ids.node, ids.replica_on(ids.node).id);
+        ids.node += 1;
+        let mut written = vec![
+            records::node(id, &Node { meta, state: NodeState::In, ..node }),
+            records::node(lost, &Node { state: NodeState::Leaving, replaced_by: Some(id), ..before.clone() }),
+        ];
+        for topic in self.topics.values().filter(|t| t.name != META) {
+            let mut moved = topic.clone();
+            let wanted = moved.partitions.iter_mut().filter_map(|p| p.replicas.as_mut()).flat_map(|r| &mut r.wanted);
+            wanted.filter(|r| r.node == lost).for_each(|r| *r = ids.replica_on(id));
+            if moved != *topic {
+                written.push(records::topic(&moved));
+            }
+        }
+        ids.epoch += 1;
+        written.push(records::ids(ids));
+        Ok((id, Plan { records: written, topic: None }))
+    }
+
     /// Has the replicas of a node go elsewhere, or takes that back.
     pub fn plan_node_state(&self, id: u64, state: NodeState) -> Result<Plan, CatalogError> {
         let node = self.nodes.get(&id).ok_or(CatalogError::UnknownNode { node: id })?;
-        let written = if node.state == state { Vec::new() } else { vec![records::node(id, &Node { state, ..node.clone() })] };
+        let replaced_by = node.replaced_by.filter(|_| state == NodeState::Leaving);
+        let changed = Node { state, replaced_by, ..node.clone() };
+        let written = if changed == *node { Vec::new() } else { vec![records::node(id, &changed)] };
         Ok(Plan { records: written, topic: None })
     }
 
@@ -314,7 +356,8 @@ impl Catalog {
         self.changed(topics.into_values(), self.ids)
     }
 
-    /// What is to be wanted so that every partition has as many replicas as it should, on nodes that are in: of one topic at a time.
+    /// What is to be wanted so that every partition has as many replicas as it should, on nodes that are in: of one topic at a time. In the end, nodes go that were
+    /// replaced.
     #[must_use = "a plan does nothing until its records are synced and applied"]
     pub fn plan_heal(&self) -> Plan {
         let nothing = Plan { records: Vec::new(), topic: None };
@@ -338,7 +381,8 @@ impl Catalog {
                 }
             }
         }
-        nothing
+        let replaced = self.nodes.iter().filter(|(_, node)| node.replaced_by.is_some() && node.state == NodeState::Leaving);
+        replaced.filter_map(|(id, _)| self.plan_node_gone(*id).ok()).next().unwrap_or(nothing)
     }
 
     /// What is to be wanted so that nodes have as many replicas as each other, and lead as much. What moves is in the plan's records.

@@ -19,6 +19,7 @@ pub(crate) struct Node {
     data: tempfile::TempDir,
     port: u16,
     join: Option<String>,
+    replace: Option<u64>,
 }
 
 impl Drop for Node {
@@ -35,10 +36,15 @@ impl Node {
     }
 
     pub(crate) fn of(join: Option<String>) -> Self {
-        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
-        let mut node = Self { child: None, data, port: free_ports(CORES + 1), join };
+        let mut node = Self::new(join, None);
         node.serve();
         node
+    }
+
+    /// One that was not started yet.
+    pub(crate) fn new(join: Option<String>, replace: Option<u64>) -> Self {
+        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
+        Self { child: None, data, port: free_ports(CORES + 1), join, replace }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -75,6 +81,7 @@ impl Node {
             .arg("--data")
             .arg(self.data())
             .args(self.join.iter().flat_map(|seed| ["--join", seed]))
+            .args(self.replace.iter().flat_map(|node| ["--replace".to_owned(), node.to_string()]))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
