@@ -3,6 +3,10 @@
 //! What every command of `millpond` takes (`--server`, `--json`, `--quiet`) is not repeated here: the command hands it on as
 //! [`Common`].
 
+mod moves;
+
+pub use moves::{GroupsArgs, Many, Move, MovesArgs};
+
 use crate::units;
 use clap::{Args, Subcommand, ValueEnum};
 use std::{path::PathBuf, str::FromStr, time::Duration};
@@ -59,6 +63,10 @@ pub enum Scenario {
     Chaos(ChaosArgs),
     /// Kill the leader of a cluster under load, again and again: how long until the next write is acknowledged
     Failover(FailoverArgs),
+    /// Restart, add, replace and take out nodes of a cluster under load: what its clients notice
+    Moves(MovesArgs),
+    /// The same load on many partitions and on few, and a node that is killed where there are thousands
+    Groups(GroupsArgs),
     /// The same load on one node and on a cluster, in turns: what replication costs
     Replication(ReplicationArgs),
 }

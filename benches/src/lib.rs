@@ -19,6 +19,7 @@ pub mod machine;
 pub mod measure;
 #[cfg(test)]
 mod mock;
+mod moves;
 mod node;
 pub mod report;
 pub mod results;

@@ -305,7 +305,9 @@ impl Client {
         let slot = slot.or_insert_with(|| Slot { conn: self.private_conn(endpoint, Duration::ZERO), failures: 0 });
         if !slot.conn.is_alive() {
             slot.failures = if slot.conn.was_connected() { 1 } else { slot.failures + 1 };
-            slot.conn = self.private_conn(endpoint, self.inner.backoff.after(slot.failures));
+            // One that broke a while ago is made anew at once.
+            let delay = self.inner.backoff.after(slot.failures).saturating_sub(slot.conn.dead_for());
+            slot.conn = self.private_conn(endpoint, delay);
         }
         slot.conn.clone()
     }

@@ -80,7 +80,8 @@ struct Pending {
 enum Phase {
     Connecting,
     Open(Arc<TcpStream>),
-    Dead(Arc<str>),
+    /// Why, and since when.
+    Dead(Arc<str>, Instant),
 }
 
 struct State {
@@ -156,7 +157,15 @@ impl Conn {
 
     /// Whether requests can still succeed.
     pub(crate) fn is_alive(&self) -> bool {
-        !matches!(self.0.0.lock().phase, Phase::Dead(_))
+        !matches!(self.0.0.lock().phase, Phase::Dead(..))
+    }
+
+    /// How long it has been dead; not at all, if it is not.
+    pub(crate) fn dead_for(&self) -> Duration {
+        match &self.0.0.lock().phase {
+            Phase::Dead(_, since) => since.elapsed(),
+            Phase::Connecting | Phase::Open(_) => Duration::ZERO,
+        }
     }
 
     /// Whether the connection stands, or stood once.
@@ -173,7 +182,7 @@ impl Conn {
     pub(crate) fn submit(&self, kind: Kind, meta: &impl Message, payload: &[Bytes], wait: Duration, callback: Option<Callback>) -> Sent {
         let shared = &self.0.0;
         let mut state = shared.lock();
-        if let Phase::Dead(why) = &state.phase {
+        if let Phase::Dead(why, _) = &state.phase {
             let broken = shared.broken(why, false, state.connected);
             drop(state);
             if let Some(callback) = callback {
@@ -261,10 +270,10 @@ impl Shared {
     fn die(&self, why: &str) {
         let why: Arc<str> = why.into();
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Dead(_)) {
+        if matches!(state.phase, Phase::Dead(..)) {
             return;
         }
-        state.phase = Phase::Dead(Arc::clone(&why));
+        state.phase = Phase::Dead(Arc::clone(&why), Instant::now());
         state.out.clear();
         let pending = std::mem::take(&mut state.pending);
         let (written, connected) = (state.written, state.connected);
@@ -316,7 +325,7 @@ async fn drive(shared: Arc<Shared>, delay: Duration) {
     let stream = Arc::new(stream);
     {
         let mut state = shared.lock();
-        if matches!(state.phase, Phase::Dead(_)) {
+        if matches!(state.phase, Phase::Dead(..)) {
             return;
         }
         state.connected = true;
@@ -330,7 +339,7 @@ async fn drive(shared: Arc<Shared>, delay: Duration) {
 
 /// Returns when the connection is to end.
 async fn ended(shared: &Shared) {
-    while !matches!(shared.lock().phase, Phase::Dead(_)) {
+    while !matches!(shared.lock().phase, Phase::Dead(..)) {
         shared.wake.notified().await;
     }
 }
@@ -376,7 +385,7 @@ async fn serve(shared: &Shared, stream: &TcpStream, mut buf: BytesMut) -> Result
     loop {
         let blocked = {
             let state = shared.lock();
-            if matches!(state.phase, Phase::Dead(_)) {
+            if matches!(state.phase, Phase::Dead(..)) {
                 return Ok(());
             }
             state.blocked

@@ -1,6 +1,6 @@
 //! What is known of topics, and of where they live.
 
-use millpond_wire::messages::{MetadataReply, Setting};
+use millpond_wire::messages::{Code, Failure, MetadataReply, Setting};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
@@ -97,6 +97,11 @@ impl Cache {
     pub(crate) fn endpoints(&self) -> Arc<Vec<Arc<str>>> {
         Arc::clone(&self.lock().endpoints)
     }
+}
+
+/// The endpoint that answers for a partition, where whoever refuses to says which.
+pub(crate) fn redirection(failure: &Failure) -> Option<Arc<str>> {
+    (failure.code() == Code::NotOwner && failure.port != 0).then(|| endpoint_name(&failure.host, failure.port))
 }
 
 fn endpoint_name(host: &str, port: u32) -> Arc<str> {

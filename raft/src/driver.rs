@@ -4,7 +4,9 @@
 //! messages to a node wait in one queue ([`Queue`]), so that they leave in one frame. Nothing here waits but two tasks: one ticks, one
 //! keeps promises (`Promise`) when the journal has synced. What others say comes in by `incoming`, what Raft wants is done in `ready`.
 
+mod handover;
 mod incoming;
+mod lag;
 mod peers;
 mod reads;
 mod ready;
@@ -21,9 +23,10 @@ use crate::{
     change::Change,
     logger::logger,
     members::{Membership, RaftId},
+    pace::{Pace, Turns},
     queue::Queue,
     replica::{Replica, Waiter},
-    storage::{OpenError, Wanted},
+    storage::OpenError,
 };
 use bytes::BytesMut;
 use millpond_batch::Header;
@@ -66,6 +69,9 @@ pub struct RaftConfig {
     pub snapshots_max: usize,
     /// One piece of a snapshot, in bytes: whole blocks, at most [`crate::wire::PIECE_BYTES_MAX`].
     pub snapshot_piece_bytes: usize,
+    /// Entries that are read again for replicas that lag leave no faster, all together, in bytes per second; and slower while writers wait for longer than
+    /// else, as snapshots do.
+    pub lag_bytes_per_second: u64,
     /// Snapshots leave no faster, all together, in bytes per second. Pieces become smaller if they would take long by that.
     pub snapshot_bytes_per_second: u64,
     /// A snapshot of which nothing is heard for so many ticks is given up.
@@ -86,7 +92,8 @@ impl Default for RaftConfig {
             queue_bytes_max: 32 << 20,
             snapshots_max: 4,
             snapshot_piece_bytes: 512 << 10,
-            snapshot_bytes_per_second: 256 << 20,
+            lag_bytes_per_second: 64 << 20,
+            snapshot_bytes_per_second: 64 << 20,
             snapshot_patience_ticks: 100,
         }
     }
@@ -306,6 +313,9 @@ struct Inner<R: Rt> {
     on_leader: RefCell<Option<OnLeader>>,
     on_installed: RefCell<Option<OnInstalled>>,
     snapshots: RefCell<Snapshots<R>>,
+    /// Of what goes to replicas that lag.
+    pace: RefCell<Pace>,
+    lag_turns: RefCell<Turns>,
 }
 
 /// See the module. Cheap to clone.
@@ -340,6 +350,8 @@ impl<R: Rt> Driver<R> {
             on_leader: RefCell::default(),
             on_installed: RefCell::default(),
             snapshots: RefCell::default(),
+            pace: RefCell::default(),
+            lag_turns: RefCell::default(),
         };
         let this = Self(Rc::new(inner));
         let ticks = this.clone();
@@ -543,8 +555,8 @@ impl<R: Rt> Driver<R> {
             if let Some(offset) = log.produced(group, header, self.0.rt.wall_ms())? {
                 // Whatever the log ends with, the first copy of the batch lies before.
                 let last = log.replica(group).ok_or(ProposeError::Unknown(group))?;
-                replica.waiters.push_back(Waiter { index: last.last_index, term: last.last_term, tell });
-                replica.tell_applied(|index| log.term_of(group, index));
+                replica.waiters.push_back(Waiter { index: last.last_index, term: last.last_term, began: self.0.rt.mono(), tell });
+                self.tell_applied(replica);
                 return Ok(Proposed { offset, duplicate: true, committed });
             }
             if !log.room() {
@@ -557,7 +569,7 @@ impl<R: Rt> Driver<R> {
             proposal.entries.push(Entry { data: batch.freeze(), ..Entry::default() });
             replica.ask(|raw| raw.step(proposal)).map_err(|_| ProposeError::Busy)?;
             let (index, term) = (Index(replica.raw.raft.raft_log.last_index()), replica.term());
-            replica.waiters.push_back(Waiter { index, term, tell });
+            replica.waiters.push_back(Waiter { index, term, began: self.0.rt.mono(), tell });
             Ok(Proposed { offset, duplicate: false, committed })
         })
         .unwrap_or(Err(ProposeError::Unknown(group)))
@@ -575,14 +587,6 @@ impl<R: Rt> Driver<R> {
             replica.ask(|raw| raw.propose_conf_change(Vec::new(), change)).map_err(|_| ProposeError::Busy)
         })
         .unwrap_or(Err(ProposeError::Unknown(group)))
-    }
-
-    /// Has the leader hand over to another replica, if it leads.
-    pub fn transfer(&self, group: GroupId, to: RaftId) {
-        self.with(group, |replica| {
-            replica.wake();
-            replica.ask(|raw| raw.transfer_leader(to))
-        });
     }
 
     /// Asks something of a replica and does whatever Raft wants then.
@@ -610,30 +614,6 @@ impl<R: Rt> Driver<R> {
         Some(answer)
     }
 
-    /// Reads what a follower lacks, and has Raft send it.
-    async fn fetch(&self, group: GroupId, wanted: Wanted) {
-        let Wanted { low, bytes_max, context } = wanted;
-        let read = self.0.log.read_entries(group, low, bytes_max).await;
-        self.count(|c| {
-            c.lag_reads += 1;
-            c.lag_gone += u64::from(matches!(read, Ok(None)));
-        });
-        self.with(group, |replica| {
-            match read {
-                Ok(entries) => {
-                    replica.raw.store().fetched(low, entries);
-                    replica.ask(|raw| raw.on_entries_fetched(context));
-                }
-                // The follower asks again by being behind.
-                Err(error) => {
-                    let term = replica.term().0;
-                    tracing::warn!(group = group.0, term, entry = low.0, %error, "what a follower lacks cannot be read");
-                }
-            }
-            replica.raw.store().forget(low);
-        });
-    }
-
     async fn tick(&self) {
         let mut ticks = 0_usize;
         while !self.is_stopping() {
@@ -643,10 +623,12 @@ impl<R: Rt> Driver<R> {
                 self.0.queues.borrow().values().for_each(|queue| queue.beat());
             }
             self.miss_peers();
+            self.0.pace.borrow_mut().tick();
             self.look_after_snapshots();
             for group in self.groups(|replica| !replica.quiet) {
                 self.with(group, |replica| {
                     self.expire_reads(replica);
+                    self.expire_handover(replica);
                     replica.ask(|raw| raw.tick());
                     replica.idle_ticks += 1;
                     self.rest(replica);

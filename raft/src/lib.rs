@@ -5,7 +5,7 @@
 //! seed gives the same run.
 //!
 //! In reading order: [`members`] who the replicas of a group are · [`wire`] what nodes say to each other · [`storage`] what Raft sees of the log ·
-//! `replica` one group · [`change`] changes of members · [`driver`] all groups of a core, snapshots among it · [`link`](mod@link) connections between nodes.
+//! `replica` one group · `pace` how fast replicas that lag are served · [`change`] changes of members · [`driver`] all groups of a core, snapshots among it · [`link`](mod@link) connections between nodes.
 //!
 //! What a replica does with what Raft wants of it:
 //!
@@ -21,6 +21,7 @@ pub mod driver;
 pub mod link;
 mod logger;
 pub mod members;
+mod pace;
 mod queue;
 mod replica;
 pub mod storage;

@@ -11,7 +11,7 @@ use crate::{
     wire::{Envelope, Said},
 };
 use millpond_log::{HardState, Log, Lsn};
-use millpond_runtime::{GroupId, Index, NodeId, Rt, Term};
+use millpond_runtime::{GroupId, Index, Nanos, NodeId, Rt, Term};
 use raft::{RawNode, StateRole, eraftpb::Message};
 use slog::Logger;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +33,7 @@ pub(crate) struct Promise {
 pub(crate) struct Waiter {
     pub(crate) index: Index,
     pub(crate) term: Term,
+    pub(crate) began: Nanos,
     pub(crate) tell: oneshot::Sender<Result<(), Lost>>,
 }
 
@@ -59,6 +60,8 @@ pub(crate) struct Replica<R: Rt> {
     pub(crate) quiet: bool,
     /// Ticks in which nothing came but heartbeats.
     pub(crate) idle_ticks: usize,
+    /// For so many ticks its leadership has been being handed over; see `driver/handover.rs`.
+    pub(crate) handing: Option<usize>,
     was_leader: bool,
     /// Whom it followed, when that was last told.
     followed: Option<RaftId>,
@@ -87,6 +90,7 @@ impl<R: Rt> Replica<R> {
             reads: Vec::new(),
             quiet: false,
             idle_ticks: 0,
+            handing: None,
             was_leader: false,
             followed: None,
             hurried: None,
@@ -154,32 +158,44 @@ impl<R: Rt> Replica<R> {
         })
     }
 
-    /// Tells those whose entry is applied what has become of it. `term_of` knows the terms of entries.
-    pub(crate) fn tell_applied(&mut self, term_of: impl Fn(Index) -> Option<Term>) {
+    /// Tells those whose entry is applied what has become of it: how many, and how long they have waited together. `term_of` knows the terms of entries.
+    pub(crate) fn tell_applied(&mut self, now: Nanos, term_of: impl Fn(Index) -> Option<Term>) -> (u64, Nanos) {
+        let (mut told, mut nanos) = (0, 0);
         while let Some(waiter) = self.waiters.pop_front_if(|waiter| waiter.index <= self.applied) {
             let outcome = if term_of(waiter.index) == Some(waiter.term) { Ok(()) } else { Err(Lost) };
             // Whoever asked may have gone.
             let _ = waiter.tell.send(outcome);
+            (told, nanos) = (told + 1, nanos + now.saturating_sub(waiter.began));
         }
+        (told, nanos)
     }
 
-    /// One that no longer leads cannot say what becomes of its entries. Whether it follows somebody else than before.
+    /// One that no longer leads cannot say what becomes of its entries, unless it has handed over: then the new leader has them, and commits them. Whether it
+    /// follows somebody else than before.
     pub(crate) fn note_role(&mut self) -> bool {
         let (led, leads) = (self.was_leader, self.is_leader());
         self.was_leader = leads;
-        if led && !leads {
-            self.lose_waiters();
+        match (led, leads) {
+            (true, false) if self.handing.is_some() => self.reads.clear(),
+            (true, false) => self.lose_waiters(),
+            // What is left over from another time as a leader is not in the order of what comes now.
+            (false, true) => self.lose_proposals(),
+            _ => {}
         }
         let follows = self.leader();
         std::mem::replace(&mut self.followed, follows) != follows
     }
 
     pub(crate) fn lose_waiters(&mut self) {
+        self.lose_proposals();
+        // Whoever reads is told by their going.
+        self.reads.clear();
+    }
+
+    fn lose_proposals(&mut self) {
         for waiter in self.waiters.drain(..) {
             let _ = waiter.tell.send(Err(Lost));
         }
-        // Whoever reads is told by their going.
-        self.reads.clear();
     }
 }
 

@@ -199,7 +199,7 @@ fn leadership_of_a_group_that_rests_is_handed_over() {
     let to = *NODES.iter().find(|node| **node != from).unwrap();
     let (driver, led) = (cluster.drivers.borrow()[&from].clone(), cluster.leads(from));
     let before = cluster.leads(to).len();
-    led.iter().for_each(|group| driver.transfer(*group, id(*group, to)));
+    led.iter().for_each(|group| assert!(driver.transfer(*group, id(*group, to)), "{group:?}"));
     cluster.sim.run_for(Duration::from_millis(300)).unwrap();
     assert_eq!((cluster.leads(from).len(), cluster.leads(to).len()), (0, before + led.len()), "within an election's time");
     cluster.writes();

@@ -9,12 +9,12 @@
 //! In reading order: [`faults`] what happens when · [`replicas`] whether all replicas hold the same · [`summary`] what is printed.
 
 mod faults;
-mod replicas;
+pub(crate) mod replicas;
 mod summary;
 
 use crate::{
     args::{ChaosArgs, Common},
-    cluster::{Cluster, ClusterSpec, disk::SmallDisk, net::Net},
+    cluster::{Cluster, ClusterSpec, disk::SmallDisk, net::Net, timeline::Timeline},
     crash::{
         audit,
         work::{self, Crew, Shared, Worker},
@@ -27,7 +27,7 @@ use millpond_client::Client;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
     fs::{self, File},
-    io::{Read, Seek, SeekFrom, Write},
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
@@ -353,19 +353,5 @@ impl Era {
         self.look_into_logs()?;
         summary.add(&self.shared.ledger());
         Ok(())
-    }
-}
-
-/// What was done to the cluster and when, beside the logs of the nodes and with the same clock.
-struct Timeline(File);
-
-impl Timeline {
-    fn new(dir: &Path) -> Result<Self> {
-        let path = dir.join("timeline");
-        File::create(&path).map(Self).with_context(|| format!("making {}", path.display()))
-    }
-
-    fn say(&mut self, what: &str) -> Result<()> {
-        writeln!(self.0, "{:.6} {what}", jiff::Timestamp::now()).context("writing the timeline")
     }
 }

@@ -32,11 +32,11 @@ const LISTED_MAX: usize = 8;
 
 /// What a comparison has covered.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Compared {
-    pub(super) partitions: u64,
-    pub(super) replicas: u64,
-    pub(super) batches: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Compared {
+    pub(crate) partitions: u64,
+    pub(crate) replicas: u64,
+    pub(crate) batches: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What a replica holds of a partition.
@@ -57,7 +57,7 @@ struct Partition {
 }
 
 /// Compares all replicas of all partitions of a cluster that nobody writes to.
-pub(super) async fn compare(address: &str) -> Result<Compared> {
+pub(crate) async fn compare(address: &str) -> Result<Compared> {
     let mut compared = Compared::default();
     let mut conns = BTreeMap::new();
     for partition in partitions(address).await? {

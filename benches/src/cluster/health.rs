@@ -36,8 +36,8 @@ pub(crate) async fn whole(addresses: &[String], within: Duration) -> Result<()> 
     }
 }
 
-/// What a node says is missing.
-async fn missing_at(address: &str, nodes: usize) -> Result<Option<String>> {
+/// What a node says is missing of a cluster of so many.
+pub(crate) async fn missing_at(address: &str, nodes: usize) -> Result<Option<String>> {
     let mut conn = Conn::open(address).await?;
     let cluster: DescribeClusterReply = conn.ask(Kind::DescribeCluster, &DescribeCluster {}).await?;
     let metadata = metadata(&mut conn).await?;

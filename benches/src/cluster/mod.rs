@@ -2,21 +2,22 @@
 //! or in network namespaces.
 //!
 //! In reading order: [`net`] the namespaces and what can be done to their links · [`disk`] disks that can be filled · [`health`] what a cluster
-//! says of itself.
+//! says of itself · [`timeline`] what was done to it and when.
 
 pub(crate) mod disk;
 pub(crate) mod health;
 pub(crate) mod net;
+pub(crate) mod timeline;
 
 use crate::{
     node::{Node, NodeSpec},
     system::native::Native,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use millpond_wire::messages::PartitionInfo;
 use net::Net;
 use std::{
-    mem,
+    fs, mem,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -45,6 +46,11 @@ pub(crate) struct ClusterSpec {
 /// See the module. Its processes end, and then its network goes, with this.
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    /// Of which each further node is.
+    spec: ClusterSpec,
+    dir: PathBuf,
+    /// Nodes that there ever were: their directories are numbered.
+    born: usize,
     members: Vec<Member>,
     /// After the members: namespaces go when nobody lives in them.
     net: Option<Net>,
@@ -67,22 +73,73 @@ enum State {
 impl Cluster {
     /// Starts the nodes below `dir`, one after the other, and waits until they serve: not until the cluster is whole.
     pub(crate) async fn start(spec: &ClusterSpec, dir: &Path, net: Option<Net>) -> Result<Self> {
-        let mut cluster = Self { members: Vec::new(), net };
-        for number in 0..spec.nodes {
-            let name = format!("node-{}", number + 1);
-            let mut one = NodeSpec::new(spec.program.as_deref(), &dir.join(&name), spec.cores.as_deref())?;
-            if let Some(net) = &cluster.net {
-                one.netns = Some(net.namespace(number));
-                one.listen = SocketAddr::from((net.address(number), PORT));
-            }
-            one.pin = spec.pin;
-            one.memory.clone_from(&spec.memory);
-            one.disk_reserve.clone_from(&spec.disk_reserve);
-            one.join = cluster.members.iter().map(|member| member.spec.listen.to_string()).collect();
-            let node = one.start().await.with_context(|| format!("starting {name}"))?;
-            cluster.members.push(Member { spec: one, state: State::Up(Box::new(node)) });
+        let mut cluster = Self { spec: spec.clone(), dir: dir.to_owned(), born: 0, members: Vec::new(), net };
+        for _ in 0..spec.nodes {
+            cluster.add().await?;
         }
         Ok(cluster)
+    }
+
+    /// Starts one more node, and waits until it serves: as a part of the cluster, unless it is the first.
+    pub(crate) async fn add(&mut self) -> Result<()> {
+        let number = self.born;
+        let name = format!("node-{}", number + 1);
+        let mut one = NodeSpec::new(self.spec.program.as_deref(), &self.dir.join(&name), self.spec.cores.as_deref())?;
+        if let Some(net) = &self.net {
+            one.netns = Some(net.namespace(number));
+            one.listen = SocketAddr::from((net.address(number), PORT));
+        }
+        one.pin = self.spec.pin;
+        one.memory.clone_from(&self.spec.memory);
+        one.disk_reserve.clone_from(&self.spec.disk_reserve);
+        one.join = self.addresses();
+        let node = one.start().await.with_context(|| format!("starting {name}"))?;
+        self.members.push(Member { spec: one, state: State::Up(Box::new(node)) });
+        self.born += 1;
+        Ok(())
+    }
+
+    /// The node of a number is down for good, and its disk lost: starts one with an empty directory in its place, and waits until it serves.
+    pub(crate) async fn replace(&mut self, number: usize, id: u64) -> Result<()> {
+        let others = self.members.iter().enumerate().filter(|(other, _)| *other != number);
+        let join = others.map(|(_, member)| member.spec.listen.to_string()).collect();
+        let member = &mut self.members[number];
+        ensure!(matches!(member.state, State::Down), "a node that is up cannot be replaced");
+        let data = member.spec.data();
+        fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
+        (member.spec.join, member.spec.replace) = (join, Some(id));
+        let node = member.spec.start().await.context("starting a node in the place of another")?;
+        member.state = State::Up(Box::new(node));
+        Ok(())
+    }
+
+    /// Stops a node politely, and waits until it has.
+    pub(crate) async fn stop_one(&mut self, number: usize) -> Result<()> {
+        match mem::replace(&mut self.members[number].state, State::Down) {
+            State::Up(node) => (*node).stop().await,
+            _ => bail!("node {} does not serve", number + 1),
+        }
+    }
+
+    /// Counts a node that is down for good no longer: those behind it move up.
+    pub(crate) fn forget(&mut self, number: usize) {
+        self.members.remove(number);
+    }
+
+    /// By which ids the cluster knows its nodes; none of one that is down.
+    pub(crate) fn ids(&self) -> Vec<Option<u64>> {
+        self.members.iter().map(|member| if let State::Up(node) = &member.state { Some(node.id) } else { None }).collect()
+    }
+
+    /// Where those listen that serve.
+    pub(crate) fn serving(&self) -> Vec<String> {
+        let up = self.members.iter().filter(|member| matches!(member.state, State::Up(_)));
+        up.map(|member| member.spec.listen.to_string()).collect()
+    }
+
+    /// The processes of those that serve.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.members.iter().filter_map(|member| if let State::Up(node) = &member.state { node.pid().ok() } else { None }).collect()
     }
 
     /// Where its nodes listen, in order.
@@ -183,7 +240,7 @@ impl Cluster {
 
     /// Which of its nodes leads each partition of a topic, by number.
     pub(crate) async fn leaders(&self, topic: &str) -> Result<Vec<usize>> {
-        let reply = health::metadata(&mut Native::new(&self.addresses()).any().await?).await?;
+        let reply = health::metadata(&mut Native::new(&self.serving()).any().await?).await?;
         let info = reply.topics.iter().find(|info| info.name == topic).with_context(|| format!("there is no topic {topic}"))?;
         let leader = |partition: &PartitionInfo| {
             let endpoint = reply.endpoints.get(partition.endpoint as usize).context("metadata names an endpoint that it lacks")?;

@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use serde::Deserialize;
 use std::{
     env,
     fs::{self, File},
@@ -43,6 +44,8 @@ pub(crate) struct NodeSpec {
     pub(crate) memory: Option<String>,
     /// Nodes of the cluster that it is to become a part of at its first start; none for a server that is alone, or the first.
     pub(crate) join: Vec<String>,
+    /// The node whose place it is to take at its first start.
+    pub(crate) replace: Option<u64>,
     /// The network namespace that it lives in; our own if none is named.
     pub(crate) netns: Option<String>,
     /// As `millpond serve --disk-reserve` takes it.
@@ -67,9 +70,15 @@ impl NodeSpec {
             pin: cores.is_some(),
             memory: None,
             join: Vec::new(),
+            replace: None,
             netns: None,
             disk_reserve: None,
         })
+    }
+
+    /// Where its data lies.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     /// What it says.
@@ -96,7 +105,7 @@ impl NodeSpec {
             command.env_remove(name);
         }
         command.args(["serve", "--json", "--http", "off", "--cores", &self.cores]);
-        command.arg("--listen").arg(self.listen.to_string()).arg("--data").arg(self.dir.join("data"));
+        command.arg("--listen").arg(self.listen.to_string()).arg("--data").arg(self.data());
         if !self.pin {
             command.arg("--no-pin");
         }
@@ -111,6 +120,9 @@ impl NodeSpec {
         }
         if !self.join.is_empty() {
             command.arg("--join").arg(self.join.join(","));
+        }
+        if let Some(replace) = self.replace {
+            command.arg("--replace").arg(replace.to_string());
         }
         // In a group of its own: Ctrl-C is for us, and we end it.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true).process_group(0);
@@ -141,8 +153,10 @@ impl Launch {
         let said = timeout(START_TIMEOUT, self.lines.next_line()).await;
         let took = self.began.elapsed();
         let why = match said {
-            Ok(Ok(Some(line))) if line.contains("\"listen\"") => return Ok(Node { process: self.process, _lines: self.lines, took }),
-            Ok(Ok(Some(line))) => format!("it said: {line}"),
+            Ok(Ok(Some(line))) => match serde_json::from_str::<Ready>(&line) {
+                Ok(Ready { node_id }) => return Ok(Node { process: self.process, id: node_id, _lines: self.lines, took }),
+                Err(_) => format!("it said: {line}"),
+            },
             Ok(Ok(None)) => "it ended".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it does not serve after {START_TIMEOUT:?}; its threads: {}", self.process.threads()),
@@ -157,10 +171,18 @@ impl Launch {
     }
 }
 
+/// What it says when it serves, as far as it matters here.
+#[derive(Deserialize)]
+struct Ready {
+    node_id: u64,
+}
+
 /// A server that serves. Killed when this goes.
 #[derive(Debug)]
 pub(crate) struct Node {
     process: Process,
+    /// By which its cluster knows it.
+    pub(crate) id: u64,
     /// Open, so that nothing it says fails.
     _lines: Lines<BufReader<ChildStdout>>,
     /// From its start until it served.
@@ -193,7 +215,8 @@ impl Node {
         sys::resume(self.pid()?).context("letting the server go on")
     }
 
-    fn pid(&self) -> Result<u32> {
+    /// Its process.
+    pub(crate) fn pid(&self) -> Result<u32> {
         self.process.0.id().context("the server has ended by itself")
     }
 

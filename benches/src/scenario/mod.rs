@@ -1,9 +1,10 @@
 //! What `millpond bench` runs: the server, the load and the results of each scenario.
 //!
 //! In reading order: [`bench`] the server and one measurement · [`load`] the scenarios of one load · [`suite`] the named set ·
-//! [`replication`] one node and several in turns.
+//! [`replication`] one node and several in turns · [`groups`] many partitions and few.
 
 mod bench;
+mod groups;
 mod load;
 mod replication;
 mod suite;
@@ -13,7 +14,7 @@ use crate::{
     chaos, crash, failover,
     limit::{self, LimitSpec},
     machine::facts::Facts,
-    report,
+    moves, report,
     results::Results,
 };
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,8 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         Scenario::Crash(args) => return crash::run(args, common),
         Scenario::Chaos(args) => return chaos::run(args, common),
         Scenario::Failover(args) => return failover::run(args, common),
+        Scenario::Moves(args) => return moves::run(args, common),
+        Scenario::Groups(args) => return groups::run(args, common, &spinner(common)),
         Scenario::Replication(args) => return replication::run(args, common, &spinner(common)),
         _ => {}
     }
@@ -45,7 +48,14 @@ fn measure(args: &BenchArgs, common: &Common) -> Result<Results> {
         Scenario::Mixed(args) => (load::mixed(Bench::of(&args.server, common, &progress)?, args)?, &args.out),
         Scenario::Limit(args) => (limit_alone(args, &progress)?, &args.out),
         Scenario::Suite(args) => (suite::run(args, common, &progress)?, &args.out),
-        Scenario::Crash(_) | Scenario::Chaos(_) | Scenario::Failover(_) | Scenario::Replication(_) => bail!("this measures nothing"),
+        Scenario::Crash(_)
+        | Scenario::Chaos(_)
+        | Scenario::Failover(_)
+        | Scenario::Moves(_)
+        | Scenario::Groups(_)
+        | Scenario::Replication(_) => {
+            bail!("this measures nothing")
+        }
     };
     progress.finish_and_clear();
     write(&results, out)?;

@@ -21,6 +21,7 @@ use crate::{
     client::{self, Client},
     conn::{Broken, Conn},
     error::{Error, Result},
+    metadata::redirection,
 };
 use bytes::Bytes;
 use millpond_wire::{
@@ -292,6 +293,8 @@ impl Shared {
                 }
                 Some(_) if state.parts.is_near(asked.0) => self.to_leader(state, asked.0, now),
                 Some(failure) if failure.code() == Code::OffsetOutOfRange => self.out_of_range(state, asked.0, &failure.message, now),
+                // Whoever has led the partition knows best who does.
+                Some(failure) if redirection(&failure).is_some_and(|there| state.parts.redirect(asked.0, &order.endpoint, &there)) => {}
                 Some(failure) => self.failed(state, asked.0, Error::refused(DOING, failure), now),
             }
         }

@@ -21,6 +21,8 @@ use std::{
 const PART_BYTES_MIN: usize = 64 * 1024;
 /// Most that one request asks for, in bytes.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// So many owners in a row may each name another one before we wait a while: they have not heard of each other yet.
+const REDIRECTS_MAX: u32 = 3;
 /// Most partitions of one request.
 const REQUEST_PARTS_MAX: usize = 1_000;
 
@@ -284,33 +286,56 @@ impl Parts {
 
     /// Partitions of a topic have new owners.
     pub(crate) fn moved(&mut self, topic: &str, owners: &[Arc<str>]) {
-        for (id, part) in self.parts.iter_mut().filter(|(_, p)| &*p.handle.topic == topic) {
-            if let Some(at) = part.near.take().and(part.resting) {
-                // It waited to be told.
-                self.resting.remove(&(at, *id));
-                let now = Instant::now().min(at);
-                self.resting.insert((now, *id));
-                part.resting = Some(now);
-            }
-            let Some(owner) = owners.get(part.handle.partition as usize).filter(|o| **o != part.owner) else { continue };
-            if let Some(old) = self.owners.get_mut(&part.owner) {
-                old.parts -= 1;
-                old.idle.retain(|other| other != id);
-            }
-            part.owner = Arc::clone(owner);
-            let new = self.owners.entry(Arc::clone(owner)).or_default();
-            new.parts += 1;
-            if part.listed {
-                new.idle.push_back(*id);
-            }
-            // What kept it waiting was the old one's.
-            if let Some(at) = part.resting {
-                let now = Instant::now().min(at);
-                self.resting.remove(&(at, *id));
-                self.resting.insert((now, *id));
-                part.resting = Some(now);
+        let owner = |part: &Part| owners.get(part.handle.partition as usize).filter(|owner| **owner != part.owner).cloned();
+        let of_topic = self.parts.iter().filter(|(_, part)| &*part.handle.topic == topic);
+        let moved: Vec<(u64, Arc<str>)> = of_topic.filter_map(|(id, part)| Some((*id, owner(part)?))).collect();
+        for (id, owner) in moved {
+            self.move_to(id, &owner);
+        }
+        // Those that were read from a replica which need not lead, and waited to be told.
+        let near: Vec<u64> = self.parts.iter().filter(|(_, p)| &*p.handle.topic == topic && p.near.is_some()).map(|(id, _)| *id).collect();
+        for id in near {
+            if let Some(part) = self.parts.get_mut(&id) {
+                part.near = None;
+                Self::hurry(&mut self.resting, part);
             }
         }
+    }
+
+    /// What kept a part waiting is no more.
+    fn hurry(resting: &mut BTreeSet<(Instant, u64)>, part: &mut Part) {
+        if let Some(at) = part.resting {
+            let now = Instant::now().min(at);
+            resting.remove(&(at, part.handle.id));
+            resting.insert((now, part.handle.id));
+            part.resting = Some(now);
+        }
+    }
+
+    /// The endpoint `from` names another one that owns a part. Whether that may be asked at once: not if they send us around for too long.
+    pub(crate) fn redirect(&mut self, id: u64, from: &Arc<str>, there: &Arc<str>) -> bool {
+        let Some(part) = self.parts.get_mut(&id).filter(|part| from != there && part.failures < REDIRECTS_MAX) else { return false };
+        part.failures += 1;
+        self.move_to(id, there);
+        self.list(id);
+        true
+    }
+
+    fn move_to(&mut self, id: u64, owner: &Arc<str>) {
+        let Some(part) = self.parts.get_mut(&id) else { return };
+        if let Some(old) = self.owners.get_mut(&part.owner) {
+            old.parts -= 1;
+            old.idle.retain(|other| *other != id);
+        }
+        part.owner = Arc::clone(owner);
+        let new = self.owners.entry(Arc::clone(owner)).or_default();
+        new.parts += 1;
+        if part.listed {
+            new.idle.push_back(id);
+        }
+        // What kept it waiting was the old one's.
+        part.near = None;
+        Self::hurry(&mut self.resting, part);
     }
 
     /// Leaves a part alone until a time.

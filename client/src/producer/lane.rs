@@ -35,6 +35,8 @@ use std::{
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a batch waits for company while others are in flight, if the user does not say.
 pub(crate) const LINGER_BUSY: Duration = Duration::from_millis(5);
+/// So many owners in a row may each name another one before we wait a while: they have not heard of each other yet.
+const REDIRECTS_MAX: u32 = 3;
 /// Memory for a batch to begin with, in bytes.
 const BATCH_BYTES_FIRST: usize = 1024;
 
@@ -115,6 +117,8 @@ pub(crate) enum Outcome {
         error: Error,
         wait: Duration,
     },
+    /// Somebody else owns the partition, as is known by now: to be sent there at once.
+    Moved(Error),
     /// Its sequence does not follow: an older one is missing. It was not appended.
     Gap(Error),
     Failed(Error),
@@ -166,6 +170,8 @@ pub(crate) struct Lane {
     gap: bool,
     not_before: Option<Instant>,
     pub(crate) failures: u32,
+    /// Owners that have named another one, one after the other.
+    redirects: u32,
     /// Bytes of the last full batch: what the next one gets to begin with.
     size_hint: usize,
 }
@@ -188,6 +194,7 @@ impl Lane {
             gap: false,
             not_before: None,
             failures: 0,
+            redirects: 0,
             size_hint: BATCH_BYTES_FIRST,
         }
     }
@@ -199,6 +206,22 @@ impl Lane {
         }
         self.owner = Arc::clone(owner);
         self.not_before = None;
+        true
+    }
+
+    /// The endpoint `from` names another one that owns the partition. Whether what waits may be sent there at once: not if they send us around for too long.
+    pub(crate) fn redirect(&mut self, from: &Arc<str>, there: &Arc<str>) -> bool {
+        if from == there {
+            return false;
+        }
+        // It may be there already, for an earlier batch.
+        if self.owner != *there {
+            if self.redirects >= REDIRECTS_MAX {
+                return false;
+            }
+            self.redirects += 1;
+            self.move_to(there);
+        }
         true
     }
 
@@ -359,7 +382,7 @@ impl Lane {
         let idempotent = rules.producer_id.is_some();
         match outcome {
             Outcome::Acked(acked) => {
-                (self.failures, self.proven) = (0, Some(now));
+                (self.failures, self.redirects, self.proven) = (0, 0, Some(now));
                 (Some(Decided { done, outcome: Ok(acked) }), charged)
             }
             Outcome::Failed(error) => {
@@ -371,6 +394,11 @@ impl Lane {
                 let wait = pause(self.failures).max(wait);
                 self.not_before = Some(self.not_before.map_or(now + wait, |t| t.max(now + wait)));
                 batch.maybe_done |= error.effect() == Effect::Unknown;
+                batch.last = Some(error);
+                self.put_back(*batch);
+                (None, 0)
+            }
+            Outcome::Moved(error) => {
                 batch.last = Some(error);
                 self.put_back(*batch);
                 (None, 0)

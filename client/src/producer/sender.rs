@@ -12,6 +12,7 @@ use crate::{
     client,
     conn::{Broken, Conn, Sent},
     error::Error,
+    metadata::redirection,
     producer::delivery::Acked,
 };
 use bytes::Bytes;
@@ -263,7 +264,7 @@ impl Shared {
                     self.inbox().silences.push((Arc::clone(endpoint), Duration::from_millis(u64::from(throttle_ms))));
                 }
                 for ((sink, number), result) in sent.iter().zip(results) {
-                    let outcome = self.outcome(sink, result);
+                    let outcome = self.outcome(endpoint, sink, result);
                     self.settle(sink, *number, outcome);
                 }
             }
@@ -283,14 +284,16 @@ impl Shared {
         }
     }
 
-    fn outcome(self: &Arc<Self>, sink: &Arc<Sink>, result: ProduceResult) -> Outcome {
+    fn outcome(self: &Arc<Self>, endpoint: &Arc<str>, sink: &Arc<Sink>, result: ProduceResult) -> Outcome {
         let Some(failure) = result.failure else {
             let append_time_ms = (result.append_time_ms >= 0).then_some(result.append_time_ms);
             return Outcome::Acked(Acked { base_offset: Some(result.base_offset), append_time_ms });
         };
-        let code = failure.code();
+        let (code, there) = (failure.code(), redirection(&failure));
         let error = Error::refused(DOING, failure);
         match code {
+            // Whoever has led the partition knows best who does.
+            Code::NotOwner if there.is_some_and(|there| sink.lock().redirect(endpoint, &there)) => Outcome::Moved(error),
             Code::OutOfOrderSequence if self.rules.producer_id.is_some() => Outcome::Gap(error),
             // Whether the topic is really gone is asked, too: cores learn of changes one after the other.
             Code::NotOwner | Code::UnknownTopic => {

@@ -11,7 +11,7 @@ use millpond_client::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -40,6 +40,27 @@ async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(tokio::time::Instant::now() < until, "{what}: not in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whoever had a partition says who has it, and where: nobody else has to be asked, and reading goes on there at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_owner_tells_readers_of_the_new_one() {
+    let mock = Mock::start(3).await;
+    mock.topic("t", 1);
+    mock.0.directs.store(true, Ordering::Relaxed);
+    let client = Client::builder().bootstrap(&mock.address()).backoff(2 * PATIENCE, 2 * PATIENCE);
+    let client = client.connect().await.expect("the mock answers");
+    let producer = client.producer().build().await.expect("built");
+    let mut consumer = client.consumer().topics(["t"]).offset_reset(OffsetReset::Earliest).build().await.expect("built");
+    for (round, owner) in [0, 1, 2, 1, 0].into_iter().enumerate() {
+        mock.state().topics.get_mut("t").expect("created").partitions[0].owner = owner;
+        for n in round * 10..round * 10 + 10 {
+            let value = n.to_string();
+            producer.send(ProducerRecord::to("t").value(&value)).await.expect("handed over").await.expect("delivered");
+            assert_eq!(next(&mut consumer).await, n);
+        }
+        mock.hook(|_, kind, _, _| (kind == Kind::Metadata).then_some(Fault::Silence));
     }
 }
 

@@ -9,7 +9,10 @@ use millpond_client::{
     messages::{Failure, Kind},
     partition_of_key,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 async fn send(producer: &Producer, n: usize) -> Delivery {
     let value = n.to_string();
@@ -99,6 +102,67 @@ async fn a_partition_that_moves_is_followed() {
     }
     producer.close().await.expect("all delivered");
     assert_eq!(mock.values("t", 0), expected(600));
+}
+
+/// Whoever led a partition says who does, and where: nobody else has to be asked, and records go there at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_owner_tells_of_the_new_one() {
+    let mock = Mock::start(3).await;
+    mock.topic("t", 1);
+    mock.0.directs.store(true, Ordering::Relaxed);
+    // No wait for another try would end in time.
+    let client = Client::builder().bootstrap(&mock.address()).backoff(Duration::from_secs(60), Duration::from_secs(60));
+    let client = client.connect().await.expect("the mock answers");
+    let producer = client.producer().batch_bytes(1024).delivery_timeout(Duration::from_secs(20)).build().await.expect("built");
+    send(&producer, 0).await.await.expect("delivered");
+    mock.hook(|_, kind, _, _| (kind == Kind::Metadata).then_some(Fault::Silence));
+    let mut sent = 1;
+    for owner in [1, 2, 0, 2, 1] {
+        mock.state().topics.get_mut("t").expect("created").partitions[0].owner = owner;
+        for n in sent..sent + 100 {
+            send(&producer, n).await;
+        }
+        sent += 100;
+        producer.flush().await.expect("all delivered");
+    }
+    assert_eq!(mock.values("t", 0), expected(sent));
+}
+
+/// A connection that broke while nobody needed it is made anew at once when it is needed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_was_away_for_a_while_is_not_waited_for() {
+    let mock = Mock::start(2).await;
+    mock.topic("t", 1);
+    mock.0.directs.store(true, Ordering::Relaxed);
+    let wait = Duration::from_millis(400);
+    let client = Client::builder().bootstrap(&mock.address_of(1)).backoff(wait, wait).connect().await.expect("the mock answers");
+    let producer = client.producer().build().await.expect("built");
+    send(&producer, 0).await.await.expect("delivered");
+    // Its owner ends the connection, which nobody notices who sends elsewhere.
+    mock.state().topics.get_mut("t").expect("created").partitions[0].owner = 1;
+    mock.hook(|node, kind, _, _| (node == 0 && kind == Kind::Produce).then_some(Fault::DropBefore));
+    send(&producer, 1).await.await.expect("delivered");
+    mock.hook(|_, _, _, _| None);
+    tokio::time::sleep(wait).await;
+    mock.state().topics.get_mut("t").expect("created").partitions[0].owner = 0;
+    let began = std::time::Instant::now();
+    send(&producer, 2).await.await.expect("delivered");
+    assert!(began.elapsed() < wait / 2, "it was waited for: {:?}", began.elapsed());
+    assert_eq!(mock.values("t", 0), expected(3));
+}
+
+/// Two that name each other are not asked in turns without end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_that_send_us_around_are_given_time() {
+    let mock = Mock::start(2).await;
+    mock.topic("t", 1);
+    mock.0.directs.store(true, Ordering::Relaxed);
+    let producer = client(&mock).await.producer().delivery_timeout(Duration::from_millis(600)).build().await.expect("built");
+    send(&producer, 0).await.await.expect("delivered");
+    mock.state().topics.get_mut("t").expect("created").partitions[0].owner = usize::MAX;
+    let error = send(&producer, 1).await.await.expect_err("nobody takes it");
+    assert_eq!((error.code(), error.effect()), (Some(Code::NotOwner), Effect::None), "{error}");
+    assert!(mock.count(Kind::Produce) < 50, "it was tried {} times", mock.count(Kind::Produce));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -98,6 +98,8 @@ pub(crate) struct Server {
     state: Mutex<State>,
     grown: Notify,
     producer_ids: AtomicU64,
+    /// Whoever refuses for another node says where that is.
+    pub(crate) directs: AtomicBool,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -123,6 +125,7 @@ impl Mock {
             state: Mutex::default(),
             grown: Notify::new(),
             producer_ids: AtomicU64::new(100),
+            directs: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
         for (node, listener) in listeners.into_iter().enumerate() {
@@ -356,6 +359,17 @@ impl Server {
         Ok(TopicReply { topic: Some(Self::info(&request.name, topic)), changed: true })
     }
 
+    /// Says who owns a partition, if that is wanted. Of one that nobody owns each node says that the next one does.
+    fn not_owner(&self, node: usize, owner: usize) -> Failure {
+        let failure = failure(Code::NotOwner, "another core has it");
+        if !self.directs.load(Ordering::Relaxed) {
+            return failure;
+        }
+        let there = if owner < self.addrs.len() { owner } else { (node + 1) % self.addrs.len() };
+        let at = self.addrs[there];
+        Failure { host: at.ip().to_string(), port: u32::from(at.port()), node_id: there as u64 + 1, ..failure }
+    }
+
     fn produce(&self, node: usize, frame: &Frame) -> Option<Vec<u8>> {
         let request: Produce = frame.message().expect("the client's messages parse");
         let mut payload = frame.payload.clone();
@@ -366,7 +380,7 @@ impl Server {
             let partition = state.topics.get_mut(&batch.topic).and_then(|t| t.partitions.get_mut(batch.partition as usize));
             let appended = match partition {
                 None => Err(failure(Code::UnknownTopic, "no such partition")),
-                Some(p) if p.owner != node => Err(failure(Code::NotOwner, "another core has it")),
+                Some(p) if p.owner != node => Err(self.not_owner(node, p.owner)),
                 Some(p) => p.append(bytes),
             };
             results.push(match appended {
@@ -411,7 +425,7 @@ impl Server {
             let mut got = FetchedPartition { next_offset: asked.offset, ..FetchedPartition::default() };
             match state.topics.get(&asked.topic).and_then(|t| t.partitions.get(asked.partition as usize)) {
                 None => got.failure = Some(failure(Code::UnknownTopic, "no such partition")),
-                Some(p) if p.owner != node => got.failure = Some(failure(Code::NotOwner, "another core has it")),
+                Some(p) if p.owner != node => got.failure = Some(self.not_owner(node, p.owner)),
                 Some(p) if asked.offset < p.start || asked.offset > p.end => {
                     got.failure = Some(failure(Code::OffsetOutOfRange, "out of range"));
                 }

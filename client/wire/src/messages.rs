@@ -147,12 +147,26 @@ pub struct Failure {
     /// With [`Code::NotOwner`]: the node that answers for it, 0 if that is not known.
     #[prost(uint64, tag = "5")]
     pub node_id: u64,
+    /// With [`Code::NotOwner`]: the host to connect to for it, empty if that is not known.
+    #[prost(string, tag = "6")]
+    pub host: String,
+    /// And the port of the core that owns it there.
+    #[prost(uint32, tag = "7")]
+    pub port: u32,
 }
 
 impl Failure {
     /// What happened, and what to do about it.
     pub fn new(code: Code, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { code: code as i32, message: message.into(), advice: advice.into(), retry_after_ms: 0, node_id: 0 }
+        Self {
+            code: code as i32,
+            message: message.into(),
+            advice: advice.into(),
+            retry_after_ms: 0,
+            node_id: 0,
+            host: String::new(),
+            port: 0,
+        }
     }
 
     /// The same, worth a retry no sooner than in `ms` milliseconds.
@@ -929,6 +943,9 @@ pub struct JoinCluster {
     /// The cluster that it is a part of, as text; empty for one that is of none yet.
     #[prost(string, tag = "2")]
     pub cluster_id: String,
+    /// The node whose place one that is of no cluster yet is to take; 0 for none.
+    #[prost(uint64, tag = "3")]
+    pub replaces: u64,
 }
 
 /// Answer to [`JoinCluster`].

@@ -35,6 +35,7 @@ impl<R: Rt> Driver<R> {
                 self.0.promised.notify_one();
             }
         }
+        replica.note_handover();
         if replica.note_role() {
             let leader = replica.leader();
             let node = leader.and_then(|leader| replica.members.nodes.get(&leader).copied());
@@ -84,7 +85,7 @@ impl<R: Rt> Driver<R> {
         log.commit(group, Index(last.index));
         replica.applied = Index(last.index);
         replica.ask(|raw| raw.advance_apply_to(last.index));
-        replica.tell_applied(|index| log.term_of(group, index));
+        self.tell_applied(replica);
         tell_reads(replica);
         Ok(())
     }

@@ -7,6 +7,7 @@
 use super::{Driver, receipt::Incoming};
 use crate::{
     members::{Membership, RaftId},
+    pace::Turns,
     storage::Offer,
     wire::{Envelope, Said, SnapshotAsk, SnapshotEnd, SnapshotPiece, snapshot_number},
 };
@@ -32,8 +33,8 @@ pub(super) struct Snapshots<R: Rt> {
     offers: BTreeMap<(GroupId, RaftId), Offered>,
     /// Whose piece is being read.
     serving: BTreeSet<(GroupId, RaftId)>,
-    /// When the next piece may leave.
-    free_at: Nanos,
+    /// Whose piece may leave when.
+    turns: Turns,
     /// What is being received.
     pub(super) incoming: BTreeMap<GroupId, Rc<Incoming>>,
 }
@@ -45,7 +46,7 @@ impl<R: Rt> Default for Snapshots<R> {
             held: BTreeMap::new(),
             offers: BTreeMap::new(),
             serving: BTreeSet::new(),
-            free_at: 0,
+            turns: Turns::default(),
             incoming: BTreeMap::new(),
         }
     }
@@ -203,21 +204,19 @@ impl<R: Rt> Driver<R> {
 
     /// The largest piece, in bytes: whole blocks, one at least. If so many are on their way at once, each is there before it is asked for again.
     fn piece_max(&self, serving: usize) -> usize {
-        let bytes = u128::from(self.0.config.snapshot_bytes_per_second) * self.again_after().as_nanos() / 2_000_000_000;
+        let bytes = u128::from(self.snapshot_rate()) * self.again_after().as_nanos() / 2_000_000_000;
         let share = usize::try_from(bytes).unwrap_or(usize::MAX) / serving.max(1);
         (share / BLOCK_BYTES * BLOCK_BYTES).max(BLOCK_BYTES)
     }
 
+    /// How fast snapshots may leave now, in bytes per second.
+    fn snapshot_rate(&self) -> u64 {
+        self.0.pace.borrow().of(self.0.config.snapshot_bytes_per_second)
+    }
+
     /// Waits until so many bytes may leave.
     async fn wait_turn(&self, bytes: usize) {
-        let wait = {
-            let all = &mut *self.0.snapshots.borrow_mut();
-            let now = self.0.rt.mono();
-            let at = all.free_at.max(now);
-            let takes = bytes as u128 * 1_000_000_000 / u128::from(self.0.config.snapshot_bytes_per_second.max(1));
-            all.free_at = at.saturating_add(Nanos::try_from(takes).unwrap_or(Nanos::MAX));
-            at - now
-        };
+        let wait = self.0.snapshots.borrow_mut().turns.wait(self.0.rt.mono(), bytes, self.snapshot_rate());
         if wait > 0 {
             self.0.rt.sleep(Duration::from_nanos(wait)).await;
         }

@@ -70,6 +70,7 @@ pub fn from_wire(node: &NodeInfo) -> Result<Node, Failure> {
         meta: 0,
         state: NodeState::In,
         age: Age { count: node.age, start: node.start },
+        replaced_by: None,
     })
 }
 
@@ -96,6 +97,7 @@ pub(super) async fn ask<R: Rt>(rt: &R, config: &NodeConfig, identity: Option<Ide
     let request = JoinCluster {
         node: Some(guess(config, identity, cores)),
         cluster_id: identity.map_or_else(String::new, |identity| identity.cluster()),
+        replaces: if identity.is_none() { config.replace.unwrap_or(0) } else { 0 },
     };
     let mut last = "nobody was asked".to_owned();
     for _ in 0..ROUNDS {
@@ -158,7 +160,15 @@ impl<R: Rt> Core<R> {
         }
         let info = request.node.unwrap_or_default();
         let me = Some(info.node_id).filter(|id| *id != 0);
-        let done = self.change(Change::Node(me, from_wire(&info)?)).await?;
+        let node = from_wire(&info)?;
+        let change = match request.replaces {
+            0 => Change::Node(me, node),
+            lost => {
+                self.check_lost(lost)?;
+                Change::Replace(lost, node)
+            }
+        };
+        let done = self.change(change).await?;
         let (meta_replica, meta_first, nodes) = {
             let catalog = self.catalog.borrow();
             let first = catalog.meta_first().iter().map(|r| millpond_wire::messages::ReplicaInfo { id: r.id, node_id: r.node });
@@ -168,6 +178,17 @@ impl<R: Rt> Core<R> {
         tracing::info!(node = done.node, host = info.host, port = info.port, changed = done.changed, "a node of the cluster");
         let homes = u32::from(self.catalog.borrow().homes(self.homes()));
         Ok(JoinReply { cluster_id: self.identity.cluster_id, node_id: done.node, meta_replica, meta_first, nodes, homes })
+    }
+
+    /// Refuses to have a node replaced that is heard from.
+    fn check_lost(&self, node: u64) -> Result<(), Failure> {
+        if node != self.identity.node_id && !self.drivers.values().any(|driver| driver.hears(NodeId(node))) {
+            return Ok(());
+        }
+        let advice = format!(
+            "stop it first; if it is to go with all that it has, join without --replace and run `millpond node decommission {node}`"
+        );
+        Err(Failure::new(Code::InvalidArgument, format!("node {node} is up, and only a lost one is replaced"), advice))
     }
 
     /// Says where this node is, and returns once it knows what its cluster knows, or cannot make sure of it for long.
@@ -237,7 +258,7 @@ impl<R: Rt> Core<R> {
         let me = self.identity.node_id;
         match self.change(Change::Node(Some(me), node.clone())).await {
             Err(failure) if failure.code() == Code::NotOwner => {
-                let request = JoinCluster { node: Some(to_wire(me, node)), cluster_id: self.identity.cluster() };
+                let request = JoinCluster { node: Some(to_wire(me, node)), cluster_id: self.identity.cluster(), replaces: 0 };
                 self.introduce_to(failure.node_id, &request).await
             }
             done => done.map(drop),

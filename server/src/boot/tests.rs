@@ -28,6 +28,7 @@ pub(crate) fn config() -> NodeConfig {
         ip: std::net::IpAddr::from([127, 0, 0, 1]),
         rack: String::new(),
         join: Vec::new(),
+        replace: None,
         memory_bytes: 64 << 20,
         partitions_default: 1,
         connections_max: 10,

@@ -3,9 +3,9 @@
 //! A partition's replicas are changed by wish: a record says which are *wanted*, the leader of the group brings Raft's members there (learners
 //! first), and a second record says that it is done. Until then whoever is *now* a replica, or is wanted, keeps its log.
 
-use super::{Age, Catalog, CatalogError, Effect, FOUNDER, Ids, META, Partition, Plan, Topic, placement, records};
+use super::{Age, Catalog, CatalogError, Effect, FOUNDER, Home, Ids, META, Partition, Plan, Topic, placement, records};
 use crate::keyed::Record;
-use millpond_runtime::GroupId;
+use millpond_runtime::{GroupId, NodeId};
 use millpond_wire::messages::{NodeLoad, RebalanceReply, ReplicaMove};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,6 +61,14 @@ impl Replicas {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.now.len() == self.wanted.len() && self.wanted.iter().all(|r| self.now.contains(r))
+    }
+
+    /// Wants others. Whoever was wanted before may vote by now, though nobody has said so yet: it keeps its log until it is said what there is.
+    fn want(&mut self, wanted: Vec<Replica>) {
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let strange = |r: &Replica| !self.now.contains(r) && !self.wanted.contains(r);
+        let kept: Vec<Replica> = before.into_iter().filter(strange).collect();
+        self.now.extend(kept);
     }
 
     /// The replica on a node that keeps its log.
@@ -134,6 +142,9 @@ pub struct Node {
     /// How far its disk has come, as far as it was told.
     #[serde(default)]
     pub age: Age,
+    /// The node that takes its place: it goes by itself once it has no replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<u64>,
 }
 
 impl Node {
@@ -150,6 +161,14 @@ impl Catalog {
     #[must_use]
     pub fn node(&self, id: u64) -> Option<&Node> {
         self.nodes.get(&id)
+    }
+
+    /// What clients are told to connect to for a home of a node.
+    #[must_use]
+    pub fn place_of(&self, id: NodeId, home: Home) -> Option<(&str, u16)> {
+        let node = self.nodes.get(&id.0)?;
+        let port = node.ports.get(usize::from(home.0) % node.ports.len().max(1))?;
+        Some((&node.host, *port))
     }
 
     /// All nodes by id.
@@ -233,7 +252,7 @@ impl Catalog {
             let nodes: Vec<u64> = kept.iter().map(|r| r.node).collect();
             let all = placement::spread(&mut load, &nodes, replication);
             let replica = |node: &u64| kept.iter().find(|r| r.node == *node).copied().unwrap_or_else(|| ids.replica_on(*node));
-            replicas.wanted = all.iter().map(replica).collect();
+            replicas.want(all.iter().map(replica).collect());
             partition.replicas = Some(replicas);
         }
     }
@@ -256,7 +275,7 @@ impl Catalog {
                 // A drained node is back once it has started again.
                 let is_back = |n: &Node| n.state == NodeState::Drained && n.age.start != node.age.start;
                 let state = before.map_or(NodeState::In, |n| if is_back(n) { NodeState::In } else { n.state });
-                let node = Node { meta, state, ..node };
+                let node = Node { meta, state, replaced_by: before.and_then(|n| n.replaced_by), ..node };
                 if before == Some(&node) {
                     return nothing(id);
                 }
@@ -290,10 +309,41 @@ impl Catalog {
         Ok((id, Plan { records: written, topic: None }))
     }
 
+    /// Takes in a node in the place of another one, which is lost with all that it had: the new one gets its replicas, one for one, and the other goes once it has
+    /// none. What is to be written, and the id of the new one. Asked again, it is the same one.
+    pub fn plan_replacement(&self, lost: u64, node: Node) -> Result<(u64, Plan), CatalogError> {
+        let before = self.nodes.get(&lost).ok_or(CatalogError::UnknownNode { node: lost })?;
+        if let Some((id, is)) = before.replaced_by.and_then(|id| Some((id, self.nodes.get(&id)?)))
+            && (is.ip, is.port) == (node.ip, node.port)
+        {
+            return Ok((id, Plan { records: Vec::new(), topic: None }));
+        }
+        let mut ids = self.ids;
+        let (id, meta) = (ids.node, ids.replica_on(ids.node).id);
+        ids.node += 1;
+        let mut written = vec![
+            records::node(id, &Node { meta, state: NodeState::In, ..node }),
+            records::node(lost, &Node { state: NodeState::Leaving, replaced_by: Some(id), ..before.clone() }),
+        ];
+        for topic in self.topics.values().filter(|t| t.name != META) {
+            let mut moved = topic.clone();
+            let wanted = moved.partitions.iter_mut().filter_map(|p| p.replicas.as_mut()).flat_map(|r| &mut r.wanted);
+            wanted.filter(|r| r.node == lost).for_each(|r| *r = ids.replica_on(id));
+            if moved != *topic {
+                written.push(records::topic(&moved));
+            }
+        }
+        ids.epoch += 1;
+        written.push(records::ids(ids));
+        Ok((id, Plan { records: written, topic: None }))
+    }
+
     /// Has the replicas of a node go elsewhere, or takes that back.
     pub fn plan_node_state(&self, id: u64, state: NodeState) -> Result<Plan, CatalogError> {
         let node = self.nodes.get(&id).ok_or(CatalogError::UnknownNode { node: id })?;
-        let written = if node.state == state { Vec::new() } else { vec![records::node(id, &Node { state, ..node.clone() })] };
+        let replaced_by = node.replaced_by.filter(|_| state == NodeState::Leaving);
+        let changed = Node { state, replaced_by, ..node.clone() };
+        let written = if changed == *node { Vec::new() } else { vec![records::node(id, &changed)] };
         Ok(Plan { records: written, topic: None })
     }
 
@@ -326,7 +376,16 @@ impl Catalog {
         self.changed(topics.into_values(), self.ids)
     }
 
-    /// What is to be wanted so that every partition has as many replicas as it should, on nodes that are in: of one topic at a time.
+    /// Whether replicas are wanted on a node that is to have none: then what is under way may never come to its end, and is planned anew.
+    #[must_use]
+    pub fn wants_in_vain(&self) -> bool {
+        let is_in = |r: &Replica| self.nodes.get(&r.node).is_some_and(|n| n.state != NodeState::Leaving);
+        let partitions = self.topics.values().flat_map(|t| &t.partitions);
+        partitions.filter_map(|p| p.replicas.as_ref()).any(|r| !r.wanted.iter().all(is_in))
+    }
+
+    /// What is to be wanted so that every partition has as many replicas as it should, on nodes that are in: of one topic at a time. In the end, nodes go that were
+    /// replaced.
     #[must_use = "a plan does nothing until its records are synced and applied"]
     pub fn plan_heal(&self) -> Plan {
         let nothing = Plan { records: Vec::new(), topic: None };
@@ -350,7 +409,8 @@ impl Catalog {
                 }
             }
         }
-        nothing
+        let replaced = self.nodes.iter().filter(|(_, node)| node.replaced_by.is_some() && node.state == NodeState::Leaving);
+        replaced.filter_map(|(id, _)| self.plan_node_gone(*id).ok()).next().unwrap_or(nothing)
     }
 
     /// What is to be wanted so that nodes have as many replicas as each other, and lead as much. What moves is in the plan's records.
@@ -362,18 +422,20 @@ impl Catalog {
         for topic in &mut topics {
             for (number, partition) in topic.partitions.iter_mut().enumerate() {
                 let Some(replicas) = &mut partition.replicas else { continue };
-                for at in 0..replicas.wanted.len() {
-                    let nodes: Vec<u64> = replicas.wanted.iter().map(|r| r.node).collect();
+                let mut wanted = replicas.wanted.clone();
+                for at in 0..wanted.len() {
+                    let nodes: Vec<u64> = wanted.iter().map(|r| r.node).collect();
                     if let Some(to) = placement::better(&mut load, &nodes, at) {
                         reply.moves.push(ReplicaMove { topic: topic.name.clone(), partition: number as u32, from: nodes[at], to });
-                        replicas.wanted[at] = ids.replica_on(to);
+                        wanted[at] = ids.replica_on(to);
                     }
                 }
-                let nodes: Vec<u64> = replicas.wanted.iter().map(|r| r.node).collect();
+                let nodes: Vec<u64> = wanted.iter().map(|r| r.node).collect();
                 if let Some(first) = placement::better_leader(&mut load, &nodes) {
-                    replicas.wanted.swap(0, first);
+                    wanted.swap(0, first);
                     reply.leaders += 1;
                 }
+                replicas.want(wanted);
             }
         }
         topics.retain(|topic| self.topics.get(&topic.name) != Some(topic));

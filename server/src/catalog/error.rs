@@ -180,6 +180,6 @@ impl CatalogError {
     /// As a client sees it.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure { code: self.code() as i32, message: self.to_string(), advice: self.advice(), retry_after_ms: 0, node_id: 0 }
+        Failure::new(self.code(), self.to_string(), self.advice())
     }
 }

@@ -182,6 +182,117 @@ fn a_restart_makes_good_what_a_crash_left_undone() {
     assert!(catalog.reconcile(FOUNDER, Home(0), &[META_GROUP, GroupId(17), GroupId(19)]).iter().all(|e| !matches!(e, Effect::Drop(..))));
 }
 
+fn node(port: u16) -> Node {
+    Node {
+        host: "localhost".into(),
+        ip: [127, 0, 0, 1].into(),
+        port,
+        ports: vec![port + 1],
+        homes: 1,
+        rack: String::new(),
+        meta: 0,
+        state: NodeState::In,
+        replaced_by: None,
+        age: Age::default(),
+    }
+}
+
+fn cluster(nodes: u64) -> Catalog {
+    let mut catalog = Catalog::new();
+    let plan = catalog.plan_bootstrap(1);
+    apply(&mut catalog, &plan);
+    for id in 1..=nodes {
+        let (given, plan) = catalog.plan_node((id == 1).then_some(1), node(7000 + 10 * id as u16)).expect("taken in");
+        apply(&mut catalog, &plan);
+        assert_eq!(given, id);
+    }
+    catalog
+}
+
+fn wanted(catalog: &Catalog, topic: &str) -> Vec<Vec<u64>> {
+    let of = |p: &Partition| p.replicas.as_ref().expect("it has replicas").wanted.iter().map(|r| r.node).collect();
+    catalog.topic(topic).expect("created").partitions.iter().map(of).collect()
+}
+
+#[test]
+fn a_lost_node_is_replaced_one_for_one_and_goes_when_it_has_nothing() {
+    let mut catalog = cluster(3);
+    let plan = catalog.plan_create(&create("t", 6, &[]), 1).expect("valid");
+    apply(&mut catalog, &plan);
+    let before = wanted(&catalog, "t");
+    let (new, plan) = catalog.plan_replacement(2, node(7777)).expect("it is known");
+    apply(&mut catalog, &plan);
+    assert_eq!(new, 4);
+    let expected: Vec<Vec<u64>> = before.iter().map(|all| all.iter().map(|n| if *n == 2 { 4 } else { *n }).collect()).collect();
+    assert_eq!(wanted(&catalog, "t"), expected, "in the same places");
+    assert_eq!(catalog.node(2).map(|n| (n.state, n.replaced_by)), Some((NodeState::Leaving, Some(4))));
+    // The answer was lost, and it asks again; another one is another.
+    let (again, plan) = catalog.plan_replacement(2, node(7777)).expect("it is known");
+    assert!(again == 4 && !plan.changes());
+    assert_eq!(catalog.plan_replacement(2, node(8888)).expect("it is known").0, 5);
+    assert!(matches!(catalog.plan_replacement(9, node(8888)), Err(CatalogError::UnknownNode { node: 9 })));
+    // Its replicas are still there, as far as was told.
+    assert!(!catalog.plan_heal().changes() || catalog.plan_node_gone(2).is_err());
+    for _ in 0..100 {
+        let groups: Vec<_> = catalog.topics().filter(|t| t.name != META).flat_map(|t| &t.partitions).cloned().collect();
+        let done = groups.into_iter().filter_map(|p| Some((p.group, p.replicas?.wanted.clone()))).collect::<Vec<_>>();
+        let plan = catalog.plan_moved(&done);
+        apply(&mut catalog, &plan);
+        let plan = catalog.plan_heal();
+        if !plan.changes() {
+            break;
+        }
+        apply(&mut catalog, &plan);
+    }
+    assert_eq!(catalog.nodes().map(|(id, _)| id).collect::<Vec<_>>(), [1, 3, 4]);
+    assert_eq!(wanted(&catalog, "t"), expected);
+}
+
+/// What is wanted changes before it was reached: whoever was wanted may be a voter by then, and keeps its log until what there is was told. And it is planned
+/// anew though it was not reached, since the node that it waits for may be lost.
+#[test]
+fn a_plan_that_is_overtaken_takes_no_log_away() {
+    let mut catalog = cluster(5);
+    let three = CreateTopic { replication: 3, ..create("t", 1, &[]) };
+    let plan = catalog.plan_create(&three, 1).expect("valid");
+    apply(&mut catalog, &plan);
+    let replicas = |catalog: &Catalog| catalog.topic("t").expect("created").partitions[0].replicas.clone().expect("it has some");
+    let first = replicas(&catalog);
+    let mut seen = first.now.clone();
+    for _ in 0..2 {
+        assert!(!catalog.wants_in_vain());
+        let node = replicas(&catalog).wanted.last().expect("three").node;
+        let plan = catalog.plan_node_state(node, NodeState::Leaving).expect("known");
+        apply(&mut catalog, &plan);
+        assert!(catalog.wants_in_vain());
+        while catalog.wants_in_vain() {
+            let plan = catalog.plan_heal();
+            assert!(plan.changes());
+            apply(&mut catalog, &plan);
+        }
+        let is = replicas(&catalog);
+        assert!(!is.is_settled() && is.wanted.iter().all(|r| r.node != node));
+        seen.extend(is.wanted.iter().filter(|r| !seen.contains(r)).copied().collect::<Vec<_>>());
+        for replica in &seen {
+            assert_eq!(is.on(replica.node), Some(*replica), "it keeps its log: {is:?}");
+        }
+    }
+    let group = catalog.topic("t").expect("created").partitions[0].group;
+    let plan = catalog.plan_moved(&[(group, replicas(&catalog).wanted)]);
+    apply(&mut catalog, &plan);
+    assert!(replicas(&catalog).is_settled());
+}
+
+#[test]
+fn a_node_that_is_to_stay_is_not_replaced_any_more() {
+    let mut catalog = cluster(3);
+    let (_, plan) = catalog.plan_replacement(2, node(7777)).expect("it is known");
+    apply(&mut catalog, &plan);
+    let plan = catalog.plan_node_state(2, NodeState::In).expect("it is known");
+    apply(&mut catalog, &plan);
+    assert_eq!(catalog.node(2).map(|n| (n.state, n.replaced_by)), Some((NodeState::In, None)));
+}
+
 #[test]
 fn foreign_records_are_refused_never_guessed() {
     let mut catalog = made("a", 1, &[]);

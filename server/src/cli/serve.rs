@@ -41,6 +41,9 @@ pub(super) struct Serve {
     /// Become a part of a cluster: some of its nodes, with commas between. Asked at the first start; later the data directory knows
     #[arg(long, short = 'j', env = "MILLPOND_JOIN", hide_env_values = true, value_name = "HOST:PORT", value_delimiter = ',')]
     join: Vec<String>,
+    /// Join in the place of a node that is lost with its disk: its replicas are made here, and it goes. At the first start only
+    #[arg(long, env = "MILLPOND_REPLACE", hide_env_values = true, value_name = "NODE")]
+    replace: Option<u64>,
     /// Where this node stands: replicas of a partition are spread over racks
     #[arg(long, env = "MILLPOND_RACK", hide_env_values = true, value_name = "NAME")]
     rack: Option<String>,
@@ -168,6 +171,7 @@ struct File {
     listen: Option<SocketAddr>,
     advertise: Option<String>,
     join: Option<Vec<String>>,
+    replace: Option<u64>,
     rack: Option<String>,
     http: Option<Text<Http>>,
     cores: Option<Text<CoreChoice>>,
@@ -207,6 +211,7 @@ pub(super) struct Settings {
     pub(super) listen: SocketAddr,
     pub(super) advertise: Option<String>,
     pub(super) join: Vec<String>,
+    pub(super) replace: Option<u64>,
     pub(super) rack: String,
     pub(super) http: Option<SocketAddr>,
     pub(super) cores: CoreChoice,
@@ -232,6 +237,7 @@ impl Serve {
             listen: self.listen.or(file.listen).unwrap_or(local(7400)),
             advertise: self.advertise.or(file.advertise),
             join: if self.join.is_empty() { file.join.unwrap_or_default() } else { self.join },
+            replace: self.replace.or(file.replace),
             rack: self.rack.or(file.rack).unwrap_or_default(),
             http: match http.unwrap_or(Http::At(local(7480))) {
                 Http::At(at) => Some(at),
@@ -245,6 +251,9 @@ impl Serve {
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
         };
+        if settings.replace.is_some() && settings.join.is_empty() {
+            return Err(Fail::usage("there is no cluster to replace a node of", "give --join HOST:PORT as well, some of its nodes"));
+        }
         let open = [Some(settings.listen), settings.http].into_iter().flatten().find(|at| !at.ip().is_loopback());
         if let Some(at) = open.filter(|_| !insecure) {
             return Err(Fail::usage(

@@ -119,6 +119,6 @@ impl Refused {
     #[must_use]
     pub fn failure(&self) -> Failure {
         let retry_after_ms = if matches!(self, Self::Full { .. }) { 1_000 } else { 0 };
-        Failure { code: self.code() as i32, message: self.to_string(), advice: self.advice().into(), retry_after_ms, node_id: 0 }
+        Failure::new(self.code(), self.to_string(), self.advice()).retry_after(retry_after_ms)
     }
 }

@@ -72,7 +72,8 @@ impl<R: Rt> Core<R> {
         if nodes.is_empty() {
             return;
         }
-        if self.is_member() && nodes.iter().all(|(id, _)| *id != self.identity.node_id) {
+        let knows = !self.cluster.learning.get();
+        if knows && self.is_member() && nodes.iter().all(|(id, _)| *id != self.identity.node_id) {
             // What is known here will be old from now on.
             tracing::warn!(node = self.identity.node_id, "this node was taken out of its cluster");
             self.set_learning(true);

@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub rack: String,
     /// Nodes of the cluster that it is to be a part of, to begin with. None for one that founds a cluster, or knows its cluster already.
     pub join: Vec<SocketAddr>,
+    /// The node whose place it is to take when it joins.
+    pub replace: Option<u64>,
     /// Memory of the node for tails, caches and requests under way, in bytes.
     pub memory_bytes: usize,
     /// Partitions of a topic for which nobody says how many.

@@ -6,6 +6,7 @@ use super::{
     cluster::Cluster,
     config::MemoryPlan,
     groups::Seat,
+    hold::Holding,
     mesh::Call,
     partition::Partition,
     produce::Landing,
@@ -88,6 +89,7 @@ pub struct Core<R: Rt> {
     /// No more requests are taken.
     pub stopping: Cell<bool>,
     pub(super) landing: Landing,
+    pub(super) holding: Holding,
     pub(super) mesh: Vec<Sender<Call<R>>>,
     pub(super) meta_turn: tokio::sync::Mutex<()>,
     /// Held while groups are read back.
@@ -133,6 +135,7 @@ impl<R: Rt> Core<R> {
             requests: Requests::new(&plan),
             stopping: Cell::new(false),
             landing: Landing::default(),
+            holding: Holding::default(),
             mesh,
             meta_turn: tokio::sync::Mutex::new(()),
             seats_turn: tokio::sync::Mutex::new(()),

@@ -144,7 +144,8 @@ impl<R: Rt> Core<R> {
         let config = GroupConfig::from(settings);
         let there = log.state(group).is_some();
         match (partition.lives_on(me), &partition.replicas) {
-            (Lives::Elsewhere, _) if there => self.end(log, home, group).map(Some),
+            // A new node reads how the catalog came about before it was known to it.
+            (Lives::Elsewhere, _) if there && group != META_GROUP => self.end(log, home, group).map(Some),
             (Lives::Alone, _) if !there => log.create_group(group, config).map(Some),
             (Lives::Replica(id), Some(replicas)) => {
                 let first = replicas.first.iter().map(|r| (r.id, NodeId(r.node))).collect();

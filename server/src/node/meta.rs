@@ -41,6 +41,8 @@ pub enum Change {
     Quota(AlterQuota),
     /// A node joins, or is elsewhere: its id, if it has one.
     Node(Option<u64>, Node),
+    /// A node joins in the place of another one, which is lost.
+    Replace(u64, Node),
     /// What a node is to do.
     NodeState(u64, NodeState),
     /// A node is gone.
@@ -134,6 +136,10 @@ impl<R: Rt> Core<R> {
             Change::Delete(c) => catalog.plan_delete(c),
             Change::Quota(c) => catalog.plan_quota(c),
             Change::Node(id, at) => catalog.plan_node(*id, at.clone()).map(|(id, plan)| {
+                done.node = id;
+                plan
+            }),
+            Change::Replace(lost, at) => catalog.plan_replacement(*lost, at.clone()).map(|(id, plan)| {
                 done.node = id;
                 plan
             }),

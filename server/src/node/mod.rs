@@ -7,7 +7,7 @@
 //!
 //! In reading order: [`config`] what a node is asked to be · [`budget`] memory of requests under way · [`shared`] what its cores and the control thread tell each
 //! other · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
-//! wherever the partition lives · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
+//! wherever the partition lives · `hold` what comes while leadership is handed over · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
 //! the catalog · [`groups`] consumer groups · [`cluster`] the other nodes, and who leads what · [`remote`] asking another node · [`steer`] replicas
 //! become what the catalog wants · `starts` replicas begin where their leader does · [`health`] how the cluster is · [`census`] what is counted of it for
 //! the metrics.
@@ -20,6 +20,7 @@ pub mod core;
 pub mod follow;
 pub mod groups;
 pub mod health;
+mod hold;
 pub mod look;
 pub mod mesh;
 pub mod meta;

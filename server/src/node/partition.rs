@@ -217,16 +217,22 @@ impl<R: Rt> Partition<R> {
         self.log.state(self.group).ok_or_else(|| failure_of(&LogError::UnknownGroup { group: self.group }))
     }
 
-    /// Whether it may be read here: as its leader, or as any of its replicas if that is enough.
+    /// Whether its leadership is being handed over just now: it takes no batches, and soon knows who does.
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        self.driver.hands_over(self.group)
+    }
+
+    /// Whether it may be read here: as its leader, until another is known, or as any of its replicas if that is enough.
     #[must_use]
     pub fn answers(&self, any_replica: bool) -> bool {
-        any_replica || self.serves().is_ok()
+        any_replica || self.serves().is_ok() || self.hands_over()
     }
 
     /// Reads committed batches from `from` on: about `bytes_max` bytes, one batch at least if there is one. A replica that does not lead, and is enough, may
     /// not know yet of what lies behind its own end.
     pub async fn read(&self, from: Offset, bytes_max: usize, any_replica: bool) -> Result<ReadOut, Failure> {
-        let leads = self.serves();
+        let (leads, any_replica) = (self.serves(), any_replica || self.hands_over());
         let mut state = self.state()?;
         let mut ahead = from > state.high_watermark;
         match leads {

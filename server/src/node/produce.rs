@@ -79,7 +79,7 @@ impl<R: Rt> Outcome<R> {
 
 /// A batch that has come over the mesh.
 pub struct Hop {
-    group: GroupId,
+    pub(super) group: GroupId,
     batch: BytesMut,
     header: Header,
     /// Whether the answer waits for the sync.
@@ -108,7 +108,7 @@ async fn admit<R: Rt>(rt: &R, log: &Log<R>) {
 impl<R: Rt> Core<R> {
     /// Appends one batch of a client. The future is ready at once unless there is no room. Once it is ready, batches of the
     /// same caller to the same partition are appended in the order of their calls.
-    pub async fn produce(&self, topic: &str, partition: u32, batch: BytesMut, synced: bool) -> Outcome<R> {
+    pub async fn produce(self: &Rc<Self>, topic: &str, partition: u32, batch: BytesMut, synced: bool) -> Outcome<R> {
         let Some(route) = self.route(topic) else { return Outcome::Done(Err(unknown_partition(topic, partition))) };
         let Some(place) = route.places.get(partition as usize) else {
             return Outcome::Done(Err(unknown_partition(topic, partition)));
@@ -122,11 +122,14 @@ impl<R: Rt> Core<R> {
             Err(failure) => return Outcome::Done(Err(failure)),
         };
         if !place.lives {
-            return Outcome::Done(Err(not_owner(self.leader_of(place.group))));
+            return Outcome::Done(Err(self.told_where(not_owner(self.leader_of(place.group)), place.group)));
         }
         let Some(here) = &place.here else { return self.hop(place.group, place.core, batch, header, synced).await };
         if !here.log.room() {
             Box::pin(admit(&self.rt, &here.log)).await;
+        }
+        if self.holds(here) {
+            return self.hold_here(here, batch, header, synced).await;
         }
         match self.append(here, batch, header) {
             Err(failure) => Outcome::Done(Err(failure)),
@@ -136,7 +139,8 @@ impl<R: Rt> Core<R> {
     }
 
     fn append(&self, partition: &Partition<R>, batch: BytesMut, header: Header) -> Result<Pending, Failure> {
-        let pending = partition.append(batch, header, self.rt.wall_ms())?;
+        let appended = partition.append(batch, header, self.rt.wall_ms());
+        let pending = appended.map_err(|failure| self.told_where(failure, partition.group))?;
         if !pending.duplicate {
             let mut counters = self.counters.borrow_mut();
             counters.batches_in += 1;
@@ -146,13 +150,24 @@ impl<R: Rt> Core<R> {
     }
 
     async fn hop(&self, group: GroupId, core: millpond_runtime::CoreId, batch: BytesMut, header: Header, synced: bool) -> Outcome<R> {
-        let (answer, answered) = oneshot::channel();
-        let charge = self.hopping.take(batch.len() + HOP_BYTES).await;
-        let hop = Hop { group, batch, header, synced, answer, _charge: charge };
+        let (hop, answered) = self.prepare_hop(group, batch, header, synced).await;
         match self.mesh[usize::from(core.0)].send(Call::Append(hop)).await {
             Ok(()) => Outcome::There(answered),
             Err(_) => Outcome::Done(Err(Lost.into())),
         }
+    }
+
+    /// A batch that can be carried about, and where the answer comes.
+    pub(super) async fn prepare_hop(
+        &self,
+        group: GroupId,
+        batch: BytesMut,
+        header: Header,
+        synced: bool,
+    ) -> (Hop, oneshot::Receiver<Result<Pending, Failure>>) {
+        let (answer, answered) = oneshot::channel();
+        let charge = self.hopping.take(batch.len() + HOP_BYTES).await;
+        (Hop { group, batch, header, synced, answer, _charge: charge }, answered)
     }
 
     /// Takes a batch that came over the mesh: appended before this returns if there is room, in order of arrival in any case.
@@ -181,7 +196,15 @@ impl<R: Rt> Core<R> {
     }
 
     fn append_hop(self: &Rc<Self>, hop: Hop) {
-        let Some(partition) = self.partition(hop.group) else {
+        match self.partition(hop.group) {
+            Some(partition) if self.holds(&partition) => self.hold(partition, hop),
+            partition => self.append_now(partition, hop),
+        }
+    }
+
+    /// Appends what was carried about, or refuses it.
+    pub(super) fn append_now(self: &Rc<Self>, partition: Option<Rc<Partition<R>>>, hop: Hop) {
+        let Some(partition) = partition else {
             let _ = hop.answer.send(Err(failure_of(&LogError::UnknownGroup { group: hop.group })));
             return;
         };

@@ -216,7 +216,9 @@ impl<R: Rt> Core<R> {
         let route = self.route(&asked.topic);
         match route.as_ref().and_then(|r| r.places.get(asked.partition as usize)) {
             None => reading.failure = Some(unknown_partition(&asked.topic, asked.partition)),
-            Some(place) if !place.lives => reading.failure = Some(not_owner(self.leader_of(place.group))),
+            Some(place) if !place.lives => {
+                reading.failure = Some(self.told_where(not_owner(self.leader_of(place.group)), place.group));
+            }
             Some(Place { group, core, here, .. }) => {
                 (reading.group, reading.core, reading.here) = (*group, *core, here.clone());
             }
@@ -277,7 +279,8 @@ impl<R: Rt> Core<R> {
         let Some(partition) = self.partition(slice.group) else { return Err(failure_of(&LogError::UnknownGroup { group: slice.group })) };
         let mut read = Read { batches: Vec::new(), next: slice.from, start: Offset(0), end: Offset(0) };
         if !budget.is_spent() {
-            let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes), slice.any_replica).await?;
+            let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes), slice.any_replica).await;
+            let out = out.map_err(|failure| self.told_where(failure, slice.group))?;
             let (taken, end) = budget.take(&out.batches)?;
             read.next = if taken == out.batches.len() { out.next } else { Offset(end.unwrap_or(slice.from.0)) };
             read.batches = out.batches;

@@ -1,7 +1,7 @@
 //! Replicas become what the catalog wants: the leader of a group changes its members step by step, and says when it is done.
 //!
 //! A new replica learns first, and votes once it has nearly all of the log; all that come and go change at once, through a joint configuration.
-//! Then whoever should lead is handed the leadership. The leader of the meta group sees to it that the catalog wants what it should.
+//! Then whoever should lead is handed the leadership. Nobody leaves a group that he leads: first another one leads it. The leader of the meta group sees to it that the catalog wants what it should.
 
 use super::{Core, meta::Change};
 use crate::catalog::{FOUNDER, META_GROUP, Node, NodeState, Partition, Replica, Replicas};
@@ -65,7 +65,7 @@ impl<R: Rt> Core<R> {
         let (settled, needed) = {
             let catalog = self.catalog.borrow();
             let all = |p: &Partition| p.replicas.as_ref().is_none_or(|r| r.is_settled());
-            (catalog.topics().flat_map(|t| &t.partitions).all(all), catalog.plan_heal().changes())
+            (catalog.wants_in_vain() || catalog.topics().flat_map(|t| &t.partitions).all(all), catalog.plan_heal().changes())
         };
         if settled
             && needed
@@ -95,9 +95,22 @@ impl<R: Rt> Core<R> {
                 }
                 continue;
             }
+            if driver.hands_over(group)
+                || (self.gives_up_leads() && handed < HANDED_OVER && self.hand_over(&driver, group, &wanted, &status))
+            {
+                handed += 1;
+                self.look_again(group);
+                continue;
+            }
             match step(&driver, group, &wanted, &status) {
-                Step::Change(changes) => {
+                Step::Change(mut changes) => {
                     self.look_again(group);
+                    if changes.contains(&Members::Remove(status.me)) {
+                        if self.hand_over(&driver, group, &wanted, &status) {
+                            continue;
+                        }
+                        changes.retain(|change| *change != Members::Remove(status.me));
+                    }
                     if changing >= CHANGES_MAX {
                         continue;
                     }
@@ -112,7 +125,9 @@ impl<R: Rt> Core<R> {
                     self.look_again(group);
                     moved.push((group, wanted.wanted.clone()));
                 }
-                Step::Done if handed < HANDED_OVER => handed += usize::from(self.hand_over(&driver, group, &wanted, &status, turn)),
+                Step::Done if handed < HANDED_OVER && turn % LED_FOR == group.0 % LED_FOR => {
+                    handed += usize::from(self.hand_back(&driver, group, &wanted, &status));
+                }
                 _ => {}
             }
             self.rt.yield_if_needed().await;
@@ -130,7 +145,7 @@ impl<R: Rt> Core<R> {
     /// Groups that may need something, and a part of all others, so that each has its turn every few seconds.
     fn to_look_at(&self, turn: u64) -> Vec<GroupId> {
         let mut groups = std::mem::take(&mut *self.cluster.unsettled.borrow_mut());
-        let hands_over = self.cluster.ending.get() || self.state_of(self.identity.node_id) != Some(NodeState::In);
+        let hands_over = self.gives_up_leads();
         let due = |group: &&GroupId| hands_over || group.0 % LED_FOR == turn % LED_FOR;
         groups.extend(self.partitions.borrow().keys().filter(due));
         groups.into_iter().collect()
@@ -149,37 +164,31 @@ impl<R: Rt> Core<R> {
         Some((self.drivers.get(&partition.home)?.clone(), replicas))
     }
 
-    /// Hands a group over to the one that should lead, or to any other if this node is drained. Whether it does.
-    fn hand_over(&self, driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status, turn: u64) -> bool {
-        let (Some(matched), Some(members)) = (driver.matched(group), driver.members(group)) else { return false };
-        let me = self.identity.node_id;
-        let last = matched.get(&status.me).copied();
-        // While it is handed over nothing is taken: so to one that takes it at once.
-        let ready = |r: &&Replica| {
-            let near = matched.get(&r.id).zip(last).is_some_and(|(has, last)| has.0 + NEAR > last.0);
-            let node = NodeId(r.node);
-            r.node != me
-                && near
-                && members.conf.voters.contains(&r.id)
-                && driver.hears(node)
-                && self.state_of(r.node) == Some(NodeState::In)
-        };
-        let to = if self.state_of(me) == Some(NodeState::In) && !self.cluster.ending.get() {
-            // Not at once: one that has just come back has other things to do.
-            wanted.wanted.first().filter(|_| turn % LED_FOR == group.0 % LED_FOR).filter(ready)
-        } else {
-            // Spread over those that have as much.
-            wanted
-                .wanted
-                .iter()
-                .filter(ready)
-                .max_by_key(|r| (matched.get(&r.id).copied(), (group.0 + r.node) % wanted.wanted.len() as u64))
-        };
-        if let Some(to) = to {
-            tracing::debug!(group = group.0, term = status.term.0, node = to.node, replica = to.id, "a group is handed over");
-            driver.transfer(group, to.id);
-        }
-        to.is_some()
+    /// Whether this node is to lead nothing that others could.
+    fn gives_up_leads(&self) -> bool {
+        self.cluster.ending.get() || self.state_of(self.identity.node_id) != Some(NodeState::In)
+    }
+
+    /// Whether a replica may be handed the leadership of a group that is led here.
+    fn may_lead(&self, driver: &Driver<R>, group: GroupId, replica: &Replica) -> bool {
+        replica.node != self.identity.node_id
+            && driver.hears(NodeId(replica.node))
+            && self.state_of(replica.node) == Some(NodeState::In)
+            && driver.members(group).is_some_and(|members| members.conf.voters.contains(&replica.id))
+    }
+
+    /// Hands a group over to the one that should lead. Whether it does.
+    fn hand_back(&self, driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status) -> bool {
+        let first = wanted.wanted.first().filter(|first| self.may_lead(driver, group, first));
+        first.is_some_and(|to| transfer(driver, group, to, status))
+    }
+
+    /// Hands a group over to any other replica that stays, spread over those that have as much. Whether it does.
+    fn hand_over(&self, driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status) -> bool {
+        let Some(matched) = driver.matched(group) else { return false };
+        let mut others: Vec<&Replica> = wanted.wanted.iter().filter(|r| self.may_lead(driver, group, r)).collect();
+        others.sort_by_key(|r| std::cmp::Reverse((matched.get(&r.id).copied(), (group.0 + r.node) % wanted.wanted.len() as u64)));
+        others.into_iter().any(|to| transfer(driver, group, to, status))
     }
 
     /// This node ends: hands over what this core leads to other nodes, for at most `wait`, so that nobody has to miss a leader first.
@@ -248,6 +257,7 @@ impl<R: Rt> Core<R> {
             meta: 0,
             state: NodeState::In,
             age: self.shared.age(),
+            replaced_by: None,
         }
     }
 
@@ -256,6 +266,14 @@ impl<R: Rt> Core<R> {
     pub fn is_founder(&self) -> bool {
         self.identity.node_id == FOUNDER
     }
+}
+
+fn transfer<R: Rt>(driver: &Driver<R>, group: GroupId, to: &Replica, status: &Status) -> bool {
+    let begun = driver.transfer(group, to.id);
+    if begun {
+        tracing::debug!(group = group.0, term = status.term.0, node = to.node, replica = to.id, "a group is handed over");
+    }
+    begun
 }
 
 /// The next step towards the wanted members.

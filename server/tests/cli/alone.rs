@@ -34,6 +34,8 @@ fn help_is_as_written_down() {
         &["bench"],
         &["bench", "chaos"],
         &["bench", "failover"],
+        &["bench", "moves"],
+        &["bench", "groups"],
         &["demo"],
         &["completions"],
         &["man"],

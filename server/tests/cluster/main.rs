@@ -288,6 +288,57 @@ async fn a_rolling_restart_is_not_noticed() {
     exactly(numbers(&client, "t").await, sent);
 }
 
+/// A catalog that has come about over time reaches a new node in pieces: before the last of them it is not known there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_a_cluster_with_a_long_history() {
+    let mut nodes = cluster(3);
+    let client = client(&nodes).await;
+    // More than goes into one message.
+    for n in 0..80 {
+        client.admin().create_topic(NewTopic::new(format!("t{n}")).partitions(200)).await.expect("created");
+        client.admin().delete_topic(&format!("t{n}"), false).await.expect("deleted");
+    }
+    nodes.push(Node::join(&nodes[0]));
+    let last = nodes.last().expect("four");
+    assert!(!last.said().contains("taken out") && !last.said().contains("does not know what its cluster knows"), "{}", last.said());
+    whole(&client, 4).await;
+}
+
+/// A node is lost with its disk, and another one takes its place by being started: with its replicas, and in its stead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_disk_is_replaced_by_one_command() {
+    let mut nodes = cluster(3);
+    let client = client(&nodes).await;
+    client.admin().create_topic(NewTopic::new("t").partitions(6)).await.expect("created");
+    let before = whole(&client, 3).await;
+    let producer = client.producer().build().await.expect("built");
+    send(&producer, "t", 0..5_000).await;
+    let mut new = Node::replacing(&nodes[0], 2);
+    new.launch();
+    until("one that is up is not replaced", || async {
+        let said = new.said();
+        if said.contains("node 2 is up") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    nodes[1].kill();
+    send(&producer, "t", 5_000..10_000).await;
+    producer.flush().await.expect("two of three are enough");
+    new.kill();
+    new.serve();
+    nodes[1] = new;
+    send(&producer, "t", 10_000..15_000).await;
+    let is = until("the other one is forgotten", || async {
+        let is = whole(&client, 3).await;
+        let ids: Vec<u64> = is.nodes.iter().filter_map(|n| Some(n.node.as_ref()?.node_id)).collect();
+        if ids == [1, 3, 4] { Ok(is) } else { Err(format!("{ids:?}")) }
+    })
+    .await;
+    let replicas = |is: &DescribeClusterReply, at: usize| is.nodes[at].replicas;
+    assert_eq!(replicas(&is, 2), replicas(&before, 1), "it has what the lost one had");
+    producer.close().await.expect("delivered");
+    exactly(numbers(&client, "t").await, 15_000);
+}
+
 /// A disk of another cluster, or a node that was taken out, is not taken in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_refused() {

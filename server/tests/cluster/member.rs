@@ -9,6 +9,11 @@ impl Node {
         Self::of(Some(seed.address()))
     }
 
+    /// One that is to take the place of a lost one, and was not started yet.
+    pub(crate) fn replacing(seed: &Self, lost: u64) -> Self {
+        Self::new(Some(seed.address()), Some(lost))
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

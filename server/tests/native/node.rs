@@ -20,6 +20,7 @@ pub(crate) struct Node {
     port: u16,
     join: Option<String>,
     rack: String,
+    replace: Option<u64>,
 }
 
 impl Drop for Node {
@@ -41,10 +42,16 @@ impl Node {
 
     /// The same in a rack, if that is not empty.
     pub(crate) fn standing(rack: &str, join: Option<String>) -> Self {
-        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
-        let mut node = Self { child: None, data, port: free_ports(CORES + 1), join, rack: rack.into() };
+        let mut node = Self::new(join, None);
+        node.rack = rack.into();
         node.serve();
         node
+    }
+
+    /// One that was not started yet.
+    pub(crate) fn new(join: Option<String>, replace: Option<u64>) -> Self {
+        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
+        Self { child: None, data, port: free_ports(CORES + 1), join, rack: String::new(), replace }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -82,6 +89,7 @@ impl Node {
             .arg(self.data())
             .args(["--rack", &self.rack].iter().filter(|_| !self.rack.is_empty()))
             .args(self.join.iter().flat_map(|seed| ["--join", seed]))
+            .args(self.replace.iter().flat_map(|node| ["--replace".to_owned(), node.to_string()]))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

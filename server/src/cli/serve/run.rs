@@ -100,6 +100,7 @@ impl Settings {
             ip,
             rack: self.rack,
             join,
+            replace: self.replace,
             memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
             partitions_default: PARTITIONS_DEFAULT,
             connections_max: CONNECTIONS_PER_CORE_MAX,

@@ -10,6 +10,7 @@ fn config(memory_bytes: usize) -> NodeConfig {
         ip: IpAddr::from([127, 0, 0, 1]),
         rack: String::new(),
         join: Vec::new(),
+        replace: None,
         memory_bytes,
         partitions_default: 1,
         connections_max: 100_000,

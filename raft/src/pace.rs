@@ -1,0 +1,90 @@
+//! How fast replicas that lag, or are new, get what they lack: no faster than is configured, and slower while writers wait for longer than they would else.
+//!
+//! What goes to such replicas shares disks and links with what is written now. The driver tells how long writers wait for a commit, tick by tick. While that is
+//! more than a while ago by much, the rate is halved again and again, down to a floor; then it rises slowly (after LEDBAT, RFC 6817). Pure: time is an argument.
+
+use millpond_runtime::Nanos;
+use std::collections::VecDeque;
+
+/// The whole rate, in steps.
+const WHOLE: u64 = 64;
+/// It rises by so many steps in a tick.
+const RISE: u64 = 1;
+/// It falls no lower than to this, or the configured rate if that is less, in bytes per second: a replica that lags gets there in the end.
+const FLOOR: u64 = 4 << 20;
+/// Waits are longer if they are more than so many times those of a while ago, and this.
+const LONGER: (Nanos, Nanos) = (2, 1_000_000);
+/// A while, in ticks: the shortest waits of the last so many of them are what is compared with.
+const WHILE_TICKS: u64 = 200;
+/// How many of them.
+const WHILES: usize = 6;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    share: u64,
+    ticks: u64,
+    /// Of writers whose wait ended since the last tick: how many, and how long together.
+    waited: (u64, Nanos),
+    /// The shortest mean wait of each while, the last one under way.
+    shortest: VecDeque<Nanos>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { share: WHOLE, ticks: 0, waited: (0, 0), shortest: VecDeque::from([Nanos::MAX]) }
+    }
+}
+
+impl Pace {
+    /// So many writers have waited for so long, together.
+    pub(crate) fn waited(&mut self, writers: u64, nanos: Nanos) {
+        self.waited = (self.waited.0 + writers, self.waited.1.saturating_add(nanos));
+    }
+
+    /// A tick has passed.
+    pub(crate) fn tick(&mut self) {
+        self.ticks += 1;
+        let (writers, nanos) = std::mem::take(&mut self.waited);
+        let mean = nanos.checked_div(writers);
+        let usual = self.shortest.iter().copied().min().unwrap_or(Nanos::MAX);
+        match mean {
+            Some(mean) if mean > usual.saturating_mul(LONGER.0).saturating_add(LONGER.1) => self.share = (self.share / 2).max(1),
+            _ => self.share = (self.share + RISE).min(WHOLE),
+        }
+        if let (Some(mean), Some(last)) = (mean, self.shortest.back_mut()) {
+            *last = mean.min(*last);
+        }
+        if self.ticks.is_multiple_of(WHILE_TICKS) {
+            self.shortest.push_back(Nanos::MAX);
+            if self.shortest.len() > WHILES {
+                self.shortest.pop_front();
+            }
+        }
+    }
+
+    /// What of a rate may be used now, in bytes per second.
+    pub(crate) fn of(&self, bytes_per_second: u64) -> u64 {
+        let share = u128::from(bytes_per_second) * u128::from(self.share) / u128::from(WHOLE);
+        (share as u64).max(FLOOR.min(bytes_per_second)).max(1)
+    }
+}
+
+/// Whose turn it is at such a rate: each waits for those before it.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    free_at: Nanos,
+}
+
+impl Turns {
+    /// How long so many bytes have to wait.
+    pub(crate) fn wait(&mut self, now: Nanos, bytes: usize, bytes_per_second: u64) -> Nanos {
+        let at = self.free_at.max(now);
+        let takes = bytes as u128 * 1_000_000_000 / u128::from(bytes_per_second.max(1));
+        self.free_at = at.saturating_add(Nanos::try_from(takes).unwrap_or(Nanos::MAX));
+        at - now
+    }
+}
+
+#[cfg(test)]
+mod tests;
