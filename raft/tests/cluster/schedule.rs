@@ -100,7 +100,8 @@ impl Schedule {
         let count = 10 + draw.below(30) as usize;
         let mut quiet = false;
         let steps = (0..count).map(|number| {
-            let wait = Duration::from_millis(20 + draw.below(1_500));
+            // Half of them before anybody could have found out about the last one and elected another leader.
+            let wait = Duration::from_millis(20 + if draw.one_in(2) { draw.below(400) } else { draw.below(1_500) });
             (number, Step { wait, what: fault(&nodes, settings.homes, &mut quiet, &mut draw) })
         });
         let steps = steps.collect();
