@@ -47,8 +47,9 @@ unit: setup
 	$(CARGO) test --workspace --locked -j $(JOBS)
 	$(CARGO) test -p millpond-runtime --features glommio --lib --locked -j $(JOBS) glo::
 
-cluster-sim: setup ## Clusters in the simulator: make cluster-sim SEEDS=5000
-	SEEDS=$(or $(SEEDS),500) $(CARGO) test --locked -p millpond-raft --test cluster -- --nocapture
+cluster-sim: setup ## Clusters in the simulator: make cluster-sim SEEDS=5000 [FIRST=] [JOBS=] [TABLE=docs/simulation.md], or SEED=123 [STEPS=1,4,7]
+	$(if $(SEED),SEED=$(SEED) $(if $(STEPS),STEPS=$(STEPS)),SEEDS=$(or $(SEEDS),500)) $(if $(FIRST),FIRST=$(FIRST)) JOBS=$(JOBS) $(if $(TABLE),TABLE=$(abspath $(TABLE))) \
+		$(CARGO) test --release --locked -j $(JOBS) -p millpond-raft --test cluster -- --nocapture what_was
 
 sim: setup ## Crash schedules of the log in the simulator: make sim SEEDS=20000
 	SEEDS=$(or $(SEEDS),2000) $(CARGO) test --locked -p millpond-log --test crash -- --nocapture

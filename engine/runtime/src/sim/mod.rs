@@ -228,6 +228,14 @@ impl Sim {
         }
     }
 
+    /// Ends the process of a node instead of its poll number `poll` of this life, as [`Sim::crash_at_poll`] cuts its power.
+    pub fn kill_at_poll(&self, node: NodeId, poll: u64) {
+        let node = self.node(node);
+        if let Some(node) = self.world.nodes.borrow_mut().get_mut(&node.id) {
+            node.kill_at_poll = Some(poll);
+        }
+    }
+
     /// Starts a node again, without tasks: after [`Sim::crash`], [`Sim::kill`] or `halt`.
     ///
     /// # Panics
@@ -285,12 +293,18 @@ impl Sim {
         self.world.net.borrow_mut().clog(&self.world, from, to, nanos(d));
     }
 
-    /// Ends a cut or a clog; what waited arrives.
+    /// What is sent from `from` to `to` takes this many times as long, until healed; 1 is a healthy link.
+    pub fn slow_link(&self, from: NodeId, to: NodeId, times: u64) {
+        self.world.dice.borrow_mut().count("link_slow");
+        self.world.net.borrow_mut().slow_down(from, to, times);
+    }
+
+    /// Ends a cut, a clog or slowness; what waited arrives.
     pub fn heal(&self, from: NodeId, to: NodeId) {
         self.world.net.borrow_mut().heal(&self.world, from, to);
     }
 
-    /// Ends all cuts and clogs.
+    /// Ends all cuts and clogs, and all slowness of links.
     pub fn heal_all(&self) {
         self.world.net.borrow_mut().heal_all(&self.world);
     }

@@ -156,6 +156,11 @@ impl SimDisk {
         self.with(|disk, _| disk.want(piece, fault));
     }
 
+    /// Forgets the faults that were asked for and have not happened, and makes the disk as fast as a healthy one. Bad sectors stay.
+    pub fn calm(&self) {
+        self.with(|disk, _| disk.calm());
+    }
+
     /// Limits the space, in bytes; `None`: as good as unlimited.
     pub fn set_quota(&self, bytes: Option<u64>) {
         self.with(|disk, _| disk.set_quota(bytes));

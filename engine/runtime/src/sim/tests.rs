@@ -417,6 +417,15 @@ fn block_on_a_dying_node_says_so() {
 }
 
 #[test]
+fn a_process_may_end_at_any_poll_and_its_machine_stays() {
+    let sim = Sim::new(4);
+    sim.kill_at_poll(N1, 1);
+    let stopped = sim.block_on(N1, |rt| async move { rt.sleep(SECOND).await }).expect_err("it dies");
+    assert_eq!(stopped.to_string(), "seed 4: node 1 went down");
+    assert_eq!((sim.coverage().get("kill_at_poll"), sim.coverage().get("crash")), (Some(&1), None));
+}
+
+#[test]
 fn seeds_are_numbers_or_ranges() {
     assert_eq!(seeds_of("17"), Some(17..18));
     assert_eq!(seeds_of("1000..9000"), Some(1000..9000));

@@ -64,6 +64,7 @@ pub(super) struct Node {
     /// Polls of this life.
     pub(super) polls: u64,
     pub(super) crash_at_poll: Option<u64>,
+    pub(super) kill_at_poll: Option<u64>,
     pub(super) disk: Disk,
     pub(super) clock: Clock,
     paused: BTreeMap<CoreId, Nanos>,
@@ -271,7 +272,7 @@ impl World {
         Some(ready.swap_remove(any))
     }
 
-    /// Polls a task, or crashes its node in its stead. False if nothing happened: it is gone, or its core stands still.
+    /// Polls a task, or crashes or kills its node in its stead. False if nothing happened: it is gone, or its core stands still.
     fn poll(&self, id: u64) -> bool {
         let Some((node, core, life, name, waker)) =
             self.tasks.borrow().get(&id).map(|task| (task.node, task.core, task.life, task.name, task.waker.clone()))
@@ -281,6 +282,10 @@ impl World {
         if self.crash_is_due(node) {
             self.dice.borrow_mut().count("crash_at_poll");
             self.power_off(node);
+            return true;
+        }
+        if self.kill_is_due(node) {
+            self.exit(node, "kill_at_poll");
             return true;
         }
         waker.queued.store(false, Ordering::Relaxed);
@@ -331,6 +336,10 @@ impl World {
         self.nodes.borrow().get(&node).is_some_and(|node| node.crash_at_poll.is_some_and(|at| node.polls >= at))
     }
 
+    fn kill_is_due(&self, node: NodeId) -> bool {
+        self.nodes.borrow().get(&node).is_some_and(|node| node.kill_at_poll.is_some_and(|at| node.polls >= at))
+    }
+
     /// Until when the core stands still, if it does.
     fn pause(&self, node: NodeId, core: CoreId) -> Option<Nanos> {
         let mut nodes = self.nodes.borrow_mut();
@@ -374,6 +383,7 @@ impl World {
             halted: None,
             polls: 0,
             crash_at_poll: None,
+            kill_at_poll: None,
             disk: Disk::new(),
             clock: Clock::default(),
             paused: BTreeMap::new(),
@@ -384,6 +394,7 @@ impl World {
         node.halted = None;
         node.polls = 0;
         node.crash_at_poll = None;
+        node.kill_at_poll = None;
         node.paused.clear();
         node.clock.booted_at = self.now.get();
         node.clock.mono_start = dice.below(1 << 40);
@@ -421,6 +432,7 @@ impl World {
         if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
             node.state = state;
             node.crash_at_poll = None;
+            node.kill_at_poll = None;
         }
         self.trace(b'c', [id.0, 0, 0]);
         let mut dead = Vec::new();

@@ -204,7 +204,7 @@ fn settle_write(file: &mut FileNode, position: u64, data: &bytes::Bytes, dice: &
         Fate::Dropped => dice.count("unsynced_write_lost"),
         Fate::Prefix(n) => {
             dice.count("unsynced_write_cut");
-            file.stable.put(position, &data[..(n * SECTOR) as usize]);
+            file.stable.put(position, &data.slice(..(n * SECTOR) as usize));
         }
         Fate::Mixed(p) => {
             dice.count("unsynced_write_mixed");
@@ -212,7 +212,7 @@ fn settle_write(file: &mut FileNode, position: u64, data: &bytes::Bytes, dice: &
                 if dice.below(16) == 0 {
                     dice.count("sector_torn");
                     let whole = dice.index(piece.len());
-                    file.stable.put(at, &piece[..whole]);
+                    file.stable.put(at, &piece.slice(..whole));
                 } else if dice.chance(p) {
                     file.stable.put(at, &piece);
                 }

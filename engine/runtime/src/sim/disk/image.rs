@@ -1,19 +1,20 @@
 //! The bytes of one file: a length and those pages that were ever written.
 //!
-//! Pages are shared between the stable image, the visible one and snapshots until one of them writes.
-//! What was never written reads as zeros. A page of nothing but zeros takes no memory, but counts as space.
+//! A page is a slice of what was written, shared between the stable image, the visible one and snapshots; where only a part of it is written, it
+//! is copied. What was never written reads as zeros. A page of nothing but zeros takes no memory, but counts as space.
 
 use crate::limits::BLOCK_BYTES;
-use std::{collections::BTreeMap, rc::Rc};
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
 
-type Page = Rc<[u8; BLOCK_BYTES]>;
+static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Invariant, between operations: no page lies wholly behind `len`, and bytes behind `len` are zeros.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
     len: u64,
     /// `None`: written, with zeros.
-    pages: BTreeMap<u64, Option<Page>>,
+    pages: BTreeMap<u64, Option<Bytes>>,
 }
 
 impl Image {
@@ -44,25 +45,25 @@ impl Image {
     }
 
     /// Writes and grows the file over what was written.
-    pub(crate) fn write(&mut self, position: u64, data: &[u8]) {
+    pub(crate) fn write(&mut self, position: u64, data: &Bytes) {
         self.put(position, data);
         self.len = self.len.max(position + data.len() as u64);
     }
 
     /// Writes without growing: bytes behind the end wait for [`Image::set_len`] or [`Image::clip`].
-    pub(crate) fn put(&mut self, position: u64, data: &[u8]) {
+    pub(crate) fn put(&mut self, position: u64, data: &Bytes) {
         for number in pages_of(position, data.len()) {
             let (in_data, in_page, n) = overlap(number, position, data.len());
             let piece = &data[in_data..in_data + n];
             let page = self.pages.entry(number).or_default();
-            if piece.iter().all(|byte| *byte == 0) && (n == BLOCK_BYTES || page.is_none()) {
+            if *piece == ZEROS[..n] && (n == BLOCK_BYTES || page.is_none()) {
                 *page = None;
-            } else if let Some(page) = page {
-                Rc::make_mut(page)[in_page..in_page + n].copy_from_slice(piece);
+            } else if n == BLOCK_BYTES {
+                *page = Some(data.slice(in_data..in_data + n));
             } else {
-                let mut fresh = [0; BLOCK_BYTES];
-                fresh[in_page..in_page + n].copy_from_slice(piece);
-                *page = Some(Rc::new(fresh));
+                let mut changed = BytesMut::from(page.as_deref().unwrap_or(&ZEROS));
+                changed[in_page..in_page + n].copy_from_slice(piece);
+                *page = Some(changed.freeze());
             }
         }
     }
@@ -80,7 +81,9 @@ impl Image {
         if tail > 0
             && let Some(Some(page)) = self.pages.get_mut(&(self.len / block))
         {
-            Rc::make_mut(page)[tail..].fill(0);
+            let mut cut = BytesMut::from(&page[..]);
+            cut[tail..].fill(0);
+            *page = cut.freeze();
         }
     }
 

@@ -321,6 +321,11 @@ impl Disk {
         self.wanted.push((piece.to_owned(), fault));
     }
 
+    pub(super) fn calm(&mut self) {
+        self.wanted.clear();
+        self.slowness = 1;
+    }
+
     fn take_wanted(&mut self, path: &Path, op: DiskOp, kind: impl Fn(&DiskFault) -> bool) -> Option<DiskFault> {
         if self.wanted.is_empty() {
             return None;
@@ -389,7 +394,7 @@ impl Disk {
         let file = self.file_mut(ino)?;
         let byte = file.stable.read(position, 1);
         let Some(byte) = byte.first() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
-        file.stable.write(position, &[byte ^ mask]);
+        file.stable.write(position, &Bytes::copy_from_slice(&[byte ^ mask]));
         file.rebuild_visible();
         Ok(())
     }

@@ -91,6 +91,8 @@ struct ListenState {
 struct Link {
     cut: bool,
     clogged_until: Nanos,
+    /// Multiplies every latency; 0 counts as 1.
+    slowness: u64,
 }
 
 /// What became of a request to connect, at the moment when it would arrive.
@@ -264,6 +266,10 @@ impl Net {
         self.links.entry((from, to)).or_default().cut = true;
     }
 
+    pub(super) fn slow_down(&mut self, from: NodeId, to: NodeId, times: u64) {
+        self.links.entry((from, to)).or_default().slowness = times;
+    }
+
     /// Nothing arrives over the link for `ns` nanoseconds.
     pub(super) fn clog(&mut self, world: &World, from: NodeId, to: NodeId, ns: Nanos) {
         let link = self.links.entry((from, to)).or_default();
@@ -271,7 +277,7 @@ impl Net {
         world.call_after(ns, move |world| world.net.borrow_mut().resume(world, from, to));
     }
 
-    /// Ends a cut and a clog: what waited goes on.
+    /// Ends a cut, a clog and slowness: what waited goes on.
     pub(super) fn heal(&mut self, world: &World, from: NodeId, to: NodeId) {
         self.links.remove(&(from, to));
         self.resume(world, from, to);

@@ -28,6 +28,7 @@ impl Net {
     pub(in crate::sim) fn send(&mut self, world: &World, conn: u64, side: Side, bytes: &mut Bytes, waker: &Waker) -> Io {
         let Some(ends) = self.conns.get_mut(&conn) else { return Io::Broken(io::ErrorKind::BrokenPipe) };
         let (node, peer) = (ends[side].node, ends[1 - side].node);
+        let slowness = self.links.get(&(node, peer)).map_or(1, |link| link.slowness.max(1));
         let end = &mut ends[side];
         if let Some(kind) = end.broken {
             return Io::Broken(kind);
@@ -46,7 +47,7 @@ impl Net {
         world.trace(b's', [conn, side as u64, u64::from(crc32fast::hash(&taken))]);
         let pieces = cut(taken, end.piece_max, &mut world.dice.borrow_mut());
         for piece in pieces {
-            let delay = latency(node, peer, &mut world.dice.borrow_mut());
+            let delay = slowness * latency(node, peer, &mut world.dice.borrow_mut());
             put(world, conn, side, end, delay, Item::Data(piece));
         }
         self.perhaps_break(world, conn, node, peer);

@@ -180,3 +180,18 @@ fn later_synced_change_of_a_name_outlives_a_dropped_one() {
     });
     assert_eq!(left, BTreeSet::from([None]), "the removal was synced");
 }
+
+#[test]
+fn a_calm_disk_has_forgotten_what_was_asked_for() {
+    let sim = Sim::new(1);
+    let disk = sim.node(N1).disk();
+    disk.slow_down(1000);
+    disk.inject(F, DiskFault::WriteError);
+    disk.calm();
+    let run = sim.block_on(N1, move |rt| async move {
+        let file = make(&rt, F, 1, 1).await;
+        file.write_at(0, filled(&file, 1, 2)).await
+    });
+    run.expect("done").expect("nothing fails");
+    assert!(sim.elapsed() < SECOND, "nor is it slow");
+}

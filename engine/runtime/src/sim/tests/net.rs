@@ -160,6 +160,32 @@ fn clogged_link_flows_again_by_itself() {
 }
 
 #[test]
+fn slow_link_is_slow_until_it_is_healed() {
+    let sim = Sim::new(4);
+    let (dialled, accepted) = connect(&sim, N1, N2);
+    let (mut reader, mut writer) = (accepted.split().0, dialled.split().1);
+    sim.slow_link(N1, N2, 100_000);
+    for (text, healed) in [(&b"a"[..], false), (b"b", true)] {
+        if healed {
+            sim.heal_all();
+        }
+        let began = sim.elapsed();
+        writer = sim
+            .block_on(N1, |_| async move { writer.send(&[Bytes::from_static(text)]).await.map(|()| writer) })
+            .expect("done")
+            .expect("room");
+        let received = sim.block_on(N2, |_| async move {
+            let mut one = BytesMut::with_capacity(1);
+            reader.recv(&mut one).await.map(|_| (reader, one))
+        });
+        let one;
+        (reader, one) = received.expect("done").expect("nothing breaks");
+        assert_eq!(one, text);
+        assert_eq!(sim.elapsed() - began < SECOND, healed, "100,000 times at least 30 µs");
+    }
+}
+
+#[test]
 fn stream_breaks_after_fifteen_minutes_of_silence() {
     let sim = Sim::new(4);
     let (dialled, _accepted) = connect(&sim, N1, N2);
