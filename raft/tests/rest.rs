@@ -192,6 +192,22 @@ fn groups_that_rest_miss_a_leader_whose_core_is_stuck() {
     cluster.writes();
 }
 
+/// A replica breaks, say, or is closed, on a node that lives on.
+#[test]
+fn a_group_that_rests_misses_a_leader_that_takes_no_part_any_more() {
+    let cluster = Cluster::at_rest(8);
+    let node = cluster.busiest();
+    let (driver, group) = (cluster.drivers.borrow()[&node].clone(), cluster.leads(node)[0]);
+    driver.close(group);
+    cluster.sim.run_for(Duration::from_secs(4)).unwrap();
+    let others: Vec<GroupId> = NODES.into_iter().flat_map(|node| cluster.leads(node)).collect();
+    assert!(
+        others.contains(&group),
+        "nobody leads group {group}: its leader's node lives, and what tells of the leader's end is not heard"
+    );
+    cluster.writes();
+}
+
 #[test]
 fn leadership_of_a_group_that_rests_is_handed_over() {
     let cluster = Cluster::at_rest(5);
