@@ -84,6 +84,7 @@ fn config(data: PathBuf) -> NodeConfig {
         ip: nowhere.ip(),
         rack: String::new(),
         join: Vec::new(),
+        replace: None,
         // As much as the node itself takes if nobody says: what is not committed is kept in memory.
         memory_bytes: usize::try_from(machine_memory() / 4).unwrap_or(usize::MAX),
         partitions_default: 1,
