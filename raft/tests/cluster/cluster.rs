@@ -16,6 +16,9 @@ use std::{
     time::Duration,
 };
 
+/// What a disk that fails says.
+const EIO: &str = "os error 5";
+
 pub(crate) struct Cluster {
     pub(crate) sim: Sim,
     pub(crate) nodes: Vec<NodeId>,
@@ -85,7 +88,7 @@ impl Cluster {
                     self.held.set(Some(node));
                     return;
                 }
-            } else if self.failing.borrow().contains(&node) {
+            } else if self.failing.borrow().contains(&node) && why.contains(EIO) {
                 self.book.mark("nodes that ended when their disk failed");
             } else {
                 panic!("node {node} halted: {why}");
