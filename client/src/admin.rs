@@ -196,7 +196,7 @@ impl Admin {
     /// # Errors
     /// If no server answers in time.
     pub async fn list_topics(&self, internal: bool) -> Result<Vec<TopicInfo>> {
-        Ok(self.client.ask_metadata(Metadata { topics: Vec::new(), internal }).await?.topics)
+        Ok(self.client.ask_metadata(Metadata { topics: Vec::new(), internal, rack: String::new() }).await?.topics)
     }
 
     /// A topic: its settings, and where each partition lives, begins and ends. The endpoints that partitions refer to come with it.
@@ -349,9 +349,10 @@ const POSITIONS_PER_COMMIT: usize = 500;
 /// Commits positions, in pieces. The first failure of any of them is returned.
 pub(crate) async fn commit(client: &Client, group: &str, member_id: &str, member_epoch: i64, positions: &[Position]) -> Result<()> {
     let doing = format!("committing positions of group {group}");
-    let sequence = client.next_commit();
+    let (committer, sequence) = client.next_commit();
     for some in positions.chunks(POSITIONS_PER_COMMIT) {
-        let request = CommitOffsets { group: group.into(), member_id: member_id.into(), member_epoch, positions: some.to_vec(), sequence };
+        let (group, member_id, positions) = (group.into(), member_id.into(), some.to_vec());
+        let request = CommitOffsets { group, member_id, member_epoch, positions, sequence, committer };
         let reply: CommitOffsetsReply = client.ask(&doing, Kind::CommitOffsets, &request, Repeat::Freely).await?;
         if let Some(failure) = reply.failures.into_iter().find_map(|f| f.failure) {
             return Err(Error::refused(&doing, failure));

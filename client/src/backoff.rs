@@ -27,6 +27,11 @@ impl Backoff {
         whole.mul_f64(part)
     }
 
+    /// A random number, never 0.
+    pub(crate) fn random_number(&self) -> u64 {
+        self.dice.lock().expect("no code panics while it holds this lock").random_range(1..=u64::MAX)
+    }
+
     /// A random name of 128 bits.
     pub(crate) fn random_id(&self) -> String {
         format!("{:032x}", self.dice.lock().expect("no code panics while it holds this lock").random::<u128>())

@@ -38,6 +38,7 @@ pub struct ClientBuilder {
     backoff: Duration,
     backoff_max: Duration,
     metadata_age_max: Duration,
+    rack: String,
 }
 
 impl Default for ClientBuilder {
@@ -53,6 +54,7 @@ impl Default for ClientBuilder {
             backoff: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
             metadata_age_max: Duration::from_secs(300),
+            rack: String::new(),
         }
     }
 }
@@ -69,6 +71,13 @@ impl ClientBuilder {
     /// Names the application, for quotas, metrics and logs: at most 255 bytes. Default: empty.
     pub fn client_id(mut self, name: impl Into<String>) -> Self {
         self.conn.client_id = name.into();
+        self
+    }
+
+    /// Where this client stands, as nodes say it (`millpond serve --rack`): replays read from a replica there, if there is one, and not from the leader elsewhere.
+    /// Default: nowhere in particular.
+    pub fn rack(mut self, rack: impl Into<String>) -> Self {
+        self.rack = rack.into();
         self
     }
 
@@ -112,9 +121,11 @@ impl ClientBuilder {
         if self.bootstrap.is_empty() {
             self.bootstrap.push(with_port("127.0.0.1"));
         }
+        let backoff = Backoff::new(self.backoff, self.backoff_max);
         let inner = Inner {
             bootstrap: self.bootstrap.iter().map(|s| Arc::from(s.as_str())).collect(),
-            backoff: Backoff::new(self.backoff, self.backoff_max),
+            committer: backoff.random_number(),
+            backoff,
             conns: Mutex::default(),
             cache: Cache::new(self.metadata_age_max),
             turn: AtomicUsize::new(0),
@@ -161,6 +172,8 @@ struct Inner {
     cache: Cache,
     /// Which server requests for any server go to; moves on when it fails.
     turn: AtomicUsize,
+    /// Who this client is among those that commit positions.
+    committer: u64,
     /// Counts commits of positions, so that one that is late on its way is told from a newer one.
     commits: AtomicU64,
 }
@@ -230,7 +243,8 @@ impl Client {
     /// # Errors
     /// If no server answers in time.
     pub async fn metadata(&self, topics: &[&str]) -> Result<MetadataReply> {
-        let request = wire::Metadata { topics: topics.iter().map(|t| (*t).to_owned()).collect(), internal: false };
+        let topics = topics.iter().map(|t| (*t).to_owned()).collect();
+        let request = wire::Metadata { topics, internal: false, rack: self.inner.config.rack.clone() };
         self.ask_metadata(request).await
     }
 
@@ -243,9 +257,9 @@ impl Client {
         &self.inner.config.conn.client_id
     }
 
-    /// The number of the next commit of positions.
-    pub(crate) fn next_commit(&self) -> u64 {
-        self.inner.commits.fetch_add(1, Ordering::Relaxed)
+    /// Who this client is among those that commit positions, and the number of its next commit.
+    pub(crate) fn next_commit(&self) -> (u64, u64) {
+        (self.inner.committer, self.inner.commits.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn backoff(&self) -> &Backoff {

@@ -14,6 +14,8 @@ pub(crate) struct TopicMeta {
     pub(crate) topic_id: u64,
     /// The endpoint of each partition's owner.
     pub(crate) owners: Vec<Arc<str>>,
+    /// The endpoint of a replica of each partition that stands where this client does, where its owner does not.
+    pub(crate) near: Vec<Option<Arc<str>>>,
     /// The largest batch that it takes, in bytes.
     pub(crate) batch_bytes_max: usize,
     learnt: Instant,
@@ -52,17 +54,23 @@ impl Cache {
                 known.topics.remove(topic.name.as_str());
                 continue;
             }
-            let mut partitions: Vec<(u32, u32)> = topic.partitions.iter().map(|p| (p.partition, p.endpoint)).collect();
+            let mut partitions: Vec<(u32, u32, Option<u32>)> = topic.partitions.iter().map(|p| (p.partition, p.endpoint, p.near)).collect();
             partitions.sort_unstable();
-            let owners: Option<Vec<Arc<str>>> = partitions.iter().map(|(_, at)| endpoints.get(*at as usize).cloned()).collect();
-            let dense = partitions.iter().enumerate().all(|(n, (partition, _))| *partition == n as u32);
+            let owners: Option<Vec<Arc<str>>> = partitions.iter().map(|(_, at, _)| endpoints.get(*at as usize).cloned()).collect();
+            let near = partitions.iter().map(|(_, _, near)| endpoints.get((*near)? as usize).cloned()).collect();
+            let dense = partitions.iter().enumerate().all(|(n, (partition, ..))| *partition == n as u32);
             let Some(owners) = owners.filter(|_| dense) else {
                 tracing::warn!(topic = topic.name, "the server's metadata of this topic make no sense and are ignored");
                 continue;
             };
             let name: Arc<str> = topic.name.as_str().into();
+            if known.topics.get(&name).is_some_and(|known| known.topic_id > topic.topic_id) {
+                // Ids only grow: whoever says so has not heard of the topic that was created anew.
+                continue;
+            }
             let batch_bytes_max = batch_bytes_max(&topic.settings);
-            let meta = TopicMeta { name: Arc::clone(&name), topic_id: topic.topic_id, owners, batch_bytes_max, learnt: Instant::now() };
+            let meta =
+                TopicMeta { name: Arc::clone(&name), topic_id: topic.topic_id, owners, near, batch_bytes_max, learnt: Instant::now() };
             known.topics.insert(name, Arc::new(meta));
         }
         if !endpoints.is_empty() {

@@ -1,7 +1,8 @@
 //! Replaying: a stretch of a topic's history, read once at full speed.
 //!
-//! The stretch is fixed when it begins: each partition from an offset or a time up to where it should end. Fetches run
-//! ahead of the reader, within a bound, over several connections per core.
+//! The stretch is fixed when it begins, by the leaders: each partition from an offset or a time up to where it should end. Fetches run
+//! ahead of the reader, within a bound, over several connections per core, and go to a replica in the client's rack where there is one. A replica that fails, or has
+//! nothing to say for a while, is left for the leader.
 
 use crate::{
     client::Client,
@@ -154,13 +155,17 @@ impl Replay {
         };
         let fetcher = Fetcher::new(self.client, limits, reset);
         let mut progress = Progress { handles: Vec::new(), ranges: Vec::new() };
-        let mut parts = Vec::new();
+        let (mut parts, mut beside) = (Vec::new(), Vec::new());
         for ((partition, from), to) in partitions.into_iter().zip(from).zip(to) {
             let handle = Handle::new(Arc::clone(&meta.name), partition, from);
             progress.handles.push(Arc::clone(&handle));
             progress.ranges.push((from, to.max(from)));
-            parts.push((handle, Arc::clone(&meta.owners[partition as usize]), from, Some(to)));
+            match &meta.near[partition as usize] {
+                Some(near) => beside.push((handle, Arc::clone(near), from, Some(to))),
+                None => parts.push((handle, Arc::clone(&meta.owners[partition as usize]), from, Some(to))),
+            }
         }
+        fetcher.add_near(beside);
         fetcher.add(parts);
         Ok((fetcher, progress))
     }

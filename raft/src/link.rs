@@ -34,37 +34,37 @@ pub enum LinkError {
     Wire(#[from] WireError),
 }
 
-/// Sends what the driver has for the node that the greeting is for, dialling it whenever that is needed, until the driver stops or `at`
-/// does not know any more where the node is.
-pub fn link<R: Rt>(driver: &Driver<R>, greeting: Greeting, at: impl Fn() -> Option<SocketAddr> + 'static) {
-    let link = Link { driver: driver.clone(), queue: driver.queue(greeting.to), greeting, at: Box::new(at) };
+/// Sends what the driver has for a node, dialling it whenever that is needed, until the driver stops or `dial` does not know any more where the node is, and what
+/// to greet it with.
+pub fn link<R: Rt>(driver: &Driver<R>, to: NodeId, dial: impl Fn() -> Option<(SocketAddr, Greeting)> + 'static) {
+    let link = Link { driver: driver.clone(), queue: driver.queue(to), to, dial: Box::new(dial) };
     driver.rt().spawn("raft link", Share::Serve, async move { link.run().await });
 }
 
 struct Link<R: Rt> {
     driver: Driver<R>,
     queue: Rc<Queue>,
-    greeting: Greeting,
-    at: Box<dyn Fn() -> Option<SocketAddr>>,
+    to: NodeId,
+    dial: Box<dyn Fn() -> Option<(SocketAddr, Greeting)>>,
 }
 
 impl<R: Rt> Link<R> {
     async fn run(&self) {
         let rt = self.driver.rt();
-        while let Some(at) = (self.at)().filter(|_| !self.driver.is_stopping()) {
+        while let Some((at, greeting)) = (self.dial)().filter(|_| !self.driver.is_stopping()) {
             let began = rt.mono();
-            let ended = self.connected(at).await;
+            let ended = self.connected(at, greeting).await;
             if self.queue.is_connected() {
                 self.queue.set_connected(false);
-                tracing::info!(node = self.greeting.to.0, home = self.greeting.home, %at, "the connection to a node ended");
+                tracing::info!(node = self.to.0, home = greeting.home, %at, "the connection to a node ended");
             }
             if let Err(error) = ended {
-                tracing::debug!(node = self.greeting.to.0, home = self.greeting.home, %at, %error, "a node cannot be reached");
+                tracing::debug!(node = self.to.0, home = greeting.home, %at, %error, "a node cannot be reached");
                 self.queue.clear();
                 if matches!(&error, LinkError::Io(IoError::Net { source, .. }) if source.kind() == std::io::ErrorKind::ConnectionRefused) {
-                    self.driver.nobody_there(self.greeting.to);
+                    self.driver.nobody_there(self.to);
                 }
-                self.driver.unreachable(self.greeting.to);
+                self.driver.unreachable(self.to);
                 if rt.mono() - began >= STOOD.as_nanos() as u64 {
                     // Whether its node still is there is to be known at once.
                     self.queue.beat();
@@ -76,7 +76,7 @@ impl<R: Rt> Link<R> {
     }
 
     /// Dials once there is something to say, and sends until it breaks or the driver stops.
-    async fn connected(&self, at: SocketAddr) -> Result<(), LinkError> {
+    async fn connected(&self, at: SocketAddr, greeting: Greeting) -> Result<(), LinkError> {
         let rt = self.driver.rt();
         let ended = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::UnexpectedEof.into() };
         let late = |doing: &str| IoError::Net { doing: doing.to_owned(), source: std::io::ErrorKind::TimedOut.into() };
@@ -84,7 +84,7 @@ impl<R: Rt> Link<R> {
         let conn = timeout(rt, DIAL_MAX, rt.dial(at)).await.map_err(|_| late("connect to a peer"))??;
         let (mut read, mut write) = conn.split();
         let mut nothing = BytesMut::with_capacity(1);
-        write.send(&[self.greeting.encode()]).await?;
+        write.send(&[greeting.encode()]).await?;
         self.queue.set_connected(true);
         while !self.driver.is_stopping() {
             let frame = encode(self.driver.life(), &envelopes);
@@ -105,19 +105,19 @@ impl<R: Rt> Link<R> {
 }
 
 /// Reads what a peer sends on a connection that it has dialled, of which `buf` has come already, until it ends or makes no sense. `driver_of`
-/// knows the drivers of this node by their homes.
+/// knows the drivers of this node by the home that is asked for, and whether whoever greets is welcome.
 pub async fn accept<R: Rt>(
     read: &mut impl ConnRead,
     mut buf: BytesMut,
     (cluster, me): (u64, NodeId),
-    driver_of: impl Fn(u32) -> Option<Driver<R>>,
+    driver_of: impl Fn(&Greeting) -> Option<Driver<R>>,
 ) -> Result<(), LinkError> {
     if !fill(read, &mut buf, GREETING_BYTES).await? {
         return Ok(());
     }
     let greeting = Greeting::decode(&buf.split_to(GREETING_BYTES))?;
-    let Some(driver) = driver_of(greeting.home).filter(|_| (greeting.cluster, greeting.to) == (cluster, me)) else {
-        let Greeting { cluster, from, to, home } = greeting;
+    let Some(driver) = driver_of(&greeting).filter(|_| (greeting.cluster, greeting.to) == (cluster, me)) else {
+        let Greeting { cluster, from, to, home, .. } = greeting;
         return Err(WireError::Stranger(format!("node {from} of cluster {cluster:x} looks for home {home} of node {to}")).into());
     };
     while !driver.is_stopping() {

@@ -1,7 +1,7 @@
 //! What nodes say to each other: a greeting, then frames, each with messages of any number of groups.
 //!
 //! ```text
-//!   greeting, 40 bytes: | MPRG | version u32 | cluster u64 | from node u64 | to node u64 | home u32 | crc u32 |
+//!   greeting, 56 bytes: | MPRG | version u32 | cluster u64 | from node u64 | to node u64 | home u32 | age u64 | start u64 | crc u32 |
 //!
 //!   frame:   0      4      8        12         20
 //!            | len  | crc  | n u32  | life u64 | n × message |
@@ -34,7 +34,7 @@ pub const MAGIC: [u8; 4] = *b"MPRG";
 /// Of the whole conversation.
 pub const VERSION: u32 = 1;
 /// Bytes of a greeting.
-pub const GREETING_BYTES: usize = 40;
+pub const GREETING_BYTES: usize = 56;
 /// Bytes before a frame's messages.
 pub const HEAD_BYTES: usize = 20;
 /// Bytes of a message before its context.
@@ -132,6 +132,10 @@ pub struct Greeting {
     pub to: NodeId,
     /// Which of the journal homes there: replicas of a group live in homes of the same number.
     pub home: u32,
+    /// How far the disk of the one who dialled has come, which whoever is dialled may know better.
+    pub age: u64,
+    /// Which start has brought it there.
+    pub start: u64,
 }
 
 impl Greeting {
@@ -145,6 +149,8 @@ impl Greeting {
             out.put_u64_le(n);
         }
         out.put_u32_le(self.home);
+        out.put_u64_le(self.age);
+        out.put_u64_le(self.start);
         out.put_u32_le(crc32fast::hash(&out));
         out.freeze()
     }
@@ -159,7 +165,7 @@ impl Greeting {
         if version != VERSION {
             return Err(WireError::Stranger(format!("it speaks version {version}, this node {VERSION}")));
         }
-        let this = Self { cluster: r.u64()?, from: NodeId(r.u64()?), to: NodeId(r.u64()?), home: r.u32()? };
+        let this = Self { cluster: r.u64()?, from: NodeId(r.u64()?), to: NodeId(r.u64()?), home: r.u32()?, age: r.u64()?, start: r.u64()? };
         let found = crc32fast::hash(&bytes[..r.at()]);
         let expected = r.u32()?;
         if expected == found { Ok(this) } else { Err(WireError::Checksum { expected, found }) }

@@ -188,7 +188,7 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
     }
     rt.spawn("watch", Share::Serve, async move { look_after(watch, log_too, me).await });
     for (to, at) in peers {
-        link(&driver, Greeting { cluster: CLUSTER, from: me, to, home: 0 }, move || Some(at));
+        link(&driver, to, move || Some((at, Greeting { cluster: CLUSTER, from: me, to, home: 0, age: 0, start: 0 })));
     }
     let listener = rt.listen(at).await.unwrap();
     book.nodes.borrow_mut().insert(me, (log, driver.clone()));

@@ -44,7 +44,7 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         }
     }
     for (to, at) in peers {
-        link(&driver, Greeting { cluster: 7, from: me, to, home: 0 }, move || Some(at));
+        link(&driver, to, move || Some((at, Greeting { cluster: 7, from: me, to, home: 0, age: 0, start: 0 })));
     }
     let listener = rt.listen(at).await.unwrap();
     drivers.borrow_mut().insert(me, driver.clone());

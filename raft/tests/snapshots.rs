@@ -72,7 +72,7 @@ impl Cluster {
                 }
             }
             for (to, at) in peers {
-                link(&driver, Greeting { cluster: 7, from: me, to, home: 0 }, move || Some(at));
+                link(&driver, to, move || Some((at, Greeting { cluster: 7, from: me, to, home: 0, age: 0, start: 0 })));
             }
             let listener = rt.listen(at).await.unwrap();
             nodes.borrow_mut().insert(me, (log, driver.clone()));

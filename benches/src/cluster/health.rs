@@ -46,7 +46,9 @@ pub(crate) async fn missing_at(address: &str, nodes: usize) -> Result<Option<Str
 
 /// Where all topics live, those that the system keeps for itself too.
 pub(crate) async fn metadata(conn: &mut Conn) -> Result<MetadataReply> {
-    conn.ask(Kind::Metadata, &Metadata { topics: Vec::new(), internal: true }).await.context("asking where topics live")
+    conn.ask(Kind::Metadata, &Metadata { topics: Vec::new(), internal: true, rack: String::new() })
+        .await
+        .context("asking where topics live")
 }
 
 fn missing(cluster: &DescribeClusterReply, metadata: &MetadataReply, nodes: usize) -> Option<String> {

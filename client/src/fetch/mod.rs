@@ -115,6 +115,14 @@ impl Fetcher {
         self.shared.pump(state);
     }
 
+    /// The same for partitions that are read from a replica which need not lead, as long as it has something to say.
+    pub(crate) fn add_near(&self, parts: impl IntoIterator<Item = (Arc<Handle>, Arc<str>, u64, Option<u64>)>) {
+        let mut state = self.shared.lock();
+        for (handle, near, from, end) in parts {
+            state.parts.add_near(handle, near, from, end);
+        }
+    }
+
     /// Stops reading a partition. What of it was fetched and not taken is dropped.
     pub(crate) fn remove(&self, handle: &Arc<Handle>) {
         handle.revoke();
@@ -261,7 +269,11 @@ impl Shared {
             Err(error) => {
                 state.parts.landed(&order, now);
                 for (id, _) in &order.asked {
-                    self.failed(&mut state, *id, error.clone(), now);
+                    if state.parts.is_near(*id) {
+                        self.to_leader(&mut state, *id, now);
+                    } else {
+                        self.failed(&mut state, *id, error.clone(), now);
+                    }
                 }
             }
         }
@@ -273,7 +285,13 @@ impl Shared {
         for (asked, got) in order.asked.iter().zip(parts) {
             let bytes = payload.split_to(got.len as usize);
             match got.failure {
-                None => woken |= state.parts.arrived(*asked, bytes, got.next_offset, got.end_offset, now),
+                None => {
+                    woken |= state.parts.arrived(*asked, bytes, got.next_offset, got.end_offset, now);
+                    if state.parts.is_stuck_near(asked.0) {
+                        self.to_leader(state, asked.0, now);
+                    }
+                }
+                Some(_) if state.parts.is_near(asked.0) => self.to_leader(state, asked.0, now),
                 Some(failure) if failure.code() == Code::OffsetOutOfRange => self.out_of_range(state, asked.0, &failure.message, now),
                 // Whoever has led the partition knows best who does.
                 Some(failure) if redirection(&failure).is_some_and(|there| state.parts.redirect(asked.0, &order.endpoint, &there)) => {}
@@ -282,6 +300,22 @@ impl Shared {
         }
         if woken || state.parts.is_finished() || !state.errors.is_empty() {
             state.wake_reader();
+        }
+    }
+
+    /// A replica that need not lead is of no use: the leader is asked from here on.
+    fn to_leader(self: &Arc<Self>, state: &mut State, id: u64, now: Instant) {
+        let Some(part) = state.parts.part(id) else { return };
+        let topic = Arc::clone(&part.handle.topic);
+        state.parts.rest(id, now + FAILED_PAUSE);
+        self.find_owners(state, topic);
+    }
+
+    /// Asks where a topic lives now; its partitions go on as soon as that is known.
+    fn find_owners(self: &Arc<Self>, state: &mut State, topic: Arc<str>) {
+        if state.refreshing.insert(Arc::clone(&topic)) {
+            let shared = Arc::clone(self);
+            tokio::spawn(async move { shared.refresh(topic).await });
         }
     }
 
@@ -304,9 +338,8 @@ impl Shared {
         } else {
             state.parts.rest(id, now + wait);
         }
-        if is_moved && state.refreshing.insert(Arc::clone(&topic)) {
-            let shared = Arc::clone(self);
-            tokio::spawn(async move { shared.refresh(topic).await });
+        if is_moved {
+            self.find_owners(state, topic);
         }
     }
 

@@ -26,6 +26,9 @@ const REDIRECTS_MAX: u32 = 3;
 /// Most partitions of one request.
 const REQUEST_PARTS_MAX: usize = 1_000;
 
+/// A replica that need not lead is left after so many answers in a row without anything.
+const NEAR_NOTHING_MAX: u32 = 2;
+
 /// How to fetch.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -136,6 +139,8 @@ pub(crate) struct Chunk {
 pub(crate) struct Part {
     pub(crate) handle: Arc<Handle>,
     owner: Arc<str>,
+    /// Its owner is a replica that need not lead: how many answers in a row have brought nothing.
+    near: Option<u32>,
     next: u64,
     end: Option<u64>,
     chunks: VecDeque<Chunk>,
@@ -194,11 +199,31 @@ impl Parts {
     }
 
     pub(crate) fn add(&mut self, handle: Arc<Handle>, owner: Arc<str>, from: u64, end: Option<u64>) {
+        self.add_at(handle, owner, None, (from, end));
+    }
+
+    /// The same, read from a replica that need not lead.
+    pub(crate) fn add_near(&mut self, handle: Arc<Handle>, replica: Arc<str>, from: u64, end: Option<u64>) {
+        self.add_at(handle, replica, Some(0), (from, end));
+    }
+
+    /// Whether a part is read from a replica that need not lead.
+    pub(crate) fn is_near(&self, id: u64) -> bool {
+        self.parts.get(&id).is_some_and(|part| part.near.is_some())
+    }
+
+    /// Whether such a replica has had nothing to say for long.
+    pub(crate) fn is_stuck_near(&self, id: u64) -> bool {
+        self.parts.get(&id).is_some_and(|part| part.near.is_some_and(|nothing| nothing >= NEAR_NOTHING_MAX))
+    }
+
+    fn add_at(&mut self, handle: Arc<Handle>, owner: Arc<str>, near: Option<u32>, (from, end): (u64, Option<u64>)) {
         let id = handle.id;
         self.owners.entry(Arc::clone(&owner)).or_default().parts += 1;
         let part = Part {
             handle,
             owner,
+            near,
             next: from,
             end,
             chunks: VecDeque::new(),
@@ -261,6 +286,15 @@ impl Parts {
 
     /// Partitions of a topic have new owners.
     pub(crate) fn moved(&mut self, topic: &str, owners: &[Arc<str>]) {
+        for (id, part) in self.parts.iter_mut().filter(|(_, part)| &*part.handle.topic == topic) {
+            if let Some(at) = part.near.take().and(part.resting) {
+                // It waited to be told.
+                let now = Instant::now().min(at);
+                self.resting.remove(&(at, *id));
+                self.resting.insert((now, *id));
+                part.resting = Some(now);
+            }
+        }
         let owner = |part: &Part| owners.get(part.handle.partition as usize).filter(|owner| **owner != part.owner).cloned();
         let of_topic = self.parts.iter().filter(|(_, part)| &*part.handle.topic == topic);
         let moved: Vec<(u64, Arc<str>)> = of_topic.filter_map(|(id, part)| Some((*id, owner(part)?))).collect();
@@ -362,6 +396,7 @@ impl Parts {
                         continue;
                     }
                     part.flying = true;
+                    request.any_replica |= part.near.is_some();
                     order.asked.push((id, part.next));
                     request.partitions.push(FetchPartition {
                         topic: part.handle.topic.to_string(),
@@ -414,6 +449,7 @@ impl Parts {
         (part.failures, part.failed_since) = (0, None);
         part.handle.heard_of_end(log_end);
         let is_news = next > part.next;
+        part.near = part.near.map(|nothing| if is_news { 0 } else { nothing + 1 });
         if is_news {
             let end = part.end.unwrap_or(u64::MAX);
             let chunk = Chunk { handle: Arc::clone(&part.handle), from: part.next, next: next.min(end), end, bytes };

@@ -142,6 +142,7 @@ impl ProducerBuilder {
             failure: Mutex::default(),
             next_sink: AtomicU64::new(0),
             retired: Mutex::default(),
+            epochs: Mutex::default(),
         });
         tokio::spawn(Sender::new(Arc::clone(&shared)).run());
         Ok(Producer { handle: Arc::new(Handle { shared }) })

@@ -14,7 +14,8 @@
 //! * A server that does not know a producer takes any sequence. So until a batch of this epoch has been acknowledged, and
 //!   again after a long silence, only one is in flight.
 //! * When a batch is given up, its sequence is missing. The next one opens a new epoch, whose sequences begin at 0, when
-//!   nothing is in flight; the epoch also keeps late copies of what was given up out of the log.
+//!   nothing is in flight; the epoch also keeps late copies of what was given up out of the log. So does a lane that takes the place of another one, whose topic
+//!   was said to be gone.
 
 use super::delivery::{Acked, Completion};
 use crate::{
@@ -176,7 +177,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(topic: Arc<str>, partition: u32, owner: Arc<str>) -> Self {
+    pub(crate) fn new(topic: Arc<str>, partition: u32, owner: Arc<str>, epoch: i16) -> Self {
         Self {
             topic,
             partition,
@@ -187,7 +188,7 @@ impl Lane {
             in_flight: VecDeque::new(),
             next_number: 1,
             flush_to: 0,
-            epoch: 0,
+            epoch,
             next_sequence: 0,
             proven: None,
             gap: false,
@@ -342,6 +343,11 @@ impl Lane {
         flight.expect("a batch that is sent was launched").stage = Stage::Out(batch);
     }
 
+    /// The epoch after this lane's. After 32,767 epochs they begin anew; the server has forgotten the first by then, or refuses.
+    pub(crate) fn epoch_after(&self) -> i16 {
+        self.epoch.wrapping_add(1).max(0)
+    }
+
     /// A new epoch, after a batch was given up. Nothing is in flight, so every batch left was surely not appended, or carries
     /// a sequence of the old epoch and an unknown fate, and is asked about first by the server's own memory of it.
     fn begin_epoch(&mut self) {
@@ -349,8 +355,7 @@ impl Lane {
         if self.again.iter().any(|b| b.maybe_done) {
             return;
         }
-        // After 32,767 epochs they begin anew; the server has forgotten the first by then, or refuses.
-        self.epoch = self.epoch.wrapping_add(1).max(0);
+        self.epoch = self.epoch_after();
         self.next_sequence = 0;
         self.proven = None;
         self.gap = false;

@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     next_sink: AtomicU64,
     /// Lanes of topics that were deleted, with what of them is still in flight.
     retired: Mutex<Vec<Arc<Sink>>>,
+    /// The epoch in which lanes of a topic of that name begin, if there were others: the topic may be the same one, which knows their sequences.
+    epochs: Mutex<HashMap<Box<str>, i16>>,
 }
 
 /// What the sender is to look at.
@@ -326,8 +328,9 @@ impl Shared {
                 moved.push(Arc::clone(sink));
             }
         }
+        let epoch = self.epochs.lock().expect("no code panics while it holds this lock").get(&*meta.name).copied().unwrap_or(0);
         for (partition, owner) in meta.owners.iter().enumerate().skip(sinks.len()) {
-            let lane = Lane::new(Arc::clone(&topic.name), partition as u32, Arc::clone(owner));
+            let lane = Lane::new(Arc::clone(&topic.name), partition as u32, Arc::clone(owner), epoch);
             let id = self.next_sink.fetch_add(1, Ordering::Relaxed);
             let sink =
                 Sink { id, topic: Arc::clone(&topic), partition: partition as u32, lane: Mutex::new(lane), listed: AtomicBool::new(false) };
@@ -407,6 +410,8 @@ impl Shared {
             loop {
                 match shared.client.refresh_topic(&topic.name).await {
                     Ok(meta) if meta.topic_id == topic.topic_id => shared.add_topic(&meta),
+                    // Whoever was asked has not heard of it yet: ids only grow.
+                    Ok(meta) if meta.topic_id < topic.topic_id => tracing::debug!(topic = %topic.name, "metadata of an older topic"),
                     Ok(_) => shared.retire(&topic, &Error::Invalid(format!("{} was deleted and created anew", topic.name))),
                     Err(error) if error.code() == Some(Code::UnknownTopic) => shared.retire(&topic, &error),
                     // The batches' own tries tell of it.
@@ -436,6 +441,9 @@ impl Shared {
         let Some(sinks) = topics.get(&*topic.name).filter(|t| Arc::ptr_eq(&t.0, topic)).cloned() else { return };
         topics.remove(&*topic.name);
         self.retired.lock().expect("no code panics while it holds this lock").extend(sinks.1.iter().cloned());
+        if let Some(epoch) = sinks.1.iter().map(|sink| sink.lock().epoch_after()).max() {
+            self.epochs.lock().expect("no code panics while it holds this lock").insert((*topic.name).into(), epoch);
+        }
         drop(topics);
         self.client.forget_topic(&topic.name);
         // What is in flight fails when it comes back.

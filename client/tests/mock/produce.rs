@@ -302,6 +302,33 @@ async fn a_topic_that_is_deleted_fails_what_waits_and_one_created_anew_is_found(
     assert_eq!(send(&producer, 2).await.await.expect("delivered").offset, Some(0));
 }
 
+/// Somebody says that a topic is gone, or tells of an older one of its name, and it is there all the time, and knows what the producer has sent to it before:
+/// what comes next is not taken for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_only_seemed_to_be_gone_goes_on() {
+    let mock = Mock::start(1).await;
+    mock.topic("other", 1);
+    mock.topic("t", 1);
+    let producer = client(&mock).await.producer().build().await.expect("built");
+    for life in 0..3_usize {
+        assert_eq!(send(&producer, life).await.await.expect("delivered").offset, Some(life as u64));
+        let hidden = mock.state().topics.remove("t").expect("there");
+        send(&producer, 100).await.await.expect_err("it is gone");
+        mock.state().topics.insert("t".into(), hidden);
+    }
+    // Metadata of an older one: the next batch is refused by a server that has not heard of the topic, and asked for there.
+    let id = std::mem::replace(&mut mock.state().topics.get_mut("t").expect("there").id, 0);
+    let first = mock.count(Kind::Produce);
+    mock.hook(move |_, kind, before, _| {
+        let refuse = kind == Kind::Produce && before == first;
+        refuse.then(|| Fault::Refuse(Failure::new(Code::NotOwner, "ask another one", "refresh").retry_after(1)))
+    });
+    let delivered = send(&producer, 3).await.await.expect("delivered");
+    mock.state().topics.get_mut("t").expect("there").id = id;
+    assert_eq!(delivered.offset, Some(3));
+    assert_eq!(mock.values("t", 0), expected(4));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_producer_still_delivers() {
     let mock = Mock::start(1).await;

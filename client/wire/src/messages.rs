@@ -231,6 +231,9 @@ pub struct Metadata {
     /// Internal topics too.
     #[prost(bool, tag = "2")]
     pub internal: bool,
+    /// Where the client stands, for [`PartitionInfo::near`]; empty for nowhere in particular.
+    #[prost(string, tag = "3")]
+    pub rack: String,
 }
 
 /// Where a core listens.
@@ -274,6 +277,9 @@ pub struct PartitionInfo {
     /// Its replicas; none for one that is alone.
     #[prost(message, repeated, tag = "7")]
     pub replicas: Vec<ReplicaInfo>,
+    /// A replica in the rack of the client, where its leader is not: an index into [`MetadataReply::endpoints`].
+    #[prost(uint32, optional, tag = "8")]
+    pub near: Option<u32>,
 }
 
 /// A setting and its value as text.
@@ -696,10 +702,13 @@ pub struct CommitOffsets {
     /// Positions.
     #[prost(message, repeated, tag = "4")]
     pub positions: Vec<Position>,
-    /// Grows from one commit of a member to its next, and is the same when one is tried again: what was overtaken on its way is not kept. 0 for a client that
+    /// Grows from one commit of a client to its next, and is the same when one is tried again: what was overtaken on its way is not kept. 0 for a client that
     /// does not count.
     #[prost(uint64, tag = "5")]
     pub sequence: u64,
+    /// Who counts, for a commit from outside: a number that looks like chance. 0 for a client that does not count.
+    #[prost(uint64, tag = "6")]
+    pub committer: u64,
 }
 
 /// Answer to [`CommitOffsets`]: failures by position index, empty where all are kept (and synced).
@@ -896,6 +905,12 @@ pub struct NodeInfo {
     /// Journal homes that it has.
     #[prost(uint32, tag = "8")]
     pub homes: u32,
+    /// How far its disk has come: a count that goes up at each start, and while it runs.
+    #[prost(uint64, tag = "9")]
+    pub age: u64,
+    /// The start that has brought it there, a number that looks like chance.
+    #[prost(uint64, tag = "10")]
+    pub start: u64,
 }
 
 /// One replica of a group.

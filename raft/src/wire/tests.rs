@@ -32,7 +32,7 @@ fn change(envelope: &mut Envelope) -> &mut Message {
 
 #[test]
 fn a_greeting_comes_back_and_a_changed_one_does_not() {
-    let greeting = Greeting { cluster: 0xfeed, from: NodeId(1), to: NodeId(2), home: 3 };
+    let greeting = Greeting { cluster: 0xfeed, from: NodeId(1), to: NodeId(2), home: 3, age: 4, start: 5 };
     let bytes = greeting.encode();
     assert_eq!(bytes.len(), GREETING_BYTES);
     assert_eq!(Greeting::decode(&bytes), Ok(greeting));

@@ -5,7 +5,7 @@
 //! later.
 
 use crate::{
-    catalog::{META_GROUP, Node, NodeState},
+    catalog::{AGES_EVERY, Age, META_GROUP, Node, NodeState},
     node::{
         Core, NodeConfig,
         meta::Change,
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 use bytes::BytesMut;
-use millpond_runtime::{Conn as _, ConnWrite as _, NodeId, Rt, rt::timeout};
+use millpond_runtime::{Conn as _, ConnWrite as _, NodeId, Rt, Share, rt::timeout};
 use millpond_wire::{
     frame::{Flags, encode},
     messages::{Code, Failure, Hello, JoinCluster, JoinReply, Kind, NodeInfo},
@@ -29,9 +29,6 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 const ROUNDS: usize = 60;
 /// A node serves after so long, though it could not make sure of what its cluster knows.
 pub(super) const LEARN_MAX: Duration = Duration::from_secs(10);
-
-/// What to do with a node that its cluster does not know any more.
-const TAKEN_OUT: &str = "it was taken out of its cluster: start it with an empty data directory to join anew";
 
 /// A node, as it is sent.
 #[must_use]
@@ -50,6 +47,8 @@ pub fn to_wire(id: u64, node: &Node) -> NodeInfo {
             NodeState::Leaving => "leaving",
         }
         .into(),
+        age: node.age.count,
+        start: node.age.start,
     }
 }
 
@@ -71,10 +70,11 @@ pub fn from_wire(node: &NodeInfo) -> Result<Node, Failure> {
         meta: 0,
         state: NodeState::In,
         replaced_by: None,
+        age: Age { count: node.age, start: node.start },
     })
 }
 
-/// Where this node will listen, as far as that is known before it does.
+/// Where this node will listen, as far as that is known before it does. Its disk has no age yet: one that has said its age once has begun, and need not ask.
 fn guess(config: &NodeConfig, identity: Option<Identity>, cores: usize) -> NodeInfo {
     let base = u32::from(config.listen.port());
     let port = |core: u32| if base == 0 { 0 } else { (base + 1 + core).min(u32::from(u16::MAX)) };
@@ -87,6 +87,8 @@ fn guess(config: &NodeConfig, identity: Option<Identity>, cores: usize) -> NodeI
         rack: config.rack.clone(),
         homes: identity.map_or(cores as u32, |is| u32::from(is.homes)),
         state: "in".into(),
+        age: 0,
+        start: 0,
     }
 }
 
@@ -107,7 +109,7 @@ pub(super) async fn ask<R: Rt>(rt: &R, config: &NodeConfig, identity: Option<Ide
                     last = format!("{at}: {why}");
                 }
                 Err(Failed::ForGood(failure)) if identity.is_some() => {
-                    return Err(StartFailed::new("cannot go on in the cluster", failure.message, TAKEN_OUT));
+                    return Err(StartFailed::new("cannot go on in the cluster", failure.message, failure.advice));
                 }
                 Err(Failed::ForGood(failure)) => {
                     return Err(StartFailed::new("cannot join the cluster", failure.message, failure.advice));
@@ -201,7 +203,7 @@ impl<R: Rt> Core<R> {
             match self.try_introduce(&node).await {
                 Ok(()) => return Ok(()),
                 Err(failure) if failure.code() == Code::InvalidArgument => {
-                    return Err(StartFailed::new("cannot go on in the cluster", failure.message, TAKEN_OUT));
+                    return Err(StartFailed::new("cannot go on in the cluster", failure.message, failure.advice));
                 }
                 Err(failure) => {
                     tracing::debug!(why = failure.message, "this node does not know yet what its cluster knows");
@@ -215,17 +217,7 @@ impl<R: Rt> Core<R> {
     }
 
     async fn try_introduce(self: &Rc<Self>, node: &Node) -> Result<(), Failure> {
-        let me = self.identity.node_id;
-        if let Err(failure) = self.change(Change::Node(Some(me), node.clone())).await {
-            if failure.code() != Code::NotOwner {
-                return Err(failure);
-            }
-            self.introduce_to(
-                failure.node_id,
-                &JoinCluster { node: Some(to_wire(me, node)), cluster_id: self.identity.cluster(), replaces: 0 },
-            )
-            .await?;
-        }
+        self.say_where(node).await?;
         self.catch_up().await?;
         for core in self.core_ids() {
             let learnt = self.at(core, |core| async move {
@@ -236,8 +228,41 @@ impl<R: Rt> Core<R> {
                 return Err(Failure::new(Code::Unavailable, why, "make room on the disk"));
             }
         }
-        tracing::info!(node = me, "this node knows what its cluster knows");
+        tracing::info!(node = self.identity.node_id, "this node knows what its cluster knows");
         Ok(())
+    }
+
+    /// Counts up the age of the disk every so often and has the cluster remember it, for as long as the node runs; on core 0.
+    pub(super) fn grow_older(self: &Rc<Self>, port: u16, ports: &[u16]) {
+        let (core, ports) = (Rc::clone(self), ports.to_vec());
+        self.rt.spawn("grow older", Share::Background, async move {
+            while !core.stopping.get() {
+                core.rt.sleep(AGES_EVERY).await;
+                match super::age::count_up(&core.rt, &core.config.data).await {
+                    Ok(counted) => core.shared.set_age(Age { count: counted.count, ..core.shared.age() }),
+                    Err(failed) => {
+                        tracing::warn!(%failed, "the age of the disk cannot be counted up");
+                        continue;
+                    }
+                }
+                // Whoever cannot be told now is told of the next one.
+                if let Err(failure) = core.say_where(&core.own_node(port, &ports)).await {
+                    tracing::debug!(failure = failure.message, "the cluster cannot be told how old the disk is");
+                }
+            }
+        });
+    }
+
+    /// Has the leader of the catalog know where this node is, and how old its disk.
+    async fn say_where(self: &Rc<Self>, node: &Node) -> Result<(), Failure> {
+        let me = self.identity.node_id;
+        match self.change(Change::Node(Some(me), node.clone())).await {
+            Err(failure) if failure.code() == Code::NotOwner => {
+                let request = JoinCluster { node: Some(to_wire(me, node)), cluster_id: self.identity.cluster(), replaces: 0 };
+                self.introduce_to(failure.node_id, &request).await
+            }
+            done => done.map(drop),
+        }
     }
 
     /// Says where this node is to the leader of the meta group; if that is not known here (0), to whoever knows it: a node that was taken out hears from no

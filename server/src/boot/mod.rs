@@ -18,16 +18,17 @@
 //!
 //! A core that fails lets the others go: it asks for a stop, and its end of the mesh closes, so whoever waits for it hears.
 //!
-//! In reading order: [`identity`] who the node is · [`join`] how it becomes a part of a cluster · [`load`] what is read back from internal topics · [`report`] what the core
+//! In reading order: [`identity`] who the node is · [`age`] how old its disk is · [`join`] how it becomes a part of a cluster · [`load`] what is read back from internal topics · [`report`] what the core
 //! tells about itself.
 
+mod age;
 pub mod identity;
 pub mod join;
 pub mod load;
 mod report;
 
 use crate::{
-    catalog::{Catalog, Home, META_GROUP},
+    catalog::{Age, Catalog, CatalogError, Home, META_GROUP},
     front::{Bound, Front},
     node::{
         Core, NodeConfig, Shared, Stage,
@@ -78,9 +79,12 @@ pub async fn run<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
 async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
     let Start { config, shared, calls, mesh, busy } = start;
     let me = rt.core();
-    let mut joined = None;
+    let (mut joined, mut begun) = (None, false);
     if me == CoreId(0) {
         let identity = identity::establish(&rt, &config, mesh.len(), &mut joined).await?;
+        let counted = age::count_up(&rt, &config.data).await?;
+        shared.set_age(Age { count: counted.count, start: rt.rand() });
+        begun = counted.begun;
         shared.advance(Stage::Recovering(identity));
     }
     let Some(identity) = recovering(&shared).await else {
@@ -91,7 +95,10 @@ async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
     let core = Core::new(rt, config, Arc::clone(&shared), identity, logs, mesh);
     core.answer_calls(calls);
     if me == CoreId(0) {
-        know(&core, joined).await?;
+        know(&core, joined, begun).await?;
+        if !begun {
+            age::begin(&core.rt, &core.config.data).await?;
+        }
         core.learn_first().await;
     }
     let Some((front, ports)) = open_doors(&core).await? else { return close(&core).await };
@@ -99,6 +106,7 @@ async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
     report::start(&core, busy);
     if me == CoreId(0) && introduce(&core, &ports).await? {
         shared.advance(Stage::Serving { identity, port: ports.all, ports: Arc::clone(&ports.own) });
+        core.grow_older(ports.all, &ports.own);
     }
     shared.reached(|stage| *stage == Stage::Stopping).await;
     core.leave(LEAVE_WITHIN).await;
@@ -174,11 +182,16 @@ async fn introduce<R: Rt>(core: &Rc<Core<R>>, ports: &Ports) -> Result<bool, Sta
     }
 }
 
-/// Core 0: learns the catalog and has all cores know it. `joined` is what the cluster has said, if it was asked.
-async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>) -> Result<(), StartFailed> {
+/// Core 0: learns the catalog and has all cores know it. `joined` is what the cluster has said, if it was asked; `begun`, whether the catalog must be here.
+async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>, begun: bool) -> Result<(), StartFailed> {
     let began = core.rt.mono();
     let log =
         core.logs.get(&Home(0)).ok_or_else(|| StartFailed::new("cannot find the catalog", "home 0 is not here", "report this as a bug"))?;
+    if log.state(META_GROUP).is_none() && begun {
+        // Made anew, it would be a replica that has forgotten what it promised, or a second cluster of the same name.
+        let advice = "put the journals back, or start with an empty data directory and take this node out of its cluster (millpond node decommission)";
+        return Err(StartFailed::new("cannot find the catalog", "this node had it, and its journals are gone", advice));
+    }
     if log.state(META_GROUP).is_none() && core.is_founder() {
         let make = async { log.synced(log.create_group(META_GROUP, GroupConfig::from(&Catalog::meta_settings()))?).await };
         make.await.map_err(|e: LogError| StartFailed::new("cannot create the catalog", &e, e.advice()))?;
@@ -201,6 +214,7 @@ async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>) -> Result<()
     }
     let mut catalog = Catalog::new();
     let end = load::keyed(core, log, META_GROUP, |key, value| catalog.apply(key, value).map(drop)).await?;
+    not_put_back(core, &catalog)?;
     let lost = |_| StartFailed::new("cannot go on", "another core did not start", "see what it said");
     for id in core.core_ids() {
         let catalog = catalog.clone();
@@ -224,6 +238,18 @@ async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>) -> Result<()
     let epoch = core.catalog.borrow().epoch();
     tracing::info!(epoch, topics, partitions, ms = (core.rt.mono() - began) / 1_000_000, "catalog loaded");
     Ok(())
+}
+
+/// Refuses what the catalog here is enough to tell: that the age of the disk was put back, and not the journals with it.
+fn not_put_back<R: Rt>(core: &Core<R>, catalog: &Catalog) -> Result<(), StartFailed> {
+    let (node, age) = (core.identity.node_id, core.shared.age());
+    match catalog.node(node).map(|node| node.age).filter(|known| !age.may_be(*known)) {
+        None => Ok(()),
+        Some(known) => {
+            let error = CatalogError::OldDisk { node, age: age.count, known: known.count };
+            Err(StartFailed::new("cannot go on in the cluster", &error, error.advice()))
+        }
+    }
 }
 
 /// Where a node listens: the port of all cores and each core's own.

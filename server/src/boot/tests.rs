@@ -43,7 +43,7 @@ pub(crate) async fn core(rt: SimRt) -> Result<Rc<Core<SimRt>>, StartFailed> {
     let logs = open_homes(&rt, &config, identity, 1).await?;
     let core = Core::new(rt, config, shared, identity, logs, vec![calls]);
     core.answer_calls(called);
-    know(&core, None).await?;
+    know(&core, None, false).await?;
     Ok(core)
 }
 

@@ -3,7 +3,7 @@
 //! A partition's replicas are changed by wish: a record says which are *wanted*, the leader of the group brings Raft's members there (learners
 //! first), and a second record says that it is done. Until then whoever is *now* a replica, or is wanted, keeps its log.
 
-use super::{Catalog, CatalogError, Effect, FOUNDER, Home, Ids, META, Partition, Plan, Topic, placement, records};
+use super::{Age, Catalog, CatalogError, Effect, FOUNDER, Home, Ids, META, Partition, Plan, Topic, placement, records};
 use crate::keyed::Record;
 use millpond_runtime::{GroupId, NodeId};
 use millpond_wire::messages::{NodeLoad, RebalanceReply, ReplicaMove};
@@ -134,6 +134,9 @@ pub struct Node {
     /// The node that takes its place: it goes by itself once it has no replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<u64>,
+    /// How far its disk has come, as far as it was told.
+    #[serde(default)]
+    pub age: Age,
 }
 
 impl Node {
@@ -255,15 +258,24 @@ impl Catalog {
             Some(id) => {
                 let before = self.nodes.get(&id);
                 if before.is_none() && id != FOUNDER {
-                    return Err(CatalogError::UnknownNode { node: id });
+                    return Err(CatalogError::TakenOut { node: id });
+                }
+                if let Some(known) = before.map(|n| n.age).filter(|known| !node.age.may_be(*known)) {
+                    return Err(CatalogError::OldDisk { node: id, age: node.age.count, known: known.count });
                 }
                 let meta = before.map_or(0, |n| n.meta);
-                let state = before.map_or(NodeState::In, |n| if n.state == NodeState::Drained { NodeState::In } else { n.state });
+                // A drained node is back once it has started again.
+                let is_back = |n: &Node| n.state == NodeState::Drained && n.age.start != node.age.start;
+                let state = before.map_or(NodeState::In, |n| if is_back(n) { NodeState::In } else { n.state });
                 let node = Node { meta, state, replaced_by: before.and_then(|n| n.replaced_by), ..node };
                 if before == Some(&node) {
                     return nothing(id);
                 }
                 written.push(records::node(id, &node));
+                if before.is_some_and(|before| Node { age: node.age, ..before.clone() } == node) {
+                    // To nobody but its peers it is another one.
+                    return Ok((id, Plan { records: written, topic: None }));
+                }
                 id
             }
             None => {

@@ -84,6 +84,22 @@ pub enum CatalogError {
         /// Its id.
         node: u64,
     },
+    /// A node that was taken out of the cluster comes back.
+    #[error("node {node} is no part of this cluster any more")]
+    TakenOut {
+        /// Its id.
+        node: u64,
+    },
+    /// A node comes back with a disk as it was before.
+    #[error("the disk of node {node} is older than what its cluster knows of it (it has come to {age}, and was at {known} already)")]
+    OldDisk {
+        /// Its id.
+        node: u64,
+        /// How far the disk has come.
+        age: u64,
+        /// How far it had come.
+        known: u64,
+    },
     /// The node has replicas.
     #[error("node {node} has {replicas} replicas")]
     NodeInUse {
@@ -117,6 +133,8 @@ impl CatalogError {
             | Self::Full { .. }
             | Self::BadReplication { .. }
             | Self::UnknownNode { .. }
+            | Self::TakenOut { .. }
+            | Self::OldDisk { .. }
             | Self::NodeInUse { .. }
             | Self::BadClientId { .. } => Code::InvalidArgument,
         }
@@ -142,6 +160,10 @@ impl CatalogError {
             Self::Full { .. } => "delete what is no longer needed".into(),
             Self::BadReplication { .. } => "ask for fewer, or add nodes (millpond serve --join)".into(),
             Self::UnknownNode { .. } => "list the nodes (millpond cluster status)".into(),
+            Self::TakenOut { .. } => "start it with an empty data directory to join anew".into(),
+            Self::OldDisk { node, .. } => format!(
+                "what it has forgotten others may count on: start it with an empty data directory to join anew, and take out node {node} (millpond node decommission {node})"
+            ),
             Self::NodeInUse { .. } => "wait until they have moved (millpond node decommission)".into(),
             Self::BadClientId { .. } => "shorten it".into(),
         }

@@ -14,6 +14,7 @@
 //! Always true ([`Catalog::check`]): a group belongs to one partition; numbers that were given are below the next free
 //! ones; `__meta` is group 1 on home 0, and is known before the first record is read.
 
+mod age;
 pub mod cluster;
 mod error;
 pub mod names;
@@ -23,6 +24,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use age::{AGES_EVERY, Age};
 pub use cluster::{Lives, Node, NodeState, Replica, Replicas};
 pub use error::CatalogError;
 pub use settings::TopicSettings;

@@ -173,6 +173,7 @@ fn node(port: u16) -> Node {
         meta: 0,
         state: NodeState::In,
         replaced_by: None,
+        age: Age::default(),
     }
 }
 

@@ -99,7 +99,13 @@ fn spec(point: Point) -> Option<OffsetSpec> {
 
 impl Remote {
     pub(super) async fn connect(global: &Global) -> Result<Self> {
+        Self::connect_from(global, "").await
+    }
+
+    /// The same for one that stands in a rack, if that is not empty.
+    pub(super) async fn connect_from(global: &Global, rack: &str) -> Result<Self> {
         let client = Client::builder()
+            .rack(rack)
             .bootstrap(&global.server.join(","))
             .client_id(&global.client_id)
             .connect_timeout(CONNECT_WITHIN)

@@ -48,6 +48,9 @@ pub(super) struct Replay {
     /// No faster than this: records (`1000/s`) or bytes (`5MB/s`) a second
     #[arg(long, value_name = "RATE")]
     rate: Option<Rate>,
+    /// Where this client stands: read from replicas there, and not from leaders elsewhere
+    #[arg(long, value_name = "NAME", env = "MILLPOND_RACK", hide_env_values = true, default_value = "")]
+    rack: String,
     /// Write into this topic, keys, headers and timestamps kept, instead of printing
     #[arg(long, value_name = "TOPIC", conflicts_with = "output")]
     into: Option<String>,
@@ -60,7 +63,7 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) async fn run(self, global: &Global, out: &mut Out) -> Result {
-        let remote = Remote::connect(global).await?;
+        let remote = Remote::connect_from(global, &self.rack).await?;
         let reading = Reading { topics: std::slice::from_ref(&self.topic), partitions: &self.partition, from: self.from, to: self.to };
         let mut source = Source::replay(&remote, &reading, self.merge).await?;
         let mut target = self.target(&remote).await?;

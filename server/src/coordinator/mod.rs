@@ -141,6 +141,8 @@ pub struct Coordinator {
     counts: BTreeMap<Arc<str>, u32>,
     groups: BTreeMap<String, Group>,
     positions: BTreeMap<String, BTreeMap<Part, Value>>,
+    /// Committers and sequences of commits from outside that are written and not applied.
+    written: BTreeMap<Key, (u64, u64)>,
     positions_count: usize,
     /// About what the positions take in memory.
     positions_bytes: usize,
@@ -292,16 +294,30 @@ impl Coordinator {
         let mut room = Room { positions: POSITIONS_MAX.saturating_sub(self.positions_count), bytes: self.bytes_left() };
         for (number, position) in request.positions.iter().enumerate() {
             match self.checked(request, member, position, &mut room) {
-                Ok(record) => commit.records.push(record),
+                Ok(record) => commit.records.extend(record),
                 Err(refused) => commit.reply.failures.push(CommitFailure { position: number as u32, failure: Some(refused.failure()) }),
             }
         }
         Ok(commit)
     }
 
+    /// These records of a commit are written: nothing older of the same client may follow them.
+    pub fn written(&mut self, records: &[Record]) {
+        for record in records {
+            if let Ok((key, Some(value))) = records::read(&record.key, record.value.as_deref())
+                && value.committer != 0
+            {
+                self.written.insert(key, (value.committer, value.sequence));
+            }
+        }
+    }
+
     /// Takes over one record of `__consumer_offsets`. `None` is a tombstone.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), BadRecord> {
         let (key, value) = records::read(key, value)?;
+        if value.as_ref().is_some_and(|value| self.written.get(&key) == Some(&(value.committer, value.sequence))) {
+            self.written.remove(&key);
+        }
         let part = Part { topic: self.interned(&key.topic), partition: key.partition };
         let positions = self.positions.entry(key.group.clone()).or_default();
         let before = positions.len();
@@ -461,7 +477,13 @@ impl Coordinator {
         Ok(Some(member))
     }
 
-    fn checked(&self, request: &CommitOffsets, member: Option<&Member>, position: &Position, room: &mut Room) -> Result<Record, Refused> {
+    fn checked(
+        &self,
+        request: &CommitOffsets,
+        member: Option<&Member>,
+        position: &Position,
+        room: &mut Room,
+    ) -> Result<Option<Record>, Refused> {
         let Position { topic, partition, offset, metadata } = position;
         at_most("bytes of metadata", metadata.len(), METADATA_BYTES_MAX)?;
         let (name, view) = self
@@ -485,14 +507,22 @@ impl Coordinator {
                 commits.retain(|part, _| member.may_own.contains(part));
             }
         }
-        let value = Value { offset: *offset, metadata: metadata.clone(), topic_id: view.topic_id };
+        let outside = if member.is_none() && request.sequence > 0 { request.committer } else { 0 };
+        let sequence = if outside == 0 { 0 } else { request.sequence };
+        let value = Value { offset: *offset, metadata: metadata.clone(), topic_id: view.topic_id, committer: outside, sequence };
+        let key = key(&request.group, &part);
         let known = self.positions.get(&request.group).and_then(|p| p.get(&part));
         let more = position_bytes(&value).saturating_sub(known.map_or(0, position_bytes));
         room.bytes = room.bytes.checked_sub(more).ok_or_else(|| self.full_of_bytes())?;
         if known.is_none() {
             room.positions = room.positions.checked_sub(1).ok_or(Refused::Full { what: "positions", max: POSITIONS_MAX })?;
         }
-        Ok(records::write(&key(&request.group, &part), Some(&value)))
+        let newest = self.written.get(&key).copied().or_else(|| known.map(|value| (value.committer, value.sequence)));
+        if outside != 0 && newest.is_some_and(|(committer, newest)| committer == outside && newest > sequence) {
+            // It was kept, so to speak, and then the newer one was.
+            return Ok(None);
+        }
+        Ok(Some(records::write(&key, Some(&value))))
     }
 
     fn check_room(&self, group: Option<&Group>) -> Result<(), Refused> {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   key    | version 1 (a byte) | prost Key   {group, topic, partition}   |
-//!   value  | version 1 (a byte) | prost Value {offset, metadata, topic_id} |
+//!   value  | version 1 (a byte) | prost Value {offset, metadata, topic_id, committer, sequence} |
 //! ```
 //!
-//! The topic's id is in the value, so that a position never outlives its topic into another one of the same name.
+//! The topic's id is in the value, so that a position never outlives its topic into another one of the same name. Committer and
+//! sequence are those of a commit from outside, so that an older one of the same client that comes late is known, whoever leads then.
 
 use crate::{
     catalog::OFFSETS,
@@ -16,7 +17,7 @@ use prost::Message;
 
 const VERSION: u8 = 1;
 
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
 pub(super) struct Key {
     #[prost(string, tag = "1")]
     pub(super) group: String,
@@ -35,6 +36,10 @@ pub(super) struct Value {
     pub(super) metadata: String,
     #[prost(uint64, tag = "3")]
     pub(super) topic_id: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) committer: u64,
+    #[prost(uint64, tag = "5")]
+    pub(super) sequence: u64,
 }
 
 pub(super) fn write(key: &Key, value: Option<&Value>) -> Record {

@@ -6,7 +6,9 @@ use super::{
     dispatch::{Flow, dispatch, refusal},
     intake::Intake,
 };
+use crate::catalog::{Age, Home};
 use bytes::BytesMut;
+use millpond_raft::wire::Greeting;
 use millpond_runtime::{ConnRead, Rt};
 use millpond_wire::{
     frame::{Decoder, HEAD_BYTES},
@@ -180,9 +182,13 @@ async fn hear_peer<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut
     let core = &front.core;
     conn.greeted.set(true);
     conn.partial.set((0, 0));
-    let home = |home: u32| Some(core.drivers.get(&crate::catalog::Home(u16::try_from(home).ok()?))?.clone());
+    let driver = |greeting: &Greeting| {
+        let age = Age { count: greeting.age, start: greeting.start };
+        let home = Home(u16::try_from(greeting.home).ok()?);
+        core.is_of_age(greeting.from, age).then(|| core.drivers.get(&home).cloned()).flatten()
+    };
     let me = millpond_runtime::NodeId(core.identity.node_id);
-    let heard = async { millpond_raft::accept(socket, buf, (core.identity.cluster_id, me), home).await };
+    let heard = async { millpond_raft::accept(socket, buf, (core.identity.cluster_id, me), driver).await };
     let ended = async {
         while !core.stopping.get() && !conn.dead.get() {
             conn.poke.wait().await;

@@ -205,7 +205,7 @@ fn quotas<R: Rt>(front: Here<'_, R>) -> ListQuotasReply {
 
 async fn change<R: Rt>(front: Here<'_, R>, change: Change) -> Result<TopicReply, Failure> {
     let Changed { topic, changed, .. } = front.core.change(change).await?;
-    Ok(TopicReply { topic: topic.map(|t| topic_info(front, &t, &endpoints(front).1)), changed })
+    Ok(TopicReply { topic: topic.map(|t| topic_info(front, &t, &endpoints(front).1, "")), changed })
 }
 
 fn done(changed: Result<Changed, Failure>) -> Result<Done, Failure> {
@@ -243,11 +243,11 @@ async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<Metad
     let (mut topics, epoch) = {
         let catalog = core.catalog.borrow();
         let topics: Vec<TopicInfo> = if request.topics.is_empty() {
-            catalog.topics().filter(|t| !t.internal || request.internal).map(|t| topic_info(front, t, &first)).collect()
+            catalog.topics().filter(|t| !t.internal || request.internal).map(|t| topic_info(front, t, &first, &request.rack)).collect()
         } else {
             let names: BTreeSet<&String> = request.topics.iter().collect();
             let info = |name: &String| match catalog.topic(name) {
-                Some(topic) => topic_info(front, topic, &first),
+                Some(topic) => topic_info(front, topic, &first, &request.rack),
                 None => missing(name),
             };
             names.into_iter().map(info).collect()
@@ -286,19 +286,30 @@ fn endpoints<R: Rt>(front: &Front<R>) -> (Vec<Endpoint>, First) {
     (all, first)
 }
 
-fn topic_info<R: Rt>(front: &Front<R>, topic: &Topic, first: &First) -> TopicInfo {
-    let at = |p: &crate::catalog::Partition| {
-        let node = front.core.answers_for(p).0;
+fn topic_info<R: Rt>(front: &Front<R>, topic: &Topic, first: &First, rack: &str) -> TopicInfo {
+    let catalog = front.core.catalog.borrow();
+    let on = |p: &crate::catalog::Partition, node: u64| {
         let (at, cores) = first.get(&node).or_else(|| first.get(&front.core.identity.node_id)).copied().unwrap_or((0, 1));
         at + u32::from(p.home.0) % cores.max(1)
     };
+    let is_near = |node: u64| !rack.is_empty() && catalog.node(node).is_some_and(|node| node.rack == rack);
+    // A client that stands beside the leader reads there; others are spread over the replicas that stand beside them.
+    let near = |p: &crate::catalog::Partition, leader: u64| {
+        let beside: Vec<u64> = p.nodes().into_iter().filter(|node| is_near(*node)).collect();
+        let node = beside.get(p.group.0 as usize % beside.len().max(1)).filter(|_| !is_near(leader))?;
+        Some(on(p, *node))
+    };
     let replica = |r: &Replica| ReplicaInfo { id: r.id, node_id: r.node };
-    let partition = |(n, p): (usize, &crate::catalog::Partition)| PartitionInfo {
-        partition: n as u32,
-        group: p.group.0,
-        endpoint: at(p),
-        replicas: p.replicas.iter().flat_map(|r| &r.now).map(replica).collect(),
-        ..PartitionInfo::default()
+    let partition = |(n, p): (usize, &crate::catalog::Partition)| {
+        let leader = front.core.answers_for(p).0;
+        PartitionInfo {
+            partition: n as u32,
+            group: p.group.0,
+            endpoint: on(p, leader),
+            replicas: p.replicas.iter().flat_map(|r| &r.now).map(replica).collect(),
+            near: near(p, leader),
+            ..PartitionInfo::default()
+        }
     };
     TopicInfo {
         name: topic.name.clone(),

@@ -4,7 +4,7 @@
 //! old: whoever is asked and does not lead says so, and who does.
 
 use super::{core::Core, remote::Remote};
-use crate::catalog::{Home, META_GROUP, Node};
+use crate::catalog::{Age, Home, META_GROUP, Node};
 use millpond_raft::{link, wire::Greeting};
 use millpond_runtime::{CoreId, FxHashMap, GroupId, NodeId, Rt, Share, Term};
 use millpond_wire::messages::{Done, Kind, Leads};
@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
 };
 use tokio::sync::Notify;
 
@@ -33,6 +34,8 @@ pub struct Cluster {
     pub(super) starts: RefCell<super::starts::Known>,
     /// Groups that are to be looked at soon.
     pub(super) unsettled: RefCell<BTreeSet<GroupId>>,
+    /// Of those, the ones that were to be handed to whoever should lead, which was not ready.
+    pub(super) late: RefCell<BTreeSet<GroupId>>,
     /// This node ends: it leads nothing any more if others can.
     pub ending: Cell<bool>,
     /// This node does not know yet what its cluster knows: clients are told to come later. See [`Core::set_learning`].
@@ -80,6 +83,17 @@ impl<R: Rt> Core<R> {
         self.meet(nodes);
     }
 
+    /// Whether a node that says so comes with the disk that is known here; false, and said, if that was put back to what it was before.
+    pub fn is_of_age(&self, node: NodeId, age: Age) -> bool {
+        let known = self.catalog.borrow().node(node.0).map_or(Age::default(), |node| node.age);
+        let fine = age.may_be(known);
+        if !fine {
+            let message = "a node comes with a disk that is older than what is known of it: it is not heard";
+            tracing::warn!(node = node.0, age = age.count, known = known.count, message);
+        }
+        fine
+    }
+
     /// Has clients of this core told to come later, or served from here on.
     pub fn set_learning(&self, learning: bool) {
         self.cluster.learning.set(learning);
@@ -98,9 +112,12 @@ impl<R: Rt> Core<R> {
         for (home, driver) in &self.drivers {
             for to in self.cluster.others() {
                 if self.cluster.linked.borrow_mut().insert((*home, to.0)) {
-                    let (others, home) = (Rc::clone(&others), u32::from(home.0));
-                    let greeting = Greeting { cluster: self.identity.cluster_id, from: me, to, home };
-                    link(driver, greeting, move || others.borrow().get(&to.0)?.at(home));
+                    let (others, home, shared) = (Rc::clone(&others), u32::from(home.0), Arc::clone(&self.shared));
+                    let cluster = self.identity.cluster_id;
+                    link(driver, to, move || {
+                        let Age { count: age, start } = shared.age();
+                        Some((others.borrow().get(&to.0)?.at(home)?, Greeting { cluster, from: me, to, home, age, start }))
+                    });
                 }
             }
         }

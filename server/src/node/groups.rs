@@ -136,7 +136,9 @@ impl<R: Rt> Core<R> {
             let here = core.offsets(partition)?;
             await_room(&core.rt, &here.log, ROOM_WAIT).await;
             let commit = held.coordinator.borrow().commit(&request).map_err(|e| e.failure())?;
+            let records = commit.records.clone();
             core.put(&here, &held, commit.records)?;
+            held.coordinator.borrow_mut().written(&records);
             core.settle(&here, &held).await?;
             Ok(commit.reply)
         })

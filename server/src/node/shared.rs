@@ -1,11 +1,11 @@
 //! What the cores and the control thread tell each other beside calls: how far the node is, and what it counts.
 
-use crate::metrics::CoreSnapshot;
+use crate::{catalog::Age, metrics::CoreSnapshot};
 use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::watch;
@@ -106,6 +106,10 @@ pub struct Shared {
     doors: watch::Sender<Vec<Option<Door>>>,
     snapshots: Mutex<Vec<CoreSnapshot>>,
     learning: AtomicBool,
+    /// How far the disk has come.
+    age: AtomicU64,
+    /// A number that looks like chance.
+    start: AtomicU64,
 }
 
 impl Default for Shared {
@@ -125,6 +129,8 @@ impl Shared {
             doors: watch::Sender::default(),
             snapshots: Mutex::default(),
             learning: AtomicBool::new(false),
+            age: AtomicU64::new(0),
+            start: AtomicU64::new(0),
         }
     }
 
@@ -214,6 +220,18 @@ impl Shared {
     #[must_use]
     pub fn is_learning(&self) -> bool {
         self.learning.load(Ordering::Relaxed)
+    }
+
+    /// The disk has come so far.
+    pub fn set_age(&self, age: Age) {
+        self.start.store(age.start, Ordering::Relaxed);
+        self.age.store(age.count, Ordering::Relaxed);
+    }
+
+    /// How far the disk has come.
+    #[must_use]
+    pub fn age(&self) -> Age {
+        Age { count: self.age.load(Ordering::Relaxed), start: self.start.load(Ordering::Relaxed) }
     }
 
     /// One more core has no request under way.

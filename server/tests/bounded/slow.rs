@@ -98,7 +98,7 @@ fn metadata_of_everything_for_nobody() {
         client.create(&format!("wide-{topic}"), 500);
     }
     let mut honest = Honest::new(&node);
-    let one = frame(Kind::Metadata, &Metadata { topics: Vec::new(), internal: true }, &[]);
+    let one = frame(Kind::Metadata, &Metadata { topics: Vec::new(), internal: true, rack: String::new() }, &[]);
     let many = Bytes::from(one.repeat(2_000));
     let mut crowd = Crowd::connect(&node, 400);
     crowd.give(|_| many.clone());

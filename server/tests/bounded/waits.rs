@@ -78,7 +78,7 @@ fn a_message_of_millions_of_parts_is_refused() {
     let messages: Vec<(Kind, Bytes)> = vec![
         (Kind::Fetch, list(&|| bare(&Fetch { partitions: vec![FetchPartition::default(); PARTS], ..Fetch::default() }))),
         (Kind::ListOffsets, list(&|| bare(&ListOffsets { partitions: vec![ListOffset::default(); PARTS] }))),
-        (Kind::Metadata, list(&|| bare(&Metadata { topics: vec![String::new(); PARTS], internal: false }))),
+        (Kind::Metadata, list(&|| bare(&Metadata { topics: vec![String::new(); PARTS], internal: false, rack: String::new() }))),
         (Kind::Produce, list(&|| bare(&Produce { batches: vec![ProduceBatch::default(); PARTS], acks: 0 }))),
         (Kind::CommitOffsets, list(&|| bare(&CommitOffsets { positions: vec![Position::default(); PARTS], ..CommitOffsets::default() }))),
         (Kind::FetchOffsets, {

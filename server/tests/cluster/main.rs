@@ -364,3 +364,81 @@ async fn strangers_are_refused() {
     })
     .await;
 }
+
+/// A disk as it was before a later start is refused, by a node's own log and by its cluster; so is one whose journals are gone. With the disk that the cluster
+/// knows the node goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_put_back_is_refused() {
+    let mut nodes = cluster(3);
+    let client = client(&nodes[..1]).await;
+    whole(&client, 3).await;
+    let node = &mut nodes[2];
+    let (data, old, new) = (node.data(), node.data().with_extension("old"), node.data().with_extension("new"));
+    node.stop();
+    let copied = std::process::Command::new("cp").arg("-r").args([&data, &old]).status();
+    assert!(copied.expect("cp is there").success());
+    node.serve();
+    whole(&client, 3).await;
+    node.stop();
+    let refused = |node: &mut Node, why: &'static str| {
+        node.launch();
+        let status = node.child.take().expect("it was started").wait().expect("it ends by itself");
+        assert!(!status.success() && node.said().contains(why), "{status}: {}", node.said());
+    };
+    // Both disks were started once more after the copy was made: they have counted as far, and are not the same.
+    std::fs::rename(&data, &new).expect("renamed");
+    std::fs::rename(&old, &data).expect("renamed");
+    refused(node, "older than what its cluster knows");
+    // Its own catalog knows better than the count of its disk.
+    std::fs::remove_dir_all(&data).expect("removed");
+    std::fs::rename(&new, &data).expect("renamed");
+    let age = std::fs::read(data.join("age")).expect("there");
+    std::fs::remove_file(data.join("age")).expect("removed");
+    refused(node, "older than what its cluster knows");
+    std::fs::write(data.join("age"), age).expect("written");
+    node.serve();
+    whole(&client, 3).await;
+    node.stop();
+    for home in std::fs::read_dir(&data).expect("there").map(|entry| entry.expect("read").path()).filter(|path| path.is_dir()) {
+        std::fs::remove_dir_all(home).expect("removed");
+    }
+    refused(node, "its journals are gone");
+}
+
+/// A client that stands somewhere reads history from the replicas there, and from leaders once these are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_read_from_the_own_rack() {
+    let mut nodes = vec![Node::standing("a", None)];
+    for rack in ["b", "c"] {
+        let seed = nodes[0].address();
+        nodes.push(Node::standing(rack, Some(seed)));
+    }
+    let outside = client(&nodes[..1]).await;
+    whole(&outside, 3).await;
+    outside.admin().create_topic(NewTopic::new("t").partitions(9).replication(3)).await.expect("created");
+    let producer = outside.producer().build().await.expect("built");
+    send(&producer, "t", 0..20_000).await;
+    producer.close().await.expect("delivered");
+    let all: Vec<String> = nodes.iter().map(Node::address).collect();
+    let beside = Client::builder().bootstrap(&all.join(",")).rack("c").connect().await.expect("one serves");
+    let is = beside.metadata(&["t"]).await.expect("told");
+    for partition in &is.topics[0].partitions {
+        let leader = is.endpoints[partition.endpoint as usize].node_id;
+        let near = partition.near.map(|at| is.endpoints[at as usize].clone());
+        assert_eq!(near.as_ref().map(|at| at.node_id), Some(3).filter(|_| leader != 3), "{partition:?}");
+        assert!(near.is_none_or(|at| at.core == is.endpoints[partition.endpoint as usize].core), "homes of one number");
+    }
+    let near = is.topics[0].partitions.iter().filter(|p| p.near.is_some()).count();
+    assert!(near > 0, "others lead something");
+    exactly(numbers(&beside, "t").await, 20_000);
+    let mut replay = beside.replay("t").fetch_bytes(64 << 10).buffer_bytes(128 << 10).records().await.expect("begun");
+    let mut found = Vec::new();
+    while let Some(record) = replay.next().await {
+        let record = record.expect("read");
+        found.push(std::str::from_utf8(record.value().expect("a value")).expect("text").parse().expect("a number"));
+        if found.len() == 5_000 {
+            nodes[2].kill();
+        }
+    }
+    exactly(found, 20_000);
+}

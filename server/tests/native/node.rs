@@ -20,6 +20,7 @@ pub(crate) struct Node {
     port: u16,
     join: Option<String>,
     replace: Option<u64>,
+    rack: String,
 }
 
 impl Drop for Node {
@@ -36,7 +37,13 @@ impl Node {
     }
 
     pub(crate) fn of(join: Option<String>) -> Self {
+        Self::standing("", join)
+    }
+
+    /// The same in a rack, if that is not empty.
+    pub(crate) fn standing(rack: &str, join: Option<String>) -> Self {
         let mut node = Self::new(join, None);
+        node.rack = rack.into();
         node.serve();
         node
     }
@@ -44,7 +51,7 @@ impl Node {
     /// One that was not started yet.
     pub(crate) fn new(join: Option<String>, replace: Option<u64>) -> Self {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
-        Self { child: None, data, port: free_ports(CORES + 1), join, replace }
+        Self { child: None, data, port: free_ports(CORES + 1), join, replace, rack: String::new() }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -80,6 +87,7 @@ impl Node {
             .args(["--cores", &CORES.to_string(), "--listen", &self.address()])
             .arg("--data")
             .arg(self.data())
+            .args(["--rack", &self.rack].iter().filter(|_| !self.rack.is_empty()))
             .args(self.join.iter().flat_map(|seed| ["--join", seed]))
             .args(self.replace.iter().flat_map(|node| ["--replace".to_owned(), node.to_string()]))
             .stdout(Stdio::piped())

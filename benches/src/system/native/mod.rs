@@ -64,7 +64,7 @@ impl Native {
     /// All partitions of these topics, in order.
     async fn places(&self, topics: &[Topic]) -> Result<Vec<Place>> {
         let mut conn = self.any().await?;
-        let asked = Metadata { topics: topics.iter().map(|t| t.name.clone()).collect(), internal: false };
+        let asked = Metadata { topics: topics.iter().map(|t| t.name.clone()).collect(), internal: false, rack: String::new() };
         let reply: MetadataReply = conn.ask(Kind::Metadata, &asked).await?;
         let mut out = Vec::new();
         for topic in topics {

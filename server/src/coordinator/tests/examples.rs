@@ -35,7 +35,7 @@ fn position(partition: u32, offset: u64) -> Position {
 }
 
 fn commit(member: &str, epoch: i64, positions: Vec<Position>) -> CommitOffsets {
-    CommitOffsets { group: "g".into(), member_id: member.into(), member_epoch: epoch, positions, sequence: 0 }
+    CommitOffsets { group: "g".into(), member_id: member.into(), member_epoch: epoch, positions, sequence: 0, committer: 0 }
 }
 
 fn apply(c: &mut Coordinator, records: &[Record]) {
@@ -195,6 +195,36 @@ fn positions_are_kept_by_members_for_what_they_own() {
     assert_eq!(code(c.commit(&commit("", 0, vec![position(0, 1)]))), Code::GroupNotEmpty);
     assert_eq!(code(c.delete(&DeleteGroup { group: "g".into() }, 9)), Code::GroupNotEmpty);
     let _ = b1;
+}
+
+/// A commit from outside that was overtaken on its way by a newer one of the same client does not take its place, whether that is applied or only written, or was
+/// read back by a new leader; one that is tried again does, and so does one of another client.
+#[test]
+fn a_commit_from_outside_that_comes_late_is_not_kept() {
+    let mut c = with(&[("t", 2)]);
+    let counted = |committer, sequence, offset| CommitOffsets { sequence, committer, ..commit("", 0, vec![position(0, offset)]) };
+    let mut log = Vec::new();
+    for (committer, sequence, offset, kept) in
+        [(7, 5, 10, 1), (7, 4, 9, 0), (7, 5, 10, 1), (7, 6, 11, 1), (8, 1, 12, 1), (8, 0, 13, 1), (0, 3, 14, 1)]
+    {
+        let plan = c.commit(&counted(committer, sequence, offset)).expect("accepted");
+        assert_eq!((plan.records.len(), plan.reply.failures.len()), (kept, 0), "{committer} {sequence}");
+        c.written(&plan.records);
+        let again = c.commit(&counted(committer, sequence.saturating_sub(1), 1)).expect("accepted");
+        assert_eq!(
+            again.records.len(),
+            usize::from(committer == 0 || sequence <= 1),
+            "an older one, while {committer} {sequence} is written only"
+        );
+        apply(&mut c, &plan.records);
+        log.extend(plan.records);
+    }
+    let plan = c.commit(&counted(7, 9, 20)).expect("accepted");
+    log.extend(plan.records);
+    let mut next = with(&[("t", 2)]);
+    apply(&mut next, &log);
+    assert!(next.commit(&counted(7, 8, 19)).expect("accepted").records.is_empty(), "a new leader knows as much");
+    assert_eq!(next.commit(&counted(7, 10, 21)).expect("accepted").records.len(), 1);
 }
 
 /// The position that a member had read up to when it was forgotten may still be on its way when it has joined again and was told where

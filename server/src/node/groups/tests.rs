@@ -24,7 +24,7 @@ fn at(offset: u64) -> Vec<Position> {
 }
 
 fn commit(offset: u64) -> CommitOffsets {
-    CommitOffsets { group: "g".into(), member_id: String::new(), member_epoch: 0, positions: at(offset), sequence: 0 }
+    CommitOffsets { group: "g".into(), member_id: String::new(), member_epoch: 0, positions: at(offset), sequence: 0, committer: 0 }
 }
 
 async fn committed(core: &Node) -> Option<u64> {
