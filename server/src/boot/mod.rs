@@ -101,7 +101,6 @@ async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
         if !begun {
             age::begin(&core.rt, &core.config.data).await?;
         }
-        core.learn_first().await;
     }
     let Some((front, ports)) = open_doors(&core).await? else { return close(&core).await };
     core.steer();
@@ -225,6 +224,8 @@ async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>, begun: bool)
             |e| StartFailed::new(format!("core {} cannot follow the catalog", id.0), e, "make room on the disk, or report this as a bug");
         installed.await.map_err(lost)?.map_err(failed)?;
     }
+    // What it follows from here on may be how things once were.
+    core.learn_first().await;
     core.meta_begins(end);
     if !core.is_member() {
         let plan = core.catalog.borrow().plan_bootstrap(core.homes());

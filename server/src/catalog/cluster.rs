@@ -71,6 +71,11 @@ impl Replicas {
         self.now.extend(kept);
     }
 
+    /// The replica that a node has: it gets no other one before that is gone.
+    fn there(&self, node: u64) -> Option<Replica> {
+        self.now.iter().find(|r| r.node == node).copied()
+    }
+
     /// The replica on a node that keeps its log.
     #[must_use]
     pub fn on(&self, node: u64) -> Option<Replica> {
@@ -251,8 +256,10 @@ impl Catalog {
             let kept: Vec<Replica> = replicas.wanted.iter().filter(stay).take(replication).copied().collect();
             let nodes: Vec<u64> = kept.iter().map(|r| r.node).collect();
             let all = placement::spread(&mut load, &nodes, replication);
-            let replica = |node: &u64| kept.iter().find(|r| r.node == *node).copied().unwrap_or_else(|| ids.replica_on(*node));
-            replicas.want(all.iter().map(replica).collect());
+            let there = |node: u64| kept.iter().find(|r| r.node == node).copied().or_else(|| replicas.there(node));
+            let replica = |node: &u64| there(*node).unwrap_or_else(|| ids.replica_on(*node));
+            let wanted = all.iter().map(replica).collect();
+            replicas.want(wanted);
             partition.replicas = Some(replicas);
         }
     }
@@ -427,7 +434,7 @@ impl Catalog {
                     let nodes: Vec<u64> = wanted.iter().map(|r| r.node).collect();
                     if let Some(to) = placement::better(&mut load, &nodes, at) {
                         reply.moves.push(ReplicaMove { topic: topic.name.clone(), partition: number as u32, from: nodes[at], to });
-                        wanted[at] = ids.replica_on(to);
+                        wanted[at] = replicas.there(to).unwrap_or_else(|| ids.replica_on(to));
                     }
                 }
                 let nodes: Vec<u64> = wanted.iter().map(|r| r.node).collect();

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
-//! partitions are alone. `meta` says with which replicas the catalog's own group began. `ids` holds the next free number of each kind:
-//! numbers are never given twice, even after what bore them is gone. An unknown `v` is refused, never guessed.
+//! partitions are alone. A node that is being replaced says by which, in `replaced_by`. `meta` says with which replicas the catalog's own group began. `ids` holds
+//! the next free number of each kind: numbers are never given twice, even after what bore them is gone. An unknown `v` is refused, never guessed.
 
 use super::{CatalogError, FOUNDER, Home, Ids, META, Node, Partition, Quota, Replica, Replicas, Topic, TopicSettings};
 use crate::keyed::{BadRecord, Record};

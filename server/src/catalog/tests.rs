@@ -283,6 +283,33 @@ fn a_plan_that_is_overtaken_takes_no_log_away() {
     assert!(replicas(&catalog).is_settled());
 }
 
+/// A node that has a replica cannot have another one of the same group before that is gone, and it goes only once those that are wanted are there.
+#[test]
+fn spreading_over_new_nodes_wants_no_second_replica_where_there_is_one() {
+    for partitions in 1..40 {
+        let mut catalog = cluster(3);
+        let plan = catalog.plan_create(&create("t", partitions, &[]), 1).expect("valid");
+        apply(&mut catalog, &plan);
+        for port in [7777, 8888] {
+            let (_, plan) = catalog.plan_node(None, node(port)).expect("taken in");
+            apply(&mut catalog, &plan);
+        }
+        for _ in 0..3 {
+            let (plan, _) = catalog.plan_rebalance();
+            apply(&mut catalog, &plan);
+            for p in &catalog.topic("t").expect("created").partitions {
+                let replicas = p.replicas.as_ref().expect("it has replicas");
+                let mut nodes: Vec<u64> = replicas.wanted.iter().map(|r| r.node).collect();
+                nodes.sort_unstable();
+                nodes.dedup();
+                assert_eq!(nodes.len(), 3, "{replicas:?}");
+                let second = |r: &&Replica| replicas.now.iter().any(|now| now.node == r.node && now.id != r.id);
+                assert_eq!(replicas.wanted.iter().find(second), None, "{replicas:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_node_that_is_to_stay_is_not_replaced_any_more() {
     let mut catalog = cluster(3);

@@ -4,7 +4,7 @@ use super::{
     Front,
     conn::{Answer, Conn, LONG_BYTES, OUTCOME_BYTES, Outcomes},
 };
-use crate::quota::Direction;
+use crate::{node::learning, quota::Direction};
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{Nanos, Rt};
 use millpond_wire::{
@@ -88,9 +88,9 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
     match frame.kind {
         Kind::Hello => return hello(front, conn, &frame, now),
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
-        kind if front.core.cluster.learning.get() && kind.is_for_clients() && conn.from_node.get() == 0 => {
-            let message = "this node does not know yet what its cluster knows";
-            fail(front, conn, &frame, now, &Failure::new(Code::Unavailable, message, "retry, or ask another node").retry_after(200));
+        // Batches for what it leads it takes all the same.
+        kind if front.core.cluster.learning.get() && kind.is_for_clients() && kind != Kind::Produce && conn.from_node.get() == 0 => {
+            fail(front, conn, &frame, now, &learning());
         }
         Kind::Produce => produce(front, conn, frame, now, buffer_bytes).await,
         Kind::Ping => {

@@ -71,6 +71,13 @@ pub fn not_owner(node: Option<NodeId>) -> Failure {
     Failure { node_id, ..Failure::new(Code::NotOwner, message, "refresh the metadata, and ask there").retry_after(retry_ms) }
 }
 
+/// The answer of a node that has just started.
+#[must_use]
+pub fn learning() -> Failure {
+    let message = "this node does not know yet what its cluster knows";
+    Failure::new(Code::Unavailable, message, "retry, or ask another node").retry_after(200)
+}
+
 /// The answer for a partition that is not there.
 #[must_use]
 pub fn unknown_partition(topic: &str, partition: u32) -> Failure {

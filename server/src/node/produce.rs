@@ -8,7 +8,7 @@
 use super::{
     budget::Held,
     core::Core,
-    failure_of,
+    failure_of, learning,
     mesh::{Call, Lost},
     not_owner,
     partition::{Partition, Pending, check_produced},
@@ -17,7 +17,7 @@ use super::{
 use bytes::BytesMut;
 use millpond_batch::Header;
 use millpond_log::{Log, LogError};
-use millpond_runtime::{GroupId, Rt, Share, rt::timeout};
+use millpond_runtime::{GroupId, NodeId, Rt, Share, rt::timeout};
 use millpond_wire::messages::{Code, Failure, ProduceResult};
 use std::{
     cell::{Cell, RefCell},
@@ -109,6 +109,9 @@ impl<R: Rt> Core<R> {
     /// Appends one batch of a client. The future is ready at once unless there is no room. Once it is ready, batches of the
     /// same caller to the same partition are appended in the order of their calls.
     pub async fn produce(self: &Rc<Self>, topic: &str, partition: u32, batch: BytesMut, synced: bool) -> Outcome<R> {
+        if self.cluster.learning.get() && !self.leads(topic, partition) {
+            return Outcome::Done(Err(learning()));
+        }
         let Some(route) = self.route(topic) else { return Outcome::Done(Err(unknown_partition(topic, partition))) };
         let Some(place) = route.places.get(partition as usize) else {
             return Outcome::Done(Err(unknown_partition(topic, partition)));
@@ -135,6 +138,16 @@ impl<R: Rt> Core<R> {
             Err(failure) => Outcome::Done(Err(failure)),
             Ok(pending) if !synced => Outcome::Done(Ok(pending.result())),
             Ok(pending) => Outcome::Here(here.log.clone(), pending),
+        }
+    }
+
+    /// Whether this node leads a partition: no leader that a majority follows is behind with what its cluster knows of that.
+    fn leads(&self, topic: &str, partition: u32) -> bool {
+        let Some(route) = self.route(topic) else { return false };
+        let Some(place) = route.places.get(partition as usize) else { return false };
+        match &place.here {
+            Some(here) => here.is_replica() && here.serves().is_ok(),
+            None => place.lives && self.leader_of(place.group) == Some(NodeId(self.identity.node_id)),
         }
     }
 
