@@ -387,7 +387,7 @@ impl Catalog {
     #[must_use]
     pub fn wants_in_vain(&self) -> bool {
         let is_in = |r: &Replica| self.nodes.get(&r.node).is_some_and(|n| n.state != NodeState::Leaving);
-        let partitions = self.topics.values().flat_map(|t| &t.partitions);
+        let partitions = self.topics.values().filter(|t| t.name != META).flat_map(|t| &t.partitions);
         partitions.filter_map(|p| p.replicas.as_ref()).any(|r| !r.wanted.iter().all(is_in))
     }
 
