@@ -92,7 +92,7 @@ impl Default for RaftConfig {
             queue_bytes_max: 32 << 20,
             snapshots_max: 4,
             snapshot_piece_bytes: 512 << 10,
-            lag_bytes_per_second: 32 << 20,
+            lag_bytes_per_second: 16 << 20,
             snapshot_bytes_per_second: 64 << 20,
             snapshot_patience_ticks: 100,
         }

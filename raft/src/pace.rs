@@ -11,7 +11,7 @@ const WHOLE: u64 = 64;
 /// It rises by so many steps in a tick.
 const RISE: u64 = 1;
 /// It falls no lower than to this, or the configured rate if that is less, in bytes per second: a replica that lags gets there in the end.
-const FLOOR: u64 = 4 << 20;
+const FLOOR: u64 = 1 << 20;
 /// Waits are longer if they are more than so many times those of a while ago, and this.
 const LONGER: (Nanos, Nanos) = (2, 1_000_000);
 /// A while, in ticks: the shortest waits of the last so many of them are what is compared with.

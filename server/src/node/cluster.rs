@@ -61,6 +61,16 @@ impl<R: Rt> Core<R> {
         self.cluster.leaders.borrow().get(&group).copied()
     }
 
+    /// Who leads a group that lives elsewhere, or should: a node that came later may not have been told, and whoever should lead knows better.
+    pub(super) fn leads_elsewhere(&self, group: GroupId) -> Option<NodeId> {
+        let should = || {
+            let catalog = self.catalog.borrow();
+            let (topic, number) = catalog.partition_of(group)?;
+            topic.partitions[number as usize].replicas.as_ref()?.wanted.first().map(|first| NodeId(first.node))
+        };
+        self.leader_of(group).or_else(should).filter(|node| node.0 != self.identity.node_id)
+    }
+
     /// Who answers for a partition, as far as that is known here: its leader, or else the node that should lead it.
     #[must_use]
     pub fn answers_for(&self, partition: &crate::catalog::Partition) -> NodeId {

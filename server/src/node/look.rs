@@ -25,7 +25,7 @@ impl<R: Rt> Core<R> {
         let route = self.route(topic).ok_or_else(|| unknown_partition(topic, partition))?;
         let place = route.places.get(partition as usize).ok_or_else(|| unknown_partition(topic, partition))?;
         if !place.lives {
-            return Err(not_owner(self.leader_of(place.group)));
+            return Err(not_owner(self.leads_elsewhere(place.group)));
         }
         Ok((place.core, place.group))
     }

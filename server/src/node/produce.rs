@@ -125,7 +125,7 @@ impl<R: Rt> Core<R> {
             Err(failure) => return Outcome::Done(Err(failure)),
         };
         if !place.lives {
-            return Outcome::Done(Err(self.told_where(not_owner(self.leader_of(place.group)), place.group)));
+            return Outcome::Done(Err(self.told_where(not_owner(self.leads_elsewhere(place.group)), place.group)));
         }
         let Some(here) = &place.here else { return self.hop(place.group, place.core, batch, header, synced).await };
         if !here.log.room() {

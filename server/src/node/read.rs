@@ -217,7 +217,7 @@ impl<R: Rt> Core<R> {
         match route.as_ref().and_then(|r| r.places.get(asked.partition as usize)) {
             None => reading.failure = Some(unknown_partition(&asked.topic, asked.partition)),
             Some(place) if !place.lives => {
-                reading.failure = Some(self.told_where(not_owner(self.leader_of(place.group)), place.group));
+                reading.failure = Some(self.told_where(not_owner(self.leads_elsewhere(place.group)), place.group));
             }
             Some(Place { group, core, here, .. }) => {
                 (reading.group, reading.core, reading.here) = (*group, *core, here.clone());
