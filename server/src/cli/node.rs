@@ -43,14 +43,15 @@ pub(super) struct Return {
     node: u64,
 }
 
-/// Have all replicas of a node made elsewhere, and take it out of the cluster
+/// Have all replicas of nodes made elsewhere, and take them out of the cluster
 ///
 /// The node may be down, or its disk lost: what it had is made again from the other replicas. A node that was taken out can join again with an empty data
 /// directory, as another node.
 #[derive(Args)]
 pub(super) struct Decommission {
-    /// The node's id
-    node: u64,
+    /// The node's id; give all that are lost at once, since replicas would wait for the others
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<u64>,
     /// How long to wait for it; the work goes on after that
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     wait: Duration,
@@ -78,11 +79,16 @@ impl Node {
                 out.either(&json!({ "node": args.node, "state": "in" }), format!("node {} has replicas and leads again", args.node))
             }
             Self::Decommission(args) => {
-                remote.alter_node(args.node, NodeChange::Leave).await?;
-                until_none(&remote, args.node, args.wait, out, |node| node.replicas, "replicas").await?;
-                remote.alter_node(args.node, NodeChange::Remove).await?;
-                let text = format!("node {} is no part of the cluster any more: stop it, its data directory is of no use", args.node);
-                out.either(&json!({ "node": args.node, "state": "gone" }), text)
+                for node in &args.nodes {
+                    remote.alter_node(*node, NodeChange::Leave).await?;
+                }
+                for node in args.nodes {
+                    until_none(&remote, node, args.wait, out, |node| node.replicas, "replicas").await?;
+                    remote.alter_node(node, NodeChange::Remove).await?;
+                    let text = format!("node {node} is no part of the cluster any more: stop it, its data directory is of no use");
+                    out.either(&json!({ "node": node, "state": "gone" }), text)?;
+                }
+                Ok(())
             }
         }
     }

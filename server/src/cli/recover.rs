@@ -23,7 +23,7 @@ use std::{
 #[command(after_help = "\
 The last resort, where more than half of the replicas of a partition are on disks that are lost. First stop this node, look, and choose: of several nodes that are \
 left the one whose replicas end last. Where the catalog (__meta) has lost its majority, too, it is the first to be recovered; --all does everything on this disk. \
-Then start the node, take the lost ones out (`millpond node decommission ID`), and let others join.
+Then start the node, take the lost ones out (`millpond node decommission ID ID`), and let others join.
 
   millpond node recover --data /var/lib/millpond
   millpond node recover --data /var/lib/millpond --all --unclean

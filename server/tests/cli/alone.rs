@@ -28,6 +28,7 @@ fn help_is_as_written_down() {
         &["node"],
         &["node", "drain"],
         &["node", "decommission"],
+        &["node", "recover"],
         &["dev-cluster"],
         &["doctor"],
         &["inspect"],
