@@ -118,7 +118,7 @@ impl Admin {
     /// Creates a topic. Returns it as it is, and whether it is new.
     ///
     /// # Errors
-    /// [`Code::TopicExists`](crate::Code::TopicExists), unless that is fine; or a name or setting that is not allowed.
+    /// [`Code::TopicExists`], unless that is fine; or a name or setting that is not allowed.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<(TopicInfo, bool)> {
         let doing = format!("creating topic {}", topic.0.name);
         let repeat = if topic.0.if_not_exists || topic.0.dry_run { Repeat::Freely } else { Repeat::IfUnsent };
@@ -185,7 +185,7 @@ impl Admin {
     /// Deletes a topic and all its records. With `if_exists` a topic that is not there is fine.
     ///
     /// # Errors
-    /// [`Code::UnknownTopic`](crate::Code::UnknownTopic) if it is not there.
+    /// [`Code::UnknownTopic`] if it is not there.
     pub async fn delete_topic(&self, name: &str, if_exists: bool) -> Result<()> {
         let doing = format!("deleting topic {name}");
         let repeat = if if_exists { Repeat::Freely } else { Repeat::IfUnsent };
@@ -229,7 +229,7 @@ impl Admin {
     /// A topic: its settings, and where each partition lives, begins and ends. The endpoints that partitions refer to come with it.
     ///
     /// # Errors
-    /// [`Code::UnknownTopic`](crate::Code::UnknownTopic) if it is not there.
+    /// [`Code::UnknownTopic`] if it is not there.
     pub async fn describe_topic(&self, name: &str) -> Result<(TopicInfo, Vec<millpond_wire::messages::Endpoint>)> {
         let MetadataReply { endpoints, topics, .. } = self.client.metadata(&[name]).await?;
         let doing = format!("describing topic {name}");
@@ -313,7 +313,7 @@ impl Admin {
     /// A consumer group: members, what they own, positions and ends of partitions.
     ///
     /// # Errors
-    /// [`Code::UnknownGroup`](crate::Code::UnknownGroup) if it is not there.
+    /// [`Code::UnknownGroup`] if it is not there.
     pub async fn describe_group(&self, group: &str) -> Result<DescribeGroupReply> {
         let request = DescribeGroup { group: group.into() };
         self.client.ask(&format!("describing group {group}"), Kind::DescribeGroup, &request, Repeat::Freely).await

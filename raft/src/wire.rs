@@ -32,7 +32,7 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 /// What a greeting begins with: as the length of a frame of any other protocol it would be more than is allowed.
 pub const MAGIC: [u8; 4] = *b"MPRG";
 /// Of the whole conversation.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of a greeting.
 pub const GREETING_BYTES: usize = 56;
 /// Bytes before a frame's messages.
