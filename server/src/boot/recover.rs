@@ -89,7 +89,9 @@ async fn one<R: Rt>(
         recovered: act,
     };
     if act {
-        let alone = Membership::first(known.me, BTreeMap::from([(known.me, node)]));
+        // The others are known and no members: the leader says so in the log, since new replicas that read it would count on them.
+        let nodes = known.nodes.into_iter().chain([(known.me, node)]).collect();
+        let alone = Membership { nodes, ..Membership::first(known.me, BTreeMap::from([(known.me, node)])) };
         log.set_members(group, Members { index: replica.last_index, bytes: alone.encode() })?;
         let lsn = log.set_hard_state(group, HardState { commit: replica.last_index, ..replica.hard })?;
         log.synced(lsn).await?;

@@ -290,6 +290,12 @@ fn step<R: Rt>(driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &S
     if !members.conf.voters_outgoing.is_empty() {
         return Step::Change(Vec::new());
     }
+    // Only a replica that was made the only one by hand knows of others that are no members: all who read its log are to hear that they are gone.
+    let is_member = |id: &RaftId| voters.contains(id) || learners.contains(id);
+    let ghosts: Vec<Members> = members.nodes.keys().filter(|id| !is_member(id)).map(|id| Members::Remove(*id)).collect();
+    if !ghosts.is_empty() {
+        return Step::Change(ghosts);
+    }
     let seats = if group == META_GROUP { META_VOTERS } else { usize::MAX };
     let voting: BTreeSet<RaftId> = wanted.wanted.iter().take(seats).map(|r| r.id).collect();
     let all: BTreeSet<RaftId> = wanted.wanted.iter().map(|r| r.id).collect();
