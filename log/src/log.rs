@@ -344,6 +344,18 @@ impl<R: Rt> Log<R> {
         Ok((start, end))
     }
 
+    /// Checks every block of every segment of a group: also what no reader gets any more, which settling may still need. Nothing if it has none.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read, or is not what it was when it was written.
+    pub async fn verify(&self, group: GroupId) -> Result<()> {
+        match self.home.store.get(group) {
+            Some(segments) => segments.verify().await,
+            None => Ok(()),
+        }
+    }
+
     /// The first synced record whose timestamp is at least `ms`: its offset and timestamp.
     pub async fn offset_for_time(&self, group: GroupId, ms: i64) -> Result<Option<(Offset, i64)>> {
         self.home.offset_for_time(group, ms).await

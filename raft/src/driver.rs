@@ -6,7 +6,7 @@
 
 mod handover;
 mod incoming;
-mod lag;
+pub(crate) mod lag;
 mod peers;
 mod reads;
 mod ready;

@@ -1,19 +1,24 @@
 //! How fast replicas that lag, or are new, get what they lack: no faster than is configured, and slower while writers wait for longer than they would else.
 //!
 //! What goes to such replicas shares disks and links with what is written now. The driver tells how long writers wait for a commit, tick by tick. While that is
-//! more than a while ago by much, the rate is halved again and again, down to a floor; then it rises slowly (after LEDBAT, RFC 6817). Pure: time is an argument.
+//! more than a while ago by much, the rate is halved again and again, down to a floor; then it rises slowly (after LEDBAT, RFC 6817). It begins low, too: how much
+//! disks and processors can bear beside the writers is found out from below. Pure: time is an argument.
 
 use millpond_runtime::Nanos;
 use std::collections::VecDeque;
 
 /// The whole rate, in steps.
 const WHOLE: u64 = 64;
+/// Of which it begins with so many, and again after a pause.
+const FIRST: u64 = 8;
 /// It rises by so many steps in a tick.
 const RISE: u64 = 1;
+/// Ticks without a replica that lags: after them it begins anew.
+const PAUSE_TICKS: u64 = 20;
 /// It falls no lower than to this, or the configured rate if that is less, in bytes per second: a replica that lags gets there in the end.
 const FLOOR: u64 = 1 << 20;
 /// Waits are longer if they are more than so many times those of a while ago, and this.
-const LONGER: (Nanos, Nanos) = (2, 1_000_000);
+const LONGER: (Nanos, Nanos) = (2, 500_000);
 /// A while, in ticks: the shortest waits of the last so many of them are what is compared with.
 const WHILE_TICKS: u64 = 200;
 /// How many of them.
@@ -24,6 +29,8 @@ const WHILES: usize = 6;
 pub(crate) struct Pace {
     share: u64,
     ticks: u64,
+    /// The tick in which it was last asked for by somebody who sends.
+    used: Option<u64>,
     /// Of writers whose wait ended since the last tick: how many, and how long together.
     waited: (u64, Nanos),
     /// The shortest mean wait of each while, the last one under way.
@@ -32,7 +39,7 @@ pub(crate) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { share: WHOLE, ticks: 0, waited: (0, 0), shortest: VecDeque::from([Nanos::MAX]) }
+        Self { share: FIRST, ticks: 0, used: None, waited: (0, 0), shortest: VecDeque::from([Nanos::MAX]) }
     }
 }
 
@@ -49,6 +56,7 @@ impl Pace {
         let mean = nanos.checked_div(writers);
         let usual = self.shortest.iter().copied().min().unwrap_or(Nanos::MAX);
         match mean {
+            _ if self.used.is_none_or(|used| self.ticks - used > PAUSE_TICKS) => self.share = FIRST,
             Some(mean) if mean > usual.saturating_mul(LONGER.0).saturating_add(LONGER.1) => self.share = (self.share / 2).max(1),
             _ => self.share = (self.share + RISE).min(WHOLE),
         }
@@ -63,8 +71,9 @@ impl Pace {
         }
     }
 
-    /// What of a rate may be used now, in bytes per second.
-    pub(crate) fn of(&self, bytes_per_second: u64) -> u64 {
+    /// What of a rate may be used now, in bytes per second, by somebody who sends.
+    pub(crate) fn of(&mut self, bytes_per_second: u64) -> u64 {
+        self.used = Some(self.ticks);
         let share = u128::from(bytes_per_second) * u128::from(self.share) / u128::from(WHOLE);
         (share as u64).max(FLOOR.min(bytes_per_second)).max(1)
     }

@@ -4,7 +4,10 @@
 //! segments: they are [`Wanted`] then, the driver reads them, and Raft asks again. What is not there any more takes a snapshot: the driver takes one, and
 //! Raft asks again for that too. Raft never has one to keep itself: see `driver/receipt.rs`.
 
-use crate::members::{BadMembers, Membership};
+use crate::{
+    driver::lag::Progress,
+    members::{BadMembers, Membership},
+};
 use bytes::{BufMut, BytesMut};
 use millpond_log::{self as log, EntryKind, Log, ReplicaState};
 use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
@@ -59,6 +62,8 @@ impl Offer {
 #[derive(Default)]
 struct Lag {
     wanted: Vec<Wanted>,
+    /// Who of them comes nearer.
+    progress: Progress,
     /// First entries of what is being read.
     under_way: BTreeSet<u64>,
     /// What was read, for as long as Raft is told of it.
@@ -98,6 +103,11 @@ impl<R: Rt> Storage<R> {
             Some(entries) => lag.fetched = entries.into_iter().map(to_raft).collect(),
             None => lag.gone = lag.gone.max(low.0),
         }
+    }
+
+    /// See [`Progress::gains`].
+    pub(crate) fn gains(&self, low: Index, entries: u64, last: Index) -> bool {
+        self.lag.borrow_mut().progress.gains(low, entries, last)
     }
 
     /// Whether a follower has needed a snapshot that is not there, since this was last asked for.

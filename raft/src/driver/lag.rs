@@ -1,12 +1,43 @@
-//! Entries for replicas that lag, or are new: read from segments, and sent no faster than those who write can bear ([`crate::pace`]).
+//! Entries for replicas that lag, or are new: read from segments, and sent no faster than those who write can bear ([`crate::pace`]), but for those that would
+//! never get there so ([`Progress`]).
 
 use super::Driver;
 use crate::{replica::Replica, storage::Wanted};
-use millpond_runtime::{GroupId, Rt};
-use std::time::Duration;
+use millpond_runtime::{GroupId, Index, Rt};
+use std::{collections::VecDeque, time::Duration};
 
 /// Entries that are read at a time for a replica that lags, in bytes: others on the same link wait no longer for it.
 const LAG_BYTES_MAX: usize = 256 << 10;
+
+/// Followers of one group that lag at once, and of which it is known whether they gain.
+const FOLLOWERS_MAX: usize = 8;
+
+/// Which of those that lag come nearer to the end of the log. One that is sent less than is written meanwhile would never get there.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(VecDeque<Sent>);
+
+/// What one was sent last.
+#[derive(Debug)]
+struct Sent {
+    /// The entry behind that.
+    next: Index,
+    entries: u64,
+    /// The last entry of the log at that time.
+    last: Index,
+}
+
+impl Progress {
+    /// So many entries from `low` on are to be sent, and the log ends with `last`. Whether that follower gains: since its last piece, less than three quarters
+    /// as much was written as that had; true for one that is new here.
+    pub(crate) fn gains(&mut self, low: Index, entries: u64, last: Index) -> bool {
+        let before = self.0.iter().position(|sent| sent.next == low).and_then(|at| self.0.remove(at));
+        if self.0.len() >= FOLLOWERS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(Sent { next: Index(low.0 + entries), entries, last });
+        before.is_none_or(|before| last.0.saturating_sub(before.last.0).saturating_mul(4) < before.entries.saturating_mul(3))
+    }
+}
 
 impl<R: Rt> Driver<R> {
     /// Reads what a follower lacks, and has Raft send it.
@@ -15,9 +46,11 @@ impl<R: Rt> Driver<R> {
         let read = self.0.log.read_entries(group, low, bytes_max.min(LAG_BYTES_MAX)).await;
         if let Ok(Some(entries)) = &read {
             let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
-            let rate = self.0.pace.borrow().of(self.0.config.lag_bytes_per_second);
+            let rate = self.0.pace.borrow_mut().of(self.0.config.lag_bytes_per_second);
             let wait = self.0.lag_turns.borrow_mut().wait(self.0.rt.mono(), bytes, rate);
-            if wait > 0 {
+            let last = self.0.log.replica(group).map_or(low, |replica| replica.last_index);
+            let gains = self.with(group, |replica| replica.raw.store().gains(low, entries.len() as u64, last)).unwrap_or(true);
+            if wait > 0 && gains {
                 self.0.rt.sleep(Duration::from_nanos(wait)).await;
             }
         }
@@ -48,3 +81,6 @@ impl<R: Rt> Driver<R> {
         self.0.pace.borrow_mut().waited(writers, nanos);
     }
 }
+
+#[cfg(test)]
+mod tests;

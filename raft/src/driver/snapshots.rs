@@ -211,7 +211,7 @@ impl<R: Rt> Driver<R> {
 
     /// How fast snapshots may leave now, in bytes per second.
     fn snapshot_rate(&self) -> u64 {
-        self.0.pace.borrow().of(self.0.config.snapshot_bytes_per_second)
+        self.0.pace.borrow_mut().of(self.0.config.snapshot_bytes_per_second)
     }
 
     /// Waits until so many bytes may leave.

@@ -3,45 +3,54 @@ use super::*;
 const MS: Nanos = 1_000_000;
 const RATE: u64 = 64 << 20;
 
-fn ticks(pace: &mut Pace, ticks: usize, wait: Nanos) {
+/// So many ticks in which something is sent and writers wait for so long. The rate then.
+fn ticks(pace: &mut Pace, ticks: usize, wait: Nanos) -> u64 {
     for _ in 0..ticks {
         pace.waited(10, 10 * wait);
+        pace.of(RATE);
         pace.tick();
     }
+    pace.of(RATE)
 }
 
 #[test]
 fn it_gives_way_while_writers_wait_for_longer_and_comes_back() {
     let mut pace = Pace::default();
-    assert_eq!(pace.of(RATE), RATE);
-    ticks(&mut pace, 100, 2 * MS);
-    assert_eq!(pace.of(RATE), RATE, "as always");
-    ticks(&mut pace, 20, 4 * MS);
-    assert_eq!(pace.of(RATE), RATE, "a little more is nothing");
-    ticks(&mut pace, 2, 20 * MS);
-    assert_eq!(pace.of(RATE), RATE / 4);
-    ticks(&mut pace, 50, 20 * MS);
-    assert_eq!(pace.of(RATE), FLOOR, "never to nothing");
-    ticks(&mut pace, 64, 2 * MS);
-    assert_eq!(pace.of(RATE), RATE);
+    assert_eq!(pace.of(RATE), RATE / 8, "it begins low");
+    assert_eq!(ticks(&mut pace, 100, 2 * MS), RATE);
+    assert_eq!(ticks(&mut pace, 20, 4 * MS), RATE, "a little more is nothing");
+    assert_eq!(ticks(&mut pace, 2, 20 * MS), RATE / 4);
+    assert_eq!(ticks(&mut pace, 50, 20 * MS), FLOOR, "never to nothing");
+    assert_eq!(ticks(&mut pace, 64, 2 * MS), RATE);
 }
 
 #[test]
 fn without_writers_it_rises_and_a_slow_rate_stays_what_it_is() {
     let mut pace = Pace::default();
     ticks(&mut pace, 10, MS);
-    ticks(&mut pace, 10, 100 * MS);
-    assert_eq!((pace.of(RATE), pace.of(64 << 10)), (FLOOR, 64 << 10));
-    (0..WHOLE).for_each(|_| pace.tick());
+    assert_eq!((ticks(&mut pace, 10, 100 * MS), pace.of(64 << 10)), (FLOOR, 64 << 10));
+    for _ in 0..WHOLE {
+        pace.of(RATE);
+        pace.tick();
+    }
     assert_eq!(pace.of(RATE), RATE);
+}
+
+#[test]
+fn after_a_pause_it_begins_low_again() {
+    let mut pace = Pace::default();
+    assert_eq!(ticks(&mut pace, 100, MS), RATE);
+    (0..PAUSE_TICKS).for_each(|_| pace.tick());
+    assert_eq!(pace.of(RATE), RATE, "a short one is none");
+    (0..=PAUSE_TICKS).for_each(|_| pace.tick());
+    assert_eq!(pace.of(RATE), RATE / 8);
 }
 
 #[test]
 fn a_cluster_that_has_become_slower_is_what_is_usual_after_a_while() {
     let mut pace = Pace::default();
     ticks(&mut pace, 400, MS);
-    ticks(&mut pace, (WHILE_TICKS as usize) * (WHILES + 1), 10 * MS);
-    assert_eq!(pace.of(RATE), RATE);
+    assert_eq!(ticks(&mut pace, (WHILE_TICKS as usize) * (WHILES + 1), 10 * MS), RATE);
 }
 
 #[test]

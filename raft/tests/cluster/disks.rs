@@ -197,7 +197,8 @@ impl Cluster {
                 if let Some(what) = promises.get(&group).and_then(|promised| forgot(&log, group, promised)) {
                     worst = Exam::Forgot(what);
                 }
-                if !self.has_no_other_bytes(node, &log, group) && matches!(worst, Exam::Whole) {
+                let whole = self.has_no_other_bytes(node, &log, group) && self.is_verified(node, &log, group);
+                if !whole && matches!(worst, Exam::Whole) {
                     worst = Exam::Unreadable;
                 }
             }
@@ -210,6 +211,12 @@ impl Cluster {
         }
         self.sim.crash(node);
         worst
+    }
+
+    /// Whether what no reader gets any more is good, too.
+    fn is_verified(&self, node: NodeId, log: &Log<SimRt>, group: GroupId) -> bool {
+        let log = log.clone();
+        !self.sim.node(node).is_up() || matches!(self.sim.block_on(node, |_| async move { log.verify(group).await }), Ok(Ok(())))
     }
 
     /// Whether all of a group can be read. What can be read is what was committed.
