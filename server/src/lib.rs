@@ -10,6 +10,7 @@ pub mod cli;
 pub mod coordinator;
 pub mod front;
 pub mod http;
+pub mod kafka;
 pub mod keyed;
 pub mod metrics;
 pub mod node;

@@ -1,0 +1,22 @@
+//! Kafka's wire protocol: bytes in, facts or errors out, and answers back to bytes.
+//!
+//! ```text
+//!   | len i32 | request header | request body |          | len i32 | response header | response body |
+//! ```
+//!
+//! This room is pure: it knows no sockets, topics or groups. Nothing here panics on bytes of a client, and no length that a client claims is
+//! allocated before its bytes are there. Record batches pass through it as slices in both directions, never copied and never looked into:
+//! that is `millpond-batch`'s.
+//!
+//! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie.
+
+mod error;
+pub mod frame;
+pub mod read;
+pub mod table;
+pub mod write;
+
+pub use error::WireError;
+pub use read::{Reader, StrBytes, TopicId};
+pub use table::{Element, Table};
+pub use write::Writer;
