@@ -8,15 +8,20 @@
 //! allocated before its bytes are there. Record batches pass through it as slices in both directions, never copied and never looked into:
 //! that is `millpond-batch`'s.
 //!
-//! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie.
+//! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie ·
+//! [`versions`] which APIs there are · [`header`] what stands before a body.
 
 mod error;
 pub mod frame;
+pub mod header;
 pub mod read;
 pub mod table;
+pub mod versions;
 pub mod write;
 
 pub use error::WireError;
+pub use header::{Request, RequestHeader, response};
 pub use read::{Reader, StrBytes, TopicId};
 pub use table::{Element, Table};
+pub use versions::Api;
 pub use write::Writer;
