@@ -78,5 +78,21 @@ pub fn response(api: &Api, version: i16, correlation_id: i32) -> Writer {
     w
 }
 
+/// The body of an answer that we write by hand.
+pub trait Answer {
+    /// Whose answer it is.
+    const API: Api;
+
+    /// Writes the body in a version that is understood ([`Api::check`]).
+    fn write(&self, w: &mut Writer, version: i16);
+
+    /// The whole frame, in pieces to be sent one behind the other, its length first.
+    fn frame(&self, version: i16, correlation_id: i32) -> Vec<Bytes> {
+        let mut w = response(&Self::API, version, correlation_id);
+        self.write(&mut w, version);
+        w.finish_frame()
+    }
+}
+
 #[cfg(test)]
 mod tests;

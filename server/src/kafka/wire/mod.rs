@@ -9,18 +9,23 @@
 //! that is `millpond-batch`'s.
 //!
 //! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie ·
-//! [`versions`] which APIs there are · [`header`] what stands before a body.
+//! [`versions`] which APIs there are · [`header`] what stands before a body ·
+//! [`api_versions`] · [`metadata`].
 
+pub mod api_versions;
 mod error;
 pub mod frame;
 pub mod header;
+pub mod metadata;
 pub mod read;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod versions;
 pub mod write;
 
 pub use error::WireError;
-pub use header::{Request, RequestHeader, response};
+pub use header::{Answer, Request, RequestHeader, response};
 pub use read::{Reader, StrBytes, TopicId};
 pub use table::{Element, Table};
 pub use versions::Api;

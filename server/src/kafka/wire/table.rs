@@ -12,6 +12,13 @@ pub trait Element: Sized {
     fn read(r: &mut Reader, version: i16) -> Result<Self, WireError>;
 }
 
+/// Bytes of the shortest structure with fields of `fixed` bytes, so many strings, and so many fields of bytes, records or arrays.
+#[must_use]
+pub fn least_bytes(flexible: bool, fixed: usize, strings: usize, arrays: usize) -> usize {
+    // The last byte counts the tagged fields.
+    if flexible { fixed + strings + arrays + 1 } else { fixed + 2 * strings + 4 * arrays }
+}
+
 impl Element for i32 {
     fn least_bytes(_: i16) -> usize {
         size_of::<Self>()
