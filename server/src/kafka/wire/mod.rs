@@ -10,13 +10,14 @@
 //!
 //! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie ·
 //! [`versions`] which APIs there are · [`header`] what stands before a body ·
-//! [`api_versions`] · [`metadata`].
+//! [`api_versions`] · [`metadata`] · [`produce`].
 
 pub mod api_versions;
 mod error;
 pub mod frame;
 pub mod header;
 pub mod metadata;
+pub mod produce;
 pub mod read;
 pub mod table;
 #[cfg(test)]
