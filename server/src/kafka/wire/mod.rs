@@ -10,10 +10,11 @@
 //!
 //! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie ·
 //! [`versions`] which APIs there are · [`header`] what stands before a body ·
-//! [`api_versions`] · [`metadata`] · [`produce`].
+//! [`api_versions`] · [`metadata`] · [`produce`] · [`fetch`].
 
 pub mod api_versions;
 mod error;
+pub mod fetch;
 pub mod frame;
 pub mod header;
 pub mod metadata;
