@@ -2,7 +2,7 @@
 //!
 //! One row each, with the numbers of Kafka 4.1's message schemas; the newest version is lower where the newer ones name topics by their ids
 //! alone, which are not kept yet. A row here says that the bytes are understood. What is answered is for the front to say: it advertises
-//! the rows that it has a handler for, and no others.
+//! the rows that it has a handler for, and no others ([`ApiVersionsResponse`](super::api_versions::ApiVersionsResponse)).
 
 use super::WireError;
 

@@ -37,10 +37,14 @@ proptest! {
         prop_assert_eq!(read.throttle_time_ms, if version >= 1 { throttle_time_ms } else { 0 });
         let apis: Vec<_> = read.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
         prop_assert_eq!(apis, versions::ALL[..count].iter().map(|api| (api.key, api.advertised_min(), api.max)).collect::<Vec<_>>());
-        let told = |least: i16| ours.iter().filter(|f| version >= 3 && f.min >= least).map(|f| (f.name.into(), f.min, f.max)).collect::<Vec<_>>();
+        let told = |least: i16| {
+            let told = ours.iter().filter(|f| version >= 3 && f.min >= least);
+            told.map(|f| (f.name.into(), f.min, f.max)).collect::<Vec<_>>()
+        };
         let supported: Vec<_> = read.supported_features.iter().map(|f| (f.name.to_string(), f.min_version, f.max_version)).collect();
         prop_assert_eq!(supported, told(if version >= 4 { 0 } else { 1 }));
-        let finalized: Vec<_> = read.finalized_features.iter().map(|f| (f.name.to_string(), f.min_version_level, f.max_version_level)).collect();
+        let levels = read.finalized_features.iter().map(|f| (f.name.to_string(), f.min_version_level, f.max_version_level));
+        let finalized: Vec<_> = levels.collect();
         prop_assert_eq!(finalized, told(0));
         prop_assert_eq!(read.finalized_features_epoch, if version >= 3 { epoch } else { -1 });
         prop_assert!(read.unknown_tagged_fields.is_empty() && !read.zk_migration_ready);

@@ -157,9 +157,10 @@ proptest! {
         wire.cluster_id = cluster.filter(|_| version >= 12);
         let body = theirs(&wire, version);
         let read = FetchRequest::read(body.clone(), version).expect("sound");
-        prop_assert_eq!(topics_of(&read), topics.iter().map(|(name, all)| (name.clone(), all.iter().map(|p| said(version, p)).collect())).collect::<Topics>());
+        let told = topics.iter().map(|(name, all)| (name.clone(), all.iter().map(|p| said(version, p)).collect()));
+        prop_assert_eq!(topics_of(&read), told.collect::<Topics>());
         prop_assert_eq!(forgotten_of(&read), if version >= 7 { forgotten } else { Vec::new() });
-        prop_assert_eq!([read.replica_id, read.max_wait_ms, read.min_bytes, read.max_bytes], [numbers[0], numbers[1], numbers[2], numbers[3]]);
+        prop_assert_eq!(&[read.replica_id, read.max_wait_ms, read.min_bytes, read.max_bytes][..], &numbers[..4]);
         prop_assert_eq!([read.session_id, read.session_epoch], if version >= 7 { [numbers[4], numbers[5]] } else { [0, -1] });
         prop_assert_eq!((read.isolation_level, &read.rack_id, &read.cluster_id), (1, &wire.rack_id, &wire.cluster_id));
         if FETCH.is_flexible(version) && wire.cluster_id.is_none() {

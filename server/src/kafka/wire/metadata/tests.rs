@@ -102,7 +102,8 @@ proptest! {
 
     #[test]
     fn requests_of_theirs_are_read(
-        version in VERSIONS, topics in option::of(vec((any::<[u8; 16]>(), option::of(text())), 0..4)), create: bool, cluster: bool, topic: bool,
+        version in VERSIONS, create: bool, cluster: bool, topic: bool,
+        topics in option::of(vec((any::<[u8; 16]>(), option::of(text())), 0..4)),
     ) {
         let known = |(id, name): &([u8; 16], Option<StrBytes>)| MetadataRequestTopic {
             topic_id: if version >= 10 { TopicId(*id) } else { TopicId::ZERO },

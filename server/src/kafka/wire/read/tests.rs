@@ -19,7 +19,8 @@ proptest! {
         yes: bool, id: [u8; 16], x in proptest::num::f64::NORMAL,
     ) {
         let mut r = written(false, |w| {
-            w.i8(a); w.i16(b); w.i32(c); w.i64(d); w.u16(e); w.u32(f); w.uvarint(g); w.varint(h); w.varlong(i); w.bool(yes); w.topic_id(TopicId(id)); w.f64(x);
+            w.i8(a); w.i16(b); w.i32(c); w.i64(d); w.u16(e); w.u32(f); w.uvarint(g); w.varint(h); w.varlong(i);
+            w.bool(yes); w.topic_id(TopicId(id)); w.f64(x);
         });
         prop_assert_eq!((r.i8("a")?, r.i16("b")?, r.i32("c")?, r.i64("d")?), (a, b, c, d));
         prop_assert_eq!((r.u16("e")?, r.u32("f")?, r.uvarint("g")?, r.varint("h")?, r.varlong("i")?), (e, f, g, h, i));
