@@ -1,6 +1,6 @@
 use super::*;
 use crate::kafka::wire::{
-    Writer, api_versions, fetch, metadata, produce,
+    Element, Writer, api_versions, fetch, metadata, produce,
     schema::SCHEMAS,
     testing::{nearly, theirs, whole},
     versions,
@@ -68,17 +68,41 @@ fn all() -> impl Iterator<Item = (Case, &'static Schema, i16)> {
 struct Filler {
     version: i16,
     seed: u64,
-    /// Whether every array has elements and nothing is null.
-    full: bool,
+    fill: Fill,
     elements: usize,
+}
+
+/// How much a body has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// As little as can be: nothing in arrays, nothing in strings, null where it may be.
+    Least,
+    /// Something or other.
+    Some,
+    /// Elements in every array, all tagged fields, and nothing is null.
+    Full,
 }
 
 impl Filler {
     fn body(schema: &Schema, version: i16, seed: u64) -> (Bytes, usize) {
-        let mut this = Self { version, seed: seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15), full: seed == 0, elements: 0 };
+        let fill = if seed == 0 { Fill::Full } else { Fill::Some };
+        let mut this = Self { version, seed: seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15), fill, elements: 0 };
         let mut w = Writer::new(version >= schema.flexible);
         this.fields(&mut w, schema.fields);
         (Bytes::from(w.finish().concat()), this.elements)
+    }
+
+    /// Bytes of the shortest value.
+    fn least(kind: &Kind, version: i16, flexible: bool) -> usize {
+        let mut this = Self { version, seed: 1, fill: Fill::Least, elements: 0 };
+        let mut w = Writer::new(flexible);
+        this.value(&mut w, kind, false);
+        w.len()
+    }
+
+    /// Less than `n`.
+    fn some(&mut self, n: u64) -> usize {
+        if self.fill == Fill::Least { 0 } else { self.below(n) as usize }
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -96,12 +120,12 @@ impl Filler {
         w.tags(|tags| {
             for (tag, field) in known {
                 // The first body says all; null is the default of those that may be null.
-                if self.full {
+                if self.fill == Fill::Full {
                     self.elements += 1;
                     tags.put(tag, true, false, |w, _| self.value(w, &field.kind, false));
                 }
             }
-            if self.below(4) == 0 {
+            if self.fill != Fill::Least && self.below(4) == 0 {
                 self.elements += 1;
                 tags.put(1000, true, false, |w, _| w.raw().extend_from_slice(b"unknown"));
             }
@@ -111,7 +135,11 @@ impl Filler {
 
     fn field(&mut self, w: &mut Writer, field: &Field) {
         let may_be_null = field.may_be_null(self.version);
-        let null = may_be_null && !self.full && self.below(3) == 0;
+        let null = match self.fill {
+            Fill::Least => may_be_null,
+            Fill::Some => may_be_null && self.below(3) == 0,
+            Fill::Full => false,
+        };
         if may_be_null && matches!(field.kind, Kind::Struct(_)) {
             w.i8(if null { -1 } else { 1 });
             if null {
@@ -127,17 +155,17 @@ impl Filler {
             Kind::Fixed(1) => w.i8(1),
             Kind::Fixed(bytes) => (0..*bytes).for_each(|_| w.i8(1 + self.below(100) as i8)),
             Kind::Text => {
-                let text = &"abcdefghé"[..self.below(9) as usize];
+                let text = &"abcdefghé"[..self.some(9)];
                 w.nullable_string(Some(text).filter(|_| !null));
             }
             Kind::Bytes => {
-                let bytes = vec![7; self.below(200) as usize];
+                let bytes = vec![7; self.some(200)];
                 w.nullable_bytes(Some(&bytes[..]).filter(|_| !null));
             }
             Kind::Struct(fields) => self.fields(w, fields),
             Kind::Array(_) if null => w.nullable_count(None),
             Kind::Array(of) => {
-                let count = if self.full { 2 } else { self.below(4) as usize };
+                let count = if self.fill == Fill::Full { 2 } else { self.some(4) };
                 w.count(count);
                 self.elements += count;
                 (0..count).for_each(|_| self.value(w, of, false));
@@ -169,6 +197,8 @@ fn elements_take_bytes_and_structures_do_not_lie_deep() {
                 1 + fields.iter().filter(|f| f.is_in(version)).map(|f| depth(&f.kind, version, flexible)).max().unwrap_or(0)
             }
             Kind::Array(of) => {
+                // Were it less, counts that cannot be would pass; were it more, sound ones would not.
+                assert_eq!(of.least_bytes(version, flexible), Filler::least(of, version, flexible));
                 assert!(of.least_bytes(version, flexible) > 0);
                 1 + depth(of, version, flexible)
             }
@@ -178,6 +208,37 @@ fn elements_take_bytes_and_structures_do_not_lie_deep() {
         let deepest = schema.fields.iter().filter(|f| f.is_in(version)).map(|f| depth(&f.kind, version, version >= schema.flexible)).max();
         assert!(deepest.unwrap_or(0) <= 6, "{} {version}: {deepest:?}", schema.name);
     }
+}
+
+#[test]
+fn elements_that_are_read_by_hand_take_as_many_bytes() {
+    fn array_of(fields: &'static [Field], name: &str) -> &'static Kind {
+        match fields.iter().find(|field| field.name == name).map(|field| &field.kind) {
+            Some(Kind::Array(of)) => of,
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+    fn within(kind: &'static Kind, name: &str) -> &'static Kind {
+        match kind {
+            Kind::Struct(fields) => array_of(fields, name),
+            other => panic!("{name} is in {other:?}"),
+        }
+    }
+    fn same<T: Element>(api: Api, of: &Kind) {
+        for version in api.min..=api.max {
+            assert_eq!(T::least_bytes(version), of.least_bytes(version, api.is_flexible(version)), "{} {version}: {of:?}", api.name);
+        }
+    }
+    let fields = |api: Api| Schema::of(api.key, api.max).expect("a schema").0.fields;
+    let topics = array_of(fields(versions::PRODUCE), "TopicData");
+    same::<produce::ProduceTopic>(versions::PRODUCE, topics);
+    same::<produce::ProducePartition>(versions::PRODUCE, within(topics, "PartitionData"));
+    let topics = array_of(fields(versions::FETCH), "Topics");
+    same::<fetch::FetchTopic>(versions::FETCH, topics);
+    same::<fetch::FetchPartition>(versions::FETCH, within(topics, "Partitions"));
+    same::<metadata::MetadataRequestTopic>(versions::METADATA, array_of(fields(versions::METADATA), "Topics"));
+    let sessions = Api { min: 7, ..versions::FETCH };
+    same::<fetch::ForgottenTopic>(sessions, array_of(fields(sessions), "ForgottenTopicsData"));
 }
 
 #[test]
