@@ -28,5 +28,5 @@ pub mod storage;
 pub mod wire;
 
 pub use driver::{Census, Counters, Driver, Lost, PeerStatus, ProposeError, Proposed, RaftConfig, ReadError, Status};
-pub use link::{accept, link};
+pub use link::{LinkError, accept, link};
 pub use members::{Membership, RaftId};

@@ -1,10 +1,10 @@
 //! Connections between nodes. Each node dials each other one and only sends on what it has dialled, so that messages stay in order for as
-//! long as a connection lasts.
+//! long as a connection lasts. All that the other side says there is its welcome.
 
 use crate::{
     driver::Driver,
     queue::Queue,
-    wire::{GREETING_BYTES, Greeting, WireError, encode, frame_len},
+    wire::{GREETING_BYTES, Greeting, Versions, WELCOME_BYTES, Welcome, WireError, encode, frame_len, nothing_in_common},
 };
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{Conn, ConnRead, ConnWrite, IoError, NodeId, Rt, Share, rt::timeout};
@@ -83,8 +83,13 @@ impl<R: Rt> Link<R> {
         let Some(mut envelopes) = self.queue.take().await else { return Ok(()) };
         let conn = timeout(rt, DIAL_MAX, rt.dial(at)).await.map_err(|_| late("connect to a peer"))??;
         let (mut read, mut write) = conn.split();
-        let mut nothing = BytesMut::with_capacity(1);
-        write.send(&[greeting.encode()]).await?;
+        write.send(&[greeting.encode(Versions::OURS)]).await?;
+        let mut nothing = BytesMut::with_capacity(WELCOME_BYTES);
+        if !timeout(rt, DIAL_MAX, fill(&mut read, &mut nothing, WELCOME_BYTES)).await.map_err(|_| late("be welcomed by a peer"))?? {
+            return Err(ended("a peer has not welcomed this node").into());
+        }
+        let version = Welcome::decode(&nothing.split_to(WELCOME_BYTES))?.agreed(Versions::OURS)?;
+        tracing::debug!(node = self.to.0, home = greeting.home, %at, version, "connected to a node");
         self.queue.set_connected(true);
         while !self.driver.is_stopping() {
             let frame = encode(self.driver.life(), &envelopes);
@@ -105,9 +110,10 @@ impl<R: Rt> Link<R> {
 }
 
 /// Reads what a peer sends on a connection that it has dialled, of which `buf` has come already, until it ends or makes no sense. `driver_of`
-/// knows the drivers of this node by the home that is asked for, and whether whoever greets is welcome.
+/// knows the drivers of this node by the home that is asked for, and whether whoever greets is welcome; `answer` sends it the one thing that is said to it.
 pub async fn accept<R: Rt>(
     read: &mut impl ConnRead,
+    answer: impl AsyncFnOnce(Bytes) -> Result<(), IoError>,
     mut buf: BytesMut,
     (cluster, me): (u64, NodeId),
     driver_of: impl Fn(&Greeting) -> Option<Driver<R>>,
@@ -115,11 +121,16 @@ pub async fn accept<R: Rt>(
     if !fill(read, &mut buf, GREETING_BYTES).await? {
         return Ok(());
     }
-    let greeting = Greeting::decode(&buf.split_to(GREETING_BYTES))?;
+    let (greeting, versions) = Greeting::decode(&buf.split_to(GREETING_BYTES))?;
     let Some(driver) = driver_of(&greeting).filter(|_| (greeting.cluster, greeting.to) == (cluster, me)) else {
         let Greeting { cluster, from, to, home, .. } = greeting;
         return Err(WireError::Stranger(format!("node {from} of cluster {cluster:x} looks for home {home} of node {to}")).into());
     };
+    let welcome = Welcome::new(versions, Versions::OURS);
+    answer(welcome.encode()).await?;
+    if welcome.version.is_none() {
+        return Err(nothing_in_common(versions, Versions::OURS).into());
+    }
     while !driver.is_stopping() {
         if !fill(read, &mut buf, 4).await? {
             return Ok(());

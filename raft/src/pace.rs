@@ -1,7 +1,7 @@
 //! How fast replicas that lag, or are new, get what they lack: no faster than is configured, and slower while writers wait for longer than they would else.
 //!
-//! What goes to such replicas shares disks and links with what is written now. The driver tells how long writers wait for a commit, tick by tick. While that is
-//! more than a while ago by much, the rate is halved again and again, down to a floor; then it rises slowly (after LEDBAT, RFC 6817). It begins low, too: how much
+//! What goes to such replicas shares disks, links and processors with what is written now. The driver tells how long writers wait for a commit, tick by tick. While
+//! that is more than a while ago by much, or for some of them by very much, the rate is halved again and again, down to a floor; then it rises slowly (after LEDBAT, RFC 6817). It begins low, too: how much
 //! disks and processors can bear beside the writers is found out from below. Pure: time is an argument.
 
 use millpond_runtime::Nanos;
@@ -19,6 +19,9 @@ const PAUSE_TICKS: u64 = 20;
 const FLOOR: u64 = 1 << 20;
 /// Waits are longer if they are more than so many times those of a while ago, and this.
 const LONGER: (Nanos, Nanos) = (2, 500_000);
+/// One that waits for more than so many times that, and this, is late; and late are too many if they are more than one in so many.
+const LATE: (Nanos, Nanos) = (4, 1_000_000);
+const LATE_ONE_IN: u64 = 20;
 /// A while, in ticks: the shortest waits of the last so many of them are what is compared with.
 const WHILE_TICKS: u64 = 200;
 /// How many of them.
@@ -31,35 +34,40 @@ pub(crate) struct Pace {
     ticks: u64,
     /// The tick in which it was last asked for by somebody who sends.
     used: Option<u64>,
-    /// Of writers whose wait ended since the last tick: how many, and how long together.
-    waited: (u64, Nanos),
+    /// Of writers whose wait ended since the last tick: how many, how many of them late, and how long together.
+    waited: (u64, u64, Nanos),
+    /// The longest wait that is not late.
+    late_from: Nanos,
     /// The shortest mean wait of each while, the last one under way.
     shortest: VecDeque<Nanos>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { share: FIRST, ticks: 0, used: None, waited: (0, 0), shortest: VecDeque::from([Nanos::MAX]) }
+        Self { share: FIRST, ticks: 0, used: None, waited: (0, 0, 0), late_from: Nanos::MAX, shortest: VecDeque::from([Nanos::MAX]) }
     }
 }
 
 impl Pace {
-    /// So many writers have waited for so long, together.
-    pub(crate) fn waited(&mut self, writers: u64, nanos: Nanos) {
-        self.waited = (self.waited.0 + writers, self.waited.1.saturating_add(nanos));
+    /// A writer has waited for so long.
+    pub(crate) fn waited(&mut self, nanos: Nanos) {
+        let (writers, late, together) = self.waited;
+        self.waited = (writers + 1, late + u64::from(nanos > self.late_from), together.saturating_add(nanos));
     }
 
     /// A tick has passed.
     pub(crate) fn tick(&mut self) {
         self.ticks += 1;
-        let (writers, nanos) = std::mem::take(&mut self.waited);
+        let (writers, late, nanos) = std::mem::take(&mut self.waited);
         let mean = nanos.checked_div(writers);
         let usual = self.shortest.iter().copied().min().unwrap_or(Nanos::MAX);
+        let longer = |(times, and): (Nanos, Nanos)| usual.saturating_mul(times).saturating_add(and);
         match mean {
             _ if self.used.is_none_or(|used| self.ticks - used > PAUSE_TICKS) => self.share = FIRST,
-            Some(mean) if mean > usual.saturating_mul(LONGER.0).saturating_add(LONGER.1) => self.share = (self.share / 2).max(1),
+            Some(mean) if mean > longer(LONGER) || late * LATE_ONE_IN > writers => self.share = (self.share / 2).max(1),
             _ => self.share = (self.share + RISE).min(WHOLE),
         }
+        self.late_from = longer(LATE);
         if let (Some(mean), Some(last)) = (mean, self.shortest.back_mut()) {
             *last = mean.min(*last);
         }

@@ -158,16 +158,14 @@ impl<R: Rt> Replica<R> {
         })
     }
 
-    /// Tells those whose entry is applied what has become of it: how many, and how long they have waited together. `term_of` knows the terms of entries.
-    pub(crate) fn tell_applied(&mut self, now: Nanos, term_of: impl Fn(Index) -> Option<Term>) -> (u64, Nanos) {
-        let (mut told, mut nanos) = (0, 0);
+    /// Tells those whose entry is applied what has become of it; `waited` hears how long each has waited. `term_of` knows the terms of entries.
+    pub(crate) fn tell_applied(&mut self, now: Nanos, term_of: impl Fn(Index) -> Option<Term>, mut waited: impl FnMut(Nanos)) {
         while let Some(waiter) = self.waiters.pop_front_if(|waiter| waiter.index <= self.applied) {
             let outcome = if term_of(waiter.index) == Some(waiter.term) { Ok(()) } else { Err(Lost) };
             // Whoever asked may have gone.
             let _ = waiter.tell.send(outcome);
-            (told, nanos) = (told + 1, nanos + now.saturating_sub(waiter.began));
+            waited(now.saturating_sub(waiter.began));
         }
-        (told, nanos)
     }
 
     /// One that no longer leads cannot say what becomes of its entries, unless it has handed over: then the new leader has them, and commits them. Whether it

@@ -1,7 +1,8 @@
-//! What nodes say to each other: a greeting, then frames, each with messages of any number of groups.
+//! What nodes say to each other: a greeting, a welcome back, then frames, each with messages of any number of groups.
 //!
 //! ```text
-//!   greeting, 56 bytes: | MPRG | version u32 | cluster u64 | from node u64 | to node u64 | home u32 | age u64 | start u64 | crc u32 |
+//!   greeting, 60 bytes: | MPRG | oldest u32 | newest u32 | cluster u64 | from node u64 | to node u64 | home u32 | age u64 | start u64 | crc u32 |
+//!   welcome, 20 bytes:  | MPRW | version u32, 0: none | oldest u32 | newest u32 | crc u32 |
 //!
 //!   frame:   0      4      8        12         20
 //!            | len  | crc  | n u32  | life u64 | n × message |
@@ -10,31 +11,28 @@
 //!   entry:   | index u64 | term u64 | type u8 | len u32 | payload |
 //! ```
 //!
-//! Little-endian. `len` counts what follows it, `crc` (CRC-32) covers what follows it. Payloads are not copied: they leave as pieces of their
+//! Little-endian. Whoever dials says which [`Versions`] of all this it speaks, and is told which one of them both are to speak: the newest that both know. `len` counts what follows it, `crc` (CRC-32) covers what follows it. Payloads are not copied: they leave as pieces of their
 //! own, and arrive as slices of the frame if they are most of it. `life` tells one start of the sender from another, and changes when a replica there breaks; a
 //! frame without messages says that the node lives. The types are numbered as in the `raft` crate; those that a node only says to itself,
 //! and proposals (only leaders propose) are refused. `MsgSnapshot` offers one: `index` and `log term` are those of its last entry, `reject hint` is its
 //! number. Pieces of it are asked for, see [`Said`]. `MsgBeat`, which Raft's library says to itself, means here that the leader has nothing more to
 //! say, see `driver/rest.rs`.
 
+mod greeting;
 mod pieces;
+pub(crate) use greeting::nothing_in_common;
+pub use greeting::{GREETING_BYTES, Greeting, MAGIC, Versions, WELCOME_BYTES, Welcome};
 pub use pieces::{PIECE_BYTES_MAX, SnapshotAsk, SnapshotEnd, SnapshotPiece};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millpond_runtime::{
-    GroupId, NodeId,
+    GroupId,
     codec::{Reader, Short},
     limits::{BATCH_BYTES_LIMIT, FRAME_BYTES_MAX},
 };
 use pieces::Head;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 
-/// What a greeting begins with: as the length of a frame of any other protocol it would be more than is allowed.
-pub const MAGIC: [u8; 4] = *b"MPRG";
-/// Of the whole conversation.
-pub const VERSION: u32 = 2;
-/// Bytes of a greeting.
-pub const GREETING_BYTES: usize = 56;
 /// Bytes before a frame's messages.
 pub const HEAD_BYTES: usize = 20;
 /// Bytes of a message before its context.
@@ -119,57 +117,6 @@ pub enum WireError {
     /// Another cluster, another node, another version.
     #[error("a peer is not whom we expect: {0}")]
     Stranger(String),
-}
-
-/// Who speaks to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Greeting {
-    /// Nodes of another cluster have no business here.
-    pub cluster: u64,
-    /// Who dialled.
-    pub from: NodeId,
-    /// Whom it wanted.
-    pub to: NodeId,
-    /// Which of the journal homes there: replicas of a group live in homes of the same number.
-    pub home: u32,
-    /// How far the disk of the one who dialled has come, which whoever is dialled may know better.
-    pub age: u64,
-    /// Which start has brought it there.
-    pub start: u64,
-}
-
-impl Greeting {
-    /// As it is sent.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(GREETING_BYTES);
-        out.put_slice(&MAGIC);
-        out.put_u32_le(VERSION);
-        for n in [self.cluster, self.from.0, self.to.0] {
-            out.put_u64_le(n);
-        }
-        out.put_u32_le(self.home);
-        out.put_u64_le(self.age);
-        out.put_u64_le(self.start);
-        out.put_u32_le(crc32fast::hash(&out));
-        out.freeze()
-    }
-
-    /// Reads what [`Greeting::encode`] has written: [`GREETING_BYTES`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(bytes);
-        if r.take(4)? != MAGIC {
-            return Err(WireError::Stranger("it does not begin as a node of Millpond".into()));
-        }
-        let version = r.u32()?;
-        if version != VERSION {
-            return Err(WireError::Stranger(format!("it speaks version {version}, this node {VERSION}")));
-        }
-        let this = Self { cluster: r.u64()?, from: NodeId(r.u64()?), to: NodeId(r.u64()?), home: r.u32()?, age: r.u64()?, start: r.u64()? };
-        let found = crc32fast::hash(&bytes[..r.at()]);
-        let expected = r.u32()?;
-        if expected == found { Ok(this) } else { Err(WireError::Checksum { expected, found }) }
-    }
 }
 
 /// A frame of these messages from a sender in this life, in pieces to be sent one behind the other.

@@ -7,7 +7,7 @@ use millpond_batch::{Builder, Compression, Header};
 use millpond_log::{GroupConfig, Log, LogConfig};
 use millpond_raft::{Driver, Membership, RaftConfig, RaftId, accept, link, wire::Greeting};
 use millpond_runtime::{
-    Conn, CoreId, GroupId, Listener, NodeId, Rt, Share,
+    Conn, ConnWrite, CoreId, GroupId, Listener, NodeId, Rt, Share,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
@@ -40,8 +40,9 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         let driver = driver.clone();
         rt.spawn("peer", Share::Serve, async move {
             // A connection that breaks is nothing to speak of.
-            let (mut read, _write) = conn.split();
-            let _ = accept(&mut read, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
+            let (mut read, mut write) = conn.split();
+            let _ =
+                accept(&mut read, async |welcome| write.send(&[welcome]).await, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
         });
     }
 }

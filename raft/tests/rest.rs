@@ -10,7 +10,7 @@ use millpond_raft::{
     wire::{Envelope, Greeting, Said, encode},
 };
 use millpond_runtime::{
-    Conn, CoreId, GroupId, Listener, NodeId, Rt, Share,
+    Conn, ConnWrite, CoreId, GroupId, Listener, NodeId, Rt, Share,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use raft::eraftpb::{Message, MessageType};
@@ -53,8 +53,9 @@ async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: So
         let driver = driver.clone();
         rt.spawn("peer", Share::Serve, async move {
             // A connection that breaks is nothing to speak of.
-            let (mut read, _write) = conn.split();
-            let _ = accept(&mut read, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
+            let (mut read, mut write) = conn.split();
+            let _ =
+                accept(&mut read, async |welcome| write.send(&[welcome]).await, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
         });
     }
 }

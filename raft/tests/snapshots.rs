@@ -7,7 +7,7 @@ use millpond_batch::{Builder, Compression, Header};
 use millpond_log::{GroupConfig, Log, LogConfig};
 use millpond_raft::{Driver, Membership, RaftConfig, RaftId, accept, link, wire::Greeting};
 use millpond_runtime::{
-    Conn, CoreId, GroupId, Listener, NodeId, Offset, Rt, Share,
+    Conn, ConnWrite, CoreId, GroupId, Listener, NodeId, Offset, Rt, Share,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use std::{
@@ -80,8 +80,10 @@ impl Cluster {
                 let Ok(conn) = listener.accept().await else { continue };
                 let driver = driver.clone();
                 rt.spawn("peer", Share::Serve, async move {
-                    let (mut read, _write) = conn.split();
-                    let _ = accept(&mut read, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
+                    let (mut read, mut write) = conn.split();
+                    let _ =
+                        accept(&mut read, async |welcome| write.send(&[welcome]).await, BytesMut::new(), (7, me), |_| Some(driver.clone()))
+                            .await;
                 });
             }
         });

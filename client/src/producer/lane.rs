@@ -13,6 +13,8 @@
 //!   batch keeps its sequence over all tries, so that one that was appended already is not appended again.
 //! * A server that does not know a producer takes any sequence. So until a batch of this epoch has been acknowledged, and
 //!   again after a long silence, only one is in flight.
+//! * The server remembers its last five batches of a producer. So nothing is sent that is five or more behind the oldest one whose fate is unknown, though those
+//!   between were acknowledged: if all answers are lost again, the oldest must still be remembered.
 //! * When a batch is given up, its sequence is missing. The next one opens a new epoch, whose sequences begin at 0, when
 //!   nothing is in flight; the epoch also keeps late copies of what was given up out of the log. So does a lane that takes the place of another one, whose topic
 //!   was said to be gone.
@@ -303,6 +305,9 @@ impl Lane {
         if self.gap {
             self.begin_epoch();
         }
+        if self.is_far_ahead(rules) {
+            return Next::Idle;
+        }
         if let Some(first) = self.again.front() {
             if self.in_flight.iter().any(|f| f.number > first.number) {
                 return Next::Idle;
@@ -323,6 +328,14 @@ impl Lane {
             return self.launch(rules, |lane| lane.open.take());
         }
         Next::Wait(until)
+    }
+
+    /// Whether what would be sent next is so far behind the oldest one whose fate is unknown that the server might forget that one.
+    fn is_far_ahead(&self, rules: &Rules) -> bool {
+        let oldest = self.in_flight.front().map(|f| f.number).into_iter().chain(self.again.front().map(|b| b.number)).min();
+        let next = self.again.front().or(self.closed.front()).or(self.open.as_ref()).map(|b| b.number);
+        let far = |(oldest, next): (u64, u64)| next >= oldest + rules.in_flight_max as u64;
+        rules.producer_id.is_some() && oldest.zip(next).is_some_and(far)
     }
 
     fn launch(&mut self, rules: &Rules, take: impl FnOnce(&mut Self) -> Option<Batch>) -> Next {
@@ -524,3 +537,6 @@ fn with_effect(mut error: Error, maybe_done: bool) -> Error {
     assert!(error.effect() == Effect::Unknown, "nobody knows whether it took effect, and it is said: {error}");
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,8 +77,8 @@ impl<R: Rt> Driver<R> {
     /// Tells those whose entry is applied what has become of it.
     pub(super) fn tell_applied(&self, replica: &mut Replica<R>) {
         let (log, group) = (&self.0.log, replica.group);
-        let (writers, nanos) = replica.tell_applied(self.0.rt.mono(), |index| log.term_of(group, index));
-        self.0.pace.borrow_mut().waited(writers, nanos);
+        let mut pace = self.0.pace.borrow_mut();
+        replica.tell_applied(self.0.rt.mono(), |index| log.term_of(group, index), |nanos| pace.waited(nanos));
     }
 }
 

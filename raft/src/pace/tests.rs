@@ -6,7 +6,7 @@ const RATE: u64 = 64 << 20;
 /// So many ticks in which something is sent and writers wait for so long. The rate then.
 fn ticks(pace: &mut Pace, ticks: usize, wait: Nanos) -> u64 {
     for _ in 0..ticks {
-        pace.waited(10, 10 * wait);
+        (0..10).for_each(|_| pace.waited(wait));
         pace.of(RATE);
         pace.tick();
     }
@@ -22,6 +22,19 @@ fn it_gives_way_while_writers_wait_for_longer_and_comes_back() {
     assert_eq!(ticks(&mut pace, 2, 20 * MS), RATE / 4);
     assert_eq!(ticks(&mut pace, 50, 20 * MS), FLOOR, "never to nothing");
     assert_eq!(ticks(&mut pace, 64, 2 * MS), RATE);
+}
+
+#[test]
+fn it_gives_way_if_some_are_late_though_most_are_not() {
+    let mut pace = Pace::default();
+    let mut hundred = |late: usize| {
+        (0..100).for_each(|n| pace.waited(if n < late { 6 * MS } else { MS }));
+        pace.tick();
+        pace.of(RATE)
+    };
+    (0..100).for_each(|_| _ = hundred(0));
+    assert_eq!([hundred(5), hundred(5)], [RATE; 2], "one in twenty");
+    assert_eq!([hundred(6), hundred(6)], [RATE / 2, RATE / 4]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
 use bytes::BytesMut;
 use millpond_log::{Log, LogConfig};
 use millpond_raft::{Driver, Membership, RaftId, accept, change::Change, link, wire::Greeting};
-use millpond_runtime::{Conn, GroupId, IoError, Listener, NodeId, Offset, Open, Rt, Share, sim::SimRt};
+use millpond_runtime::{Conn, ConnWrite, GroupId, IoError, Listener, NodeId, Offset, Open, Rt, Share, sim::SimRt};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -110,9 +110,9 @@ async fn serve(rt: SimRt, place: Place, book: Rc<Book>, log: Log<SimRt>) {
         let driver = driver.clone();
         rt.spawn("peer", Share::Serve, async move {
             // A connection that breaks is nothing to speak of.
-            let (mut read, _write) = conn.split();
+            let (mut read, mut write) = conn.split();
             let of = |wanted: &Greeting| (wanted.home == u32::from(home)).then(|| driver.clone());
-            let _ = accept(&mut read, BytesMut::new(), (CLUSTER, me), of).await;
+            let _ = accept(&mut read, async |welcome| write.send(&[welcome]).await, BytesMut::new(), (CLUSTER, me), of).await;
         });
     }
 }

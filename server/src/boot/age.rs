@@ -4,16 +4,16 @@
 //!   0  8  magic "MPAGE\0\0\0"    8  8  count    16  4  begun 0 or 1    20  4  CRC-32C of bytes 0 to 20, then zeros to 4096
 //! ```
 //!
-//! All little-endian. It is replaced as a whole, as the file of the identity is. Without it the count is 0: a node that has never counted, or one that the cluster
+//! All little-endian. It is replaced as a whole ([`super::block`]). Without it the count is 0: a node that has never counted, or one that the cluster
 //! refuses if it knows better.
 
+use super::block;
 use crate::node::shared::StartFailed;
 use bytes::BufMut;
-use millpond_runtime::{File as _, IoBuf, IoError, Open, Rt, codec::Reader, limits::BLOCK_BYTES};
-use std::{io, path::Path};
+use millpond_runtime::{Rt, codec::Reader};
+use std::path::Path;
 
 const NAME: &str = "age";
-const NAME_NEW: &str = "age.new";
 const MAGIC: &[u8; 8] = b"MPAGE\0\0\0";
 const HEAD_BYTES: usize = 20;
 
@@ -27,12 +27,11 @@ pub(super) struct Counted {
 }
 
 fn encode(Counted { count, begun }: Counted) -> Vec<u8> {
-    let mut out = Vec::with_capacity(BLOCK_BYTES);
+    let mut out = Vec::with_capacity(HEAD_BYTES + 4);
     out.put_slice(MAGIC);
     out.put_u64_le(count);
     out.put_u32_le(u32::from(begun));
     out.put_u32_le(crc32c::crc32c(&out));
-    out.resize(BLOCK_BYTES, 0);
     out
 }
 
@@ -68,32 +67,13 @@ async fn change<R: Rt>(rt: &R, data: &Path, to: impl Fn(Counted) -> Option<Count
     };
     let before = read(rt, &path).await.map_err(failed)?;
     let now = to(before).ok_or_else(|| failed("it has come to its end".into()))?;
-    write(rt, data, now).await.map_err(|e| failed(e.to_string()))?;
+    block::replace(rt, data, NAME, encode(now)).await.map_err(|e| failed(e.to_string()))?;
     Ok(now)
 }
 
 async fn read<R: Rt>(rt: &R, path: &Path) -> Result<Counted, String> {
-    let file = match rt.open(path, Open::Read).await {
-        Ok(file) => file,
-        Err(IoError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(Counted::default()),
-        Err(error) => return Err(error.to_string()),
-    };
-    let bytes = file.read_at(0, BLOCK_BYTES).await.map_err(|e| e.to_string())?;
-    let counted = decode(&bytes)?;
-    file.close().await.map_err(|e| e.to_string())?;
-    Ok(counted)
-}
-
-async fn write<R: Rt>(rt: &R, data: &Path, counted: Counted) -> Result<(), IoError> {
-    let (new, name) = (data.join(NAME_NEW), data.join(NAME));
-    let file = rt.open(&new, Open::Create).await?;
-    let mut buf = file.buf(BLOCK_BYTES);
-    buf.put(&encode(counted));
-    file.write_at(0, buf).await?;
-    file.sync().await?;
-    file.close().await?;
-    rt.rename(&new, &name).await?;
-    rt.sync_dir(data).await
+    let bytes = block::read(rt, path).await.map_err(|e| e.to_string())?;
+    bytes.map_or_else(|| Ok(Counted::default()), |bytes| decode(&bytes))
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 //!  16  8  cluster id           24  8  node id       32  4  CRC-32C of bytes 0 to 32, then zeros to 4096
 //! ```
 //!
-//! All little-endian. It is replaced as a whole: written beside, synced, renamed, the directory synced; so a home exists only if
+//! All little-endian. It is replaced as a whole ([`super::block`]); so a home exists only if
 //! the file says so. A directory with homes and without this file is refused: a new identity would orphan its records.
 
+use super::block;
 use crate::{
     catalog::FOUNDER,
     node::{
@@ -16,12 +17,11 @@ use crate::{
     },
 };
 use bytes::BufMut;
-use millpond_runtime::{File as _, IoBuf, IoError, Open, Rt, codec::Reader, limits::BLOCK_BYTES};
+use millpond_runtime::{IoError, Rt, codec::Reader, limits::BLOCK_BYTES};
 use millpond_wire::messages::JoinReply;
-use std::{io, path::Path};
+use std::path::Path;
 
 const NAME: &str = "node";
-const NAME_NEW: &str = "node.new";
 const MAGIC: &[u8; 8] = b"MPNODE\0\0";
 const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 32;
@@ -100,7 +100,7 @@ pub async fn establish<R: Rt>(rt: &R, config: &NodeConfig, cores: usize, joined:
                 ));
             }
             let identity = begin(rt, config, cores, joined).await?;
-            write(rt, data, identity).await.map_err(failed)?;
+            block::replace(rt, data, NAME, encode(identity)).await.map_err(failed)?;
             tracing::info!(data = %data.display(), cluster = identity.cluster(), node = identity.node_id, "a new node");
             return Ok(identity);
         }
@@ -108,7 +108,7 @@ pub async fn establish<R: Rt>(rt: &R, config: &NodeConfig, cores: usize, joined:
     if identity.homes < cores {
         tracing::info!(before = identity.homes, now = cores, "there are more cores than homes: new partitions will use all");
         identity.homes = cores;
-        write(rt, data, identity).await.map_err(failed)?;
+        block::replace(rt, data, NAME, encode(identity)).await.map_err(failed)?;
     }
     Ok(identity)
 }
@@ -135,27 +135,8 @@ pub(super) async fn read<R: Rt>(rt: &R, data: &Path) -> Result<Option<Identity>,
     let failed = |why: String| {
         StartFailed::new(format!("cannot read {}", path.display()), why, "restore the file from a copy; the records are untouched")
     };
-    let file = match rt.open(&path, Open::Read).await {
-        Ok(file) => file,
-        Err(IoError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    let bytes = file.read_at(0, BLOCK_BYTES).await.map_err(|e| failed(e.to_string()))?;
-    let identity = decode(&bytes).map_err(failed)?;
-    file.close().await.map_err(|e| failed(e.to_string()))?;
-    Ok(Some(identity))
-}
-
-async fn write<R: Rt>(rt: &R, data: &Path, identity: Identity) -> Result<(), IoError> {
-    let (new, name) = (data.join(NAME_NEW), data.join(NAME));
-    let file = rt.open(&new, Open::Create).await?;
-    let mut buf = file.buf(BLOCK_BYTES);
-    buf.put(&encode(identity));
-    file.write_at(0, buf).await?;
-    file.sync().await?;
-    file.close().await?;
-    rt.rename(&new, &name).await?;
-    rt.sync_dir(data).await
+    let bytes = block::read(rt, &path).await.map_err(|e| failed(e.to_string()))?;
+    bytes.map(|bytes| decode(&bytes)).transpose().map_err(failed)
 }
 
 #[cfg(test)]

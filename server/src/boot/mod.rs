@@ -18,11 +18,11 @@
 //!
 //! A core that fails lets the others go: it asks for a stop, and its end of the mesh closes, so whoever waits for it hears.
 //!
-//! In reading order: [`identity`] who the node is · [`age`] how old its disk is · [`join`] how it becomes a part of a cluster · [`load`] what is read back from internal topics · [`recover`] what is done
-//! while it does not run, where a majority is lost · [`report`] what the core
-//! tells about itself.
+//! In reading order: [`block`] small files that are replaced · [`identity`] who the node is · [`age`] how old its disk is · [`join`] how it becomes a part of a cluster · [`load`] what
+//! is read back from internal topics · [`recover`] what is done while it does not run, where a majority is lost · [`report`] what the core tells about itself.
 
 mod age;
+mod block;
 pub mod identity;
 pub mod join;
 pub mod load;

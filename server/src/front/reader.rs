@@ -8,7 +8,7 @@ use super::{
 };
 use crate::catalog::{Age, Home};
 use bytes::BytesMut;
-use millpond_raft::wire::Greeting;
+use millpond_raft::{LinkError, wire::Greeting};
 use millpond_runtime::{ConnRead, Rt};
 use millpond_wire::{
     frame::{Decoder, HEAD_BYTES},
@@ -188,17 +188,25 @@ async fn hear_peer<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, socket: &mut
         core.is_of_age(greeting.from, age).then(|| core.drivers.get(&home).cloned()).flatten()
     };
     let me = millpond_runtime::NodeId(core.identity.node_id);
-    let heard = async { millpond_raft::accept(socket, buf, (core.identity.cluster_id, me), driver).await };
+    let welcome = async |frame| {
+        conn.push(Answer::Ready { kind: Kind::Hello, began: core.rt.mono(), frame });
+        Ok(())
+    };
+    let heard = async { millpond_raft::accept(socket, welcome, buf, (core.identity.cluster_id, me), driver).await };
     let ended = async {
         while !core.stopping.get() && !conn.dead.get() {
             conn.poke.wait().await;
         }
         Ok(())
     };
-    if let Err(error) = futures_lite::future::or(heard, ended).await {
-        tracing::debug!(peer = %conn.peer, %error, "a connection of another node ended");
+    match futures_lite::future::or(heard, ended).await {
+        Ok(()) => conn.kill(),
+        Err(error) => {
+            tracing::debug!(peer = %conn.peer, %error, "a connection of another node ended");
+            // It is to hear why, if that was said.
+            if matches!(error, LinkError::Wire(_)) { conn.lingering.set(true) } else { conn.kill() }
+        }
     }
-    conn.kill();
 }
 
 /// See [`LINGER`].

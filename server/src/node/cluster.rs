@@ -34,8 +34,6 @@ pub struct Cluster {
     pub(super) starts: RefCell<super::starts::Known>,
     /// Groups that are to be looked at soon.
     pub(super) unsettled: RefCell<BTreeSet<GroupId>>,
-    /// Of those, the ones that were to be handed to whoever should lead, which was not ready.
-    pub(super) late: RefCell<BTreeSet<GroupId>>,
     /// This node ends: it leads nothing any more if others can.
     pub ending: Cell<bool>,
     /// This node does not know yet what its cluster knows: clients are told to come later. See [`Core::set_learning`].

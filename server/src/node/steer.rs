@@ -78,7 +78,6 @@ impl<R: Rt> Core<R> {
     async fn look_after_groups(self: &Rc<Self>, turn: u64) {
         let (mut moved, mut changing, mut handed) = (Vec::new(), 0, 0);
         let groups = self.to_look_at(turn);
-        let late = std::mem::take(&mut *self.cluster.late.borrow_mut());
         self.tell_starts(&groups);
         for group in groups {
             let Some((driver, wanted)) = self.wanted(group) else { continue };
@@ -126,7 +125,7 @@ impl<R: Rt> Core<R> {
                     self.look_again(group);
                     moved.push((group, wanted.wanted.clone()));
                 }
-                Step::Done if handed < HANDED_OVER && (turn % LED_FOR == group.0 % LED_FOR || late.contains(&group)) => {
+                Step::Done if handed < HANDED_OVER && turn % LED_FOR == group.0 % LED_FOR => {
                     handed += usize::from(self.hand_back(&driver, group, &wanted, &status));
                 }
                 _ => {}
@@ -181,13 +180,7 @@ impl<R: Rt> Core<R> {
     /// Hands a group over to the one that should lead. Whether it does.
     fn hand_back(&self, driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status) -> bool {
         let Some(first) = wanted.wanted.first().filter(|first| self.may_lead(driver, group, first)) else { return false };
-        let begun = transfer(driver, group, first, status);
-        if !begun {
-            // It is about to have what it lacks.
-            self.cluster.late.borrow_mut().insert(group);
-            self.look_again(group);
-        }
-        begun
+        transfer(driver, group, first, status)
     }
 
     /// Hands a group over to any other replica that stays, spread over those that have as much. Whether it does.

@@ -1,6 +1,9 @@
 use super::*;
 use crate::boot::tests::{NODE, config, core};
-use millpond_runtime::sim::{Sim, for_seeds};
+use millpond_runtime::{
+    File as _, IoBuf, Open,
+    sim::{Sim, for_seeds},
+};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -160,7 +163,7 @@ fn damage_is_told_and_left_alone() {
 fn a_file_that_was_not_finished_counts_for_nothing() {
     let sim = Sim::new(1);
     let ours = established(&sim, 1).expect("a first start");
-    let half = sim.block_on(NODE, |rt| async move { rt.open(&config().data.join(NAME_NEW), Open::Create).await.map(drop) });
+    let half = sim.block_on(NODE, |rt| async move { rt.open(&config().data.join(block::name_new(NAME)), Open::Create).await.map(drop) });
     half.expect("it runs to its end").expect("made");
     assert_eq!(established(&sim, 1).expect("a second start"), ours);
     assert_eq!(established(&sim, 2).expect("which writes it anew").cluster_id, ours.cluster_id);
