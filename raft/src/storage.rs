@@ -208,7 +208,10 @@ impl<R: Rt> raft::Storage for Storage<R> {
     }
 
     fn term(&self, index: u64) -> Result<u64> {
-        let term = self.log.term_of(self.group, Index(index)).ok_or(Error::Store(StorageError::Unavailable))?;
+        // A follower that has installed what it was offered goes on behind that, though the leader may have deleted that entry since: else it would be offered the
+        // same again and again.
+        let offered = || self.lag.borrow().offer.as_ref().filter(|offer| offer.index.0 == index).map(|offer| offer.term);
+        let term = self.log.term_of(self.group, Index(index)).or_else(offered).ok_or(Error::Store(StorageError::Unavailable))?;
         Ok(term.0)
     }
 
