@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`keyed`] state written down as records · [`catalog`] which topics there are and where they live ·
 //! [`coordinator`] consumer groups · [`quota`] who may send how much · [`metrics`] what the cores tell about themselves ·
-//! [`http`] what the outside may ask.
+//! [`http`] what the outside may ask · [`kafka`] Kafka's protocol as bytes · [`front`] connections.
 
 pub mod boot;
 pub mod catalog;
@@ -10,6 +10,7 @@ pub mod cli;
 pub mod coordinator;
 pub mod front;
 pub mod http;
+pub mod kafka;
 pub mod keyed;
 pub mod metrics;
 pub mod node;

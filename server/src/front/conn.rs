@@ -5,8 +5,11 @@
 //! every connection gets on; that one is small, since a request too long for it takes memory of its own ([`LONG_BYTES`]), and only
 //! once no request before it has to wait its turn: whoever holds that memory will soon be carried out.
 
-use super::signal::Signal;
-use crate::node::{budget::Held, config::FETCH_BYTES_MAX, produce::Outcome};
+use super::{kafka, signal::Signal};
+use crate::{
+    kafka::wire::Request,
+    node::{budget::Held, config::FETCH_BYTES_MAX, produce::Outcome},
+};
 use bytes::Bytes;
 use millpond_runtime::{Nanos, Rt};
 use millpond_wire::messages::Kind;
@@ -52,6 +55,43 @@ impl Queued {
     }
 }
 
+/// Which protocol a connection speaks, as its first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// Our own.
+    Native,
+    /// Kafka's.
+    Kafka,
+}
+
+/// What is asked, to be carried out when its turn comes.
+pub(super) enum Asked {
+    /// In our own protocol.
+    Native {
+        /// The request's number.
+        correlation: u64,
+        /// What is asked.
+        kind: Kind,
+        /// The message, still to be decoded.
+        meta: Bytes,
+    },
+    /// In Kafka's; its body is still to be decoded.
+    Kafka(Box<Request>),
+}
+
+/// How batches that were produced are answered.
+pub(super) enum Told {
+    /// In our own protocol.
+    Native {
+        /// The request's number.
+        correlation: u64,
+        /// What the client's quota asks of it.
+        throttle_ms: u32,
+    },
+    /// In Kafka's.
+    Kafka(Box<kafka::produce::Told>),
+}
+
 /// An answer in the making.
 pub(super) enum Answer<R: Rt> {
     /// A whole frame.
@@ -65,12 +105,10 @@ pub(super) enum Answer<R: Rt> {
     },
     /// Batches that were appended, or are on their way.
     Produced {
-        /// The request's number.
-        correlation: u64,
+        /// How they are answered.
+        told: Told,
         /// When the request was whole.
         began: Nanos,
-        /// What the client's quota asks of it.
-        throttle_ms: u32,
         /// One per batch; mostly one.
         outcomes: Outcomes<R>,
         /// Its memory, if there are many.
@@ -78,17 +116,23 @@ pub(super) enum Answer<R: Rt> {
     },
     /// To be carried out when its turn comes.
     Deferred {
-        /// The request's number.
-        correlation: u64,
+        /// What is asked.
+        asked: Asked,
         /// When the request was whole.
         began: Nanos,
-        /// What is asked.
-        kind: Kind,
-        /// The message, still to be decoded.
-        meta: Bytes,
         /// Its memory, if it is long.
         held: Option<Held>,
     },
+}
+
+impl Asked {
+    /// Bytes of the message.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Native { meta, .. } => meta.len(),
+            Self::Kafka(request) => request.body.len(),
+        }
+    }
 }
 
 impl<R: Rt> Answer<R> {
@@ -97,7 +141,7 @@ impl<R: Rt> Answer<R> {
         let more = match self {
             Self::Ready { frame, .. } => frame.len(),
             Self::Produced { outcomes, held: None, .. } => outcomes.len() * OUTCOME_BYTES,
-            Self::Deferred { meta, held: None, .. } => meta.len(),
+            Self::Deferred { asked, held: None, .. } => asked.bytes(),
             Self::Produced { .. } | Self::Deferred { .. } => 0,
         };
         ANSWER_BYTES + more

@@ -2,7 +2,7 @@
 
 use super::{
     Front,
-    conn::{Answer, Conn, LONG_BYTES, OUTCOME_BYTES, Outcomes},
+    conn::{Answer, Asked, Conn, LONG_BYTES, OUTCOME_BYTES, Outcomes, Told},
 };
 use crate::{node::learning, quota::Direction};
 use bytes::{Bytes, BytesMut};
@@ -21,13 +21,13 @@ const META_BYTES_MAX: usize = 1024 * 1024;
 const PARTS_MAX: usize = 10_000 + 100;
 /// A batch that is smaller than this part of the buffer that it came in (a numerator and a denominator) is copied, so that it does
 /// not keep all of that: memory is charged for what is kept and not for what keeps it.
-const KEPT_PART: (usize, usize) = (3, 4);
+pub(super) const KEPT_PART: (usize, usize) = (3, 4);
 /// Most batches of one request.
-const BATCHES_MAX: usize = 1_024;
+pub(super) const BATCHES_MAX: usize = 1_024;
 /// A request of more batches takes memory of its own until it is answered.
-const BATCHES_FEW: usize = 8;
+pub(super) const BATCHES_FEW: usize = 8;
 /// Longest client id, in bytes.
-const CLIENT_ID_BYTES_MAX: usize = 255;
+pub(super) const CLIENT_ID_BYTES_MAX: usize = 255;
 
 /// Whether the connection goes on.
 pub(super) enum Flow {
@@ -110,7 +110,8 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
             };
             // Copied, so that it does not keep the buffer that it came in.
             let meta = Bytes::copy_from_slice(&frame.meta);
-            conn.push(Answer::Deferred { correlation: frame.correlation, began: now, kind, meta, held });
+            let asked = Asked::Native { correlation: frame.correlation, kind, meta };
+            conn.push(Answer::Deferred { asked, began: now, held });
         }
     }
     Flow::Go
@@ -203,6 +204,6 @@ async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Fra
     }
     if acks != Acks::None {
         let outcomes = one.map_or(Outcomes::Many(outcomes), Outcomes::One);
-        conn.push(Answer::Produced { correlation, began: now, throttle_ms, outcomes, held });
+        conn.push(Answer::Produced { told: Told::Native { correlation, throttle_ms }, began: now, outcomes, held });
     }
 }

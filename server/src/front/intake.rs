@@ -10,7 +10,7 @@
 //! ([`MemoryPlan::frame_bytes_max`](crate::node::config::MemoryPlan::frame_bytes_max)), so that frames that hold the pool and want more of it never
 //! wait for each other alone. While somebody waits, half frames whose clients have fallen silent are closed sooner ([`super::sweep`]).
 
-use super::{Front, lane::InLane};
+use super::{Front, conn::Speaks, lane::InLane};
 use crate::node::budget::Held;
 use bytes::BytesMut;
 use millpond_runtime::{Nanos, Rt};
@@ -32,6 +32,8 @@ pub(super) struct Intake {
     pub(super) began: Nanos,
     /// Bytes of the memory that `buf` is a part of.
     size: usize,
+    /// Which protocol its frames are of; not known before the first bytes.
+    pub(super) speaks: Option<Speaks>,
     /// How much to read at a time.
     target: usize,
     charge: Option<Held>,
@@ -40,19 +42,23 @@ pub(super) struct Intake {
 }
 
 /// Length of the frame at the front of `buf`, `len` included, if its first bytes are there.
-fn frame_len(buf: &BytesMut) -> Option<usize> {
+fn frame_len(buf: &BytesMut, speaks: Option<Speaks>) -> Option<usize> {
     let len: [u8; 4] = buf.get(..4)?.try_into().ok()?;
-    Some(4 + u32::from_le_bytes(len) as usize)
+    Some(match speaks? {
+        Speaks::Native => 4 + u32::from_le_bytes(len) as usize,
+        // What is no length is refused when the frame is taken.
+        Speaks::Kafka => 4 + usize::try_from(i32::from_be_bytes(len)).unwrap_or(0),
+    })
 }
 
 impl Intake {
     pub(super) fn new() -> Self {
-        Self { buf: BytesMut::new(), began: 0, size: 0, target: IDLE_BYTES, charge: None, lane: None }
+        Self { buf: BytesMut::new(), began: 0, size: 0, speaks: None, target: IDLE_BYTES, charge: None, lane: None }
     }
 
     /// Length of the frame whose part is in the buffer; 0 if there is none.
     pub(super) fn partial(&self) -> usize {
-        if self.buf.is_empty() { 0 } else { frame_len(&self.buf).unwrap_or(HEAD_BYTES) }
+        if self.buf.is_empty() { 0 } else { frame_len(&self.buf, self.speaks).unwrap_or(HEAD_BYTES) }
     }
 
     /// Bytes of the memory that frames in the buffer share: what a slice of it keeps.
@@ -73,7 +79,7 @@ impl Intake {
     /// Gives back what an idle connection does not need.
     pub(super) fn shrink(&mut self) {
         if self.buf.is_empty() {
-            *self = Self::new();
+            *self = Self { speaks: self.speaks, ..Self::new() };
         }
     }
 

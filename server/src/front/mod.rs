@@ -1,4 +1,4 @@
-//! The front of the native protocol: connections, their frames and their limits.
+//! The front: connections of the native protocol and of Kafka's, on the same ports, their frames and their limits.
 //!
 //! A connection is two tasks and a queue between them:
 //!
@@ -15,11 +15,13 @@
 //! client that does not read, less of it while others wait for the memory that it holds ([`sweep`]).
 //!
 //! In reading order: [`signal`] waking one task · [`conn`] what the two tasks share · [`lane`] and [`intake`] the receive buffer ·
-//! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`writer`] · [`sweep`] deadlines.
+//! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`kafka`] both for Kafka's protocol · [`writer`] ·
+//! [`sweep`] deadlines.
 
 mod conn;
 mod dispatch;
 mod intake;
+mod kafka;
 mod lane;
 mod reader;
 mod requests;
@@ -58,7 +60,8 @@ pub struct Front<R: Rt> {
     core: Rc<Core<R>>,
     conns: RefCell<BTreeMap<u64, Rc<Conn<R>>>>,
     next_conn: Cell<u64>,
-    /// Where each core listens, for metadata.
+    /// Where all cores listen together, and each for itself, for metadata.
+    port: u16,
     ports: Arc<[u16]>,
     /// Most connections.
     connections_max: usize,
@@ -100,6 +103,7 @@ impl<R: Rt> Front<R> {
             core: Rc::clone(core),
             conns: RefCell::default(),
             next_conn: Cell::new(0),
+            port: bound.ports().0,
             ports,
             connections_max: core.config.connections_max.min(plan.connections / CONNECTION_BYTES),
             frame_bytes_max: plan.frame_bytes_max(),

@@ -2,9 +2,10 @@
 
 use super::{
     Front, LEN_BYTES,
-    conn::{Answer, Conn},
+    conn::{Answer, Conn, Speaks},
     dispatch::{Flow, dispatch, refusal},
     intake::Intake,
+    kafka,
 };
 use crate::catalog::{Age, Home};
 use bytes::BytesMut;
@@ -30,6 +31,8 @@ enum End {
     Broken,
     /// We read no more, and say why.
     Refused(Box<Answer0>),
+    /// We read no more; what was answered is still sent.
+    Ended,
     /// The node stops.
     Stopping,
     /// It is another node, which sends replicas' messages: these bytes are its first.
@@ -48,6 +51,10 @@ pub(super) async fn run<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut soc
         End::Over => {}
         End::Peer(buf) => hear_peer(front, conn, &mut socket, buf).await,
         End::Broken => conn.kill(),
+        End::Ended => {
+            front.core.counters.borrow_mut().connections_refused += 1;
+            conn.lingering.set(true);
+        }
         End::Stopping => conn.lingering.set(true),
         End::Refused(last) => {
             front.core.counters.borrow_mut().connections_refused += 1;
@@ -141,6 +148,9 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
         if !conn.greeted.get() && intake.buf.starts_with(&millpond_raft::wire::MAGIC) {
             return Err(End::Peer(intake.buf.split()));
         }
+        if intake.speaks.is_none() {
+            intake.speaks = speaks(&intake.buf);
+        }
         let len = intake.partial();
         // A frame that is still arriving is not given to the decoder, which would reserve memory for it uncharged.
         let arriving = len > intake.buf.len() && len <= LEN_BYTES + front.frame_bytes_max;
@@ -153,6 +163,24 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
             }
             conn.partial.set(if intake.buf.is_empty() { (0, 0) } else { (began, len) });
             return Ok(());
+        }
+        if intake.speaks == Some(Speaks::Kafka) {
+            match kafka::take(front, conn, intake, now).await {
+                Ok(true) => took = true,
+                Ok(false) => {
+                    conn.partial.set((0, 0));
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::info!(peer = %conn.peer, client = &*conn.client(), %error, "a connection is closed: it does not speak Kafka's protocol as it should");
+                    return Err(End::Ended);
+                }
+            }
+            conn.wait_room(now, |conn| !conn.is_full()).await;
+            if conn.dead.get() {
+                return Err(End::Broken);
+            }
+            continue;
         }
         match decoder.decode(&mut intake.buf) {
             Ok(None) => {
@@ -175,6 +203,13 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
             return Err(End::Broken);
         }
     }
+}
+
+/// Which protocol the first bytes of a connection are of. What comes first in ours is a Hello, whose kind is 1, little-endian; in Kafka's it is a request, whose API has a
+/// number below 256, big-endian, where ours has the kind.
+fn speaks(buf: &BytesMut) -> Option<Speaks> {
+    let kind = buf.get(LEN_BYTES..LEN_BYTES + 2)?;
+    Some(if kind[0] == 0 && kafka::is_known(kind[1]) { Speaks::Kafka } else { Speaks::Native })
 }
 
 /// Hears what replicas on another node say, for as long as it says something.

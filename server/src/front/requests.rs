@@ -139,7 +139,7 @@ async fn try_carry_out<R: Rt>(
 ) -> Result<Reply, Failure> {
     let core = &front.core;
     Ok(match kind {
-        Kind::Fetch => fetch(front, conn, &decode(kind, meta)?, working).await,
+        Kind::Fetch => Reply::Fetched(Box::new(fetched(front, conn, &decode(kind, meta)?, working).await)),
         Kind::Metadata => reply(kind, metadata(front, &decode(kind, meta)?).await),
         Kind::ListOffsets => reply(kind, core.list_offsets(decode(kind, meta)?, conn.from_node.get() == 0).await),
         Kind::DeleteRecords => reply(kind, core.delete_records(decode(kind, meta)?).await),
@@ -182,7 +182,8 @@ fn fetch_bytes<R: Rt>(front: &Front<R>, conn: &Conn<R>) -> usize {
     wanted.min(core.plan.fetch_bytes_max())
 }
 
-async fn fetch<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, request: &Fetch, working: &mut Working) -> Reply {
+/// Fetches, as much as the client takes quickly, and charges its quota.
+pub(super) async fn fetched<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, request: &Fetch, working: &mut Working) -> Fetched {
     let core = &front.core;
     let mut fetched = core.fetch(request, fetch_bytes(front, conn), working).await;
     let now = core.rt.mono();
@@ -190,7 +191,7 @@ async fn fetch<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, request: &Fetch, worki
     conn.silence(now, throttle_ms);
     core.counters.borrow_mut().throttled_ms += u64::from(throttle_ms);
     fetched.reply.throttle_ms = throttle_ms;
-    Reply::Fetched(Box::new(fetched))
+    fetched
 }
 
 fn quotas<R: Rt>(front: Here<'_, R>) -> ListQuotasReply {

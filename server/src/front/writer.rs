@@ -8,7 +8,8 @@
 
 use super::{
     Front,
-    conn::{Answer, Conn, Outcomes},
+    conn::{Answer, Asked, Conn, Outcomes, Told},
+    kafka,
     requests::{Reply, carry_out, weigh},
 };
 use crate::node::budget::Held;
@@ -142,25 +143,55 @@ async fn write<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, writer: &mut Wri
         match conn.pop() {
             None if conn.ended.get() => return Ok(Done::AllSent),
             None => unless_killed(conn, conn.work.wait()).await?,
-            Some(Answer::Produced { correlation, began, throttle_ms, mut outcomes, held }) => {
+            Some(Answer::Produced { told, began, mut outcomes, held }) => {
                 for outcome in outcomes.each() {
                     unless_killed(conn, outcome.settle()).await?;
                 }
-                put_ready(front, Answer::Produced { correlation, began, throttle_ms, outcomes, held }, out);
+                put_ready(front, Answer::Produced { told, began, outcomes, held }, out);
             }
-            Some(Answer::Deferred { correlation, began, kind, meta, held }) => {
-                let weight = weigh(front, kind, &meta);
-                let mut working = unless_killed(conn, front.core.requests.take(weight)).await?;
-                let work = Box::pin(carry_out(front, conn, kind, (meta, held), &mut working));
-                // A fetch waits for long and changes nothing.
-                let reply = if kind == Kind::Fetch { unless_killed(conn, work).await? } else { work.await };
-                conn.carried_out();
-                put_reply(front, (kind, correlation, began), reply, out);
-                out.memory.push(front.core.requests.answered(working, out.small.len()));
-            }
+            Some(Answer::Deferred { asked, began, held }) => answer(front, conn, (asked, held), began, out).await?,
             Some(ready @ Answer::Ready { .. }) => put_ready(front, ready, out),
         }
     }
+}
+
+/// Carries out what is asked, and puts its answer to what is sent next.
+async fn answer<R: Rt>(
+    front: &Rc<Front<R>>,
+    conn: &Rc<Conn<R>>,
+    (asked, held): (Asked, Option<Held>),
+    began: Nanos,
+    out: &mut Outbox,
+) -> Result<(), Ended> {
+    match asked {
+        Asked::Native { correlation, kind, meta } => {
+            let weight = weigh(front, kind, &meta);
+            let mut working = unless_killed(conn, front.core.requests.take(weight)).await?;
+            let work = Box::pin(carry_out(front, conn, kind, (meta, held), &mut working));
+            // A fetch waits for long and changes nothing.
+            let reply = if kind == Kind::Fetch { unless_killed(conn, work).await? } else { work.await };
+            conn.carried_out();
+            put_reply(front, (kind, correlation, began), reply, out);
+            out.memory.push(front.core.requests.answered(working, out.small.len()));
+        }
+        Asked::Kafka(request) => {
+            let (kind, weight) = (kafka::kind(&request), kafka::weigh(front, &request));
+            let mut working = unless_killed(conn, front.core.requests.take(weight)).await?;
+            let work = Box::pin(kafka::carry_out(front, conn, *request, &mut working));
+            let reply = if kind == Kind::Fetch { unless_killed(conn, work).await? } else { work.await };
+            drop(held);
+            conn.carried_out();
+            out.answered.push((kind, began));
+            let Some(reply) = reply else { return Err(Ended::Killed) };
+            let bytes = reply.pieces.iter().map(Bytes::len).sum::<usize>();
+            out.close_small();
+            out.pieces.extend(reply.pieces);
+            out.memory.extend(reply.memory);
+            out.hurried |= reply.hurried;
+            out.memory.push(front.core.requests.answered(working, bytes.saturating_sub(reply.record_bytes)));
+        }
+    }
+    Ok(())
 }
 
 /// The answer at the front, if nothing has to be waited for.
@@ -179,15 +210,20 @@ fn put_ready<R: Rt>(front: &Front<R>, answer: Answer<R>, out: &mut Outbox) {
             out.small.extend_from_slice(&frame);
             out.answered.push((kind, began));
         }
-        Answer::Produced { correlation, began, throttle_ms, outcomes, held } => {
+        Answer::Produced { told, began, outcomes, held } => {
             let results = match outcomes {
                 Outcomes::One(one) => vec![one.into_result()],
                 Outcomes::Many(many) => many.into_iter().map(|one| one.into_result()).collect(),
             };
             let failures = results.iter().filter_map(|r| r.failure.as_ref());
             failures.for_each(|f| front.core.counters.borrow_mut().count_error(f.code()));
-            let reply = ProduceReply { results, throttle_ms };
-            encode_into(&mut out.small, Kind::Produce, Flags::REPLY, correlation, &reply, 0);
+            match told {
+                Told::Native { correlation, throttle_ms } => {
+                    let reply = ProduceReply { results, throttle_ms };
+                    encode_into(&mut out.small, Kind::Produce, Flags::REPLY, correlation, &reply, 0);
+                }
+                Told::Kafka(told) => told.answer(&results).iter().for_each(|piece| out.small.extend_from_slice(piece)),
+            }
             out.memory.extend(held);
             out.answered.push((Kind::Produce, began));
         }

@@ -1,0 +1,63 @@
+//! Our failures as Kafka's error codes (`org.apache.kafka.common.protocol.Errors`): those that a client of today retries are ones after which it may.
+
+use millpond_wire::messages::{Code, Failure};
+
+pub(super) const NONE: i16 = 0;
+pub(super) const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(super) const INVALID_REQUIRED_ACKS: i16 = 21;
+pub(super) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
+pub(super) const INVALID_REQUEST: i16 = 42;
+pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+pub(super) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+
+const UNKNOWN_SERVER_ERROR: i16 = -1;
+const CORRUPT_MESSAGE: i16 = 2;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+const REQUEST_TIMED_OUT: i16 = 7;
+const RECORD_LIST_TOO_LARGE: i16 = 10;
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const UNSUPPORTED_VERSION: i16 = 35;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+const INVALID_PRODUCER_EPOCH: i16 = 47;
+const KAFKA_STORAGE_ERROR: i16 = 56;
+const UNKNOWN_PRODUCER_ID: i16 = 59;
+const NON_EMPTY_GROUP: i16 = 68;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+const INVALID_RECORD: i16 = 87;
+const FENCED_MEMBER_EPOCH: i16 = 110;
+
+/// What a client is told of a failure.
+pub(super) fn of(failure: &Failure) -> i16 {
+    match failure.code() {
+        Code::Ok => NONE,
+        Code::Internal => UNKNOWN_SERVER_ERROR,
+        Code::BadBatch => INVALID_RECORD,
+        Code::TooLarge => RECORD_LIST_TOO_LARGE,
+        Code::UnknownTopic => UNKNOWN_TOPIC_OR_PARTITION,
+        Code::TopicExists => TOPIC_ALREADY_EXISTS,
+        // Whoever leads may be new: a client asks who that is, and comes again.
+        Code::NotOwner | Code::Unavailable => NOT_LEADER_OR_FOLLOWER,
+        Code::OffsetOutOfRange => OFFSET_OUT_OF_RANGE,
+        Code::OutOfOrderSequence => OUT_OF_ORDER_SEQUENCE_NUMBER,
+        Code::ProducerFenced => INVALID_PRODUCER_EPOCH,
+        Code::UnknownProducer => UNKNOWN_PRODUCER_ID,
+        Code::UnknownMember => UNKNOWN_MEMBER_ID,
+        Code::FencedMember => FENCED_MEMBER_EPOCH,
+        Code::UnknownGroup => GROUP_ID_NOT_FOUND,
+        Code::GroupNotEmpty => NON_EMPTY_GROUP,
+        Code::Overloaded | Code::DiskFull => KAFKA_STORAGE_ERROR,
+        Code::MaybeDone => REQUEST_TIMED_OUT,
+        Code::Corrupt => CORRUPT_MESSAGE,
+        Code::UnsupportedVersion => UNSUPPORTED_VERSION,
+        Code::BadRequest | Code::InvalidArgument => INVALID_REQUEST,
+        Code::Outdated => COORDINATOR_LOAD_IN_PROGRESS,
+    }
+}
+
+/// What is told of it beside its code, for people.
+pub(super) fn text(failure: &Failure) -> crate::kafka::wire::StrBytes {
+    crate::kafka::wire::StrBytes::from_string(format!("{}: {}", failure.message, failure.advice))
+}

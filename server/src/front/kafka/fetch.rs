@@ -1,0 +1,113 @@
+//! Fetch, without sessions: whoever wants one is told so, by the number that stands for none, and asks for all each time (KIP-227 allows it).
+
+use super::{
+    super::{Front, conn::Conn, requests},
+    Reply, codes,
+};
+use crate::{
+    kafka::wire::{
+        Answer as _, Request, StrBytes, WireError,
+        fetch::{CurrentLeader, EpochEnd, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
+    },
+    node::{budget::Working, read::PARTITION_BYTES},
+};
+use bytes::Bytes;
+use millpond_runtime::Rt;
+use millpond_wire::messages::{self, Fetch};
+use std::rc::Rc;
+
+/// The least that a partition takes in a request, in bytes.
+const ASKED_BYTES_MIN: usize = 16;
+
+/// What the partitions of a request take while it is carried out, in bytes.
+pub(super) fn weigh(request: &Request) -> usize {
+    request.body.len() / ASKED_BYTES_MIN * PARTITION_BYTES
+}
+
+/// As our own protocol asks.
+fn ours(asked: &FetchRequest) -> Fetch {
+    let mut partitions = Vec::new();
+    for topic in asked.topics.iter() {
+        let one = |p: crate::kafka::wire::fetch::FetchPartition| messages::FetchPartition {
+            topic: topic.topic.to_string(),
+            // What is below zero is as unknown as what is beyond the last one.
+            partition: u32::try_from(p.partition).unwrap_or(u32::MAX),
+            offset: u64::try_from(p.fetch_offset).unwrap_or(u64::MAX),
+            bytes_max: u32::try_from(p.partition_max_bytes).unwrap_or(1).max(1),
+        };
+        partitions.extend(topic.partitions.iter().map(one));
+    }
+    let wait_ms_max = if asked.min_bytes > 0 { u32::try_from(asked.max_wait_ms).unwrap_or(0) } else { 0 };
+    Fetch {
+        partitions,
+        bytes_min: u32::try_from(asked.min_bytes).unwrap_or(0).max(1),
+        bytes_max: u32::try_from(asked.max_bytes).unwrap_or(1).max(1),
+        wait_ms_max,
+        records_max: 0,
+        replay: false,
+        any_replica: false,
+    }
+}
+
+/// Carries it out.
+pub(super) async fn carry_out<R: Rt>(
+    front: &Rc<Front<R>>,
+    conn: &Conn<R>,
+    request: Request,
+    working: &mut Working,
+) -> Result<Reply, WireError> {
+    let (version, correlation_id) = (request.header.version, request.header.correlation_id);
+    let asked = FetchRequest::read(request.body, version)?;
+    if asked.session_id != 0 {
+        let response = FetchResponse { error_code: codes::FETCH_SESSION_ID_NOT_FOUND, ..FetchResponse::default() };
+        return Ok(Reply::small(response.frame(version, correlation_id)));
+    }
+    let fetched = requests::fetched(front, conn, &ours(&asked), working).await;
+    let mut counters = front.core.counters.borrow_mut();
+    fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref()).for_each(|f| counters.count_error(f.code()));
+    counters.records_out += fetched.records;
+    drop(counters);
+    let (mut results, mut batches) = (fetched.reply.partitions.iter(), fetched.batches.into_iter());
+    let mut partition = |index: i32| {
+        let result = results.next();
+        let failure = result.and_then(|result| result.failure.as_ref());
+        let records = take_batches(&mut batches, result.map_or(0, |result| result.len as usize));
+        let (start, end) = result.filter(|_| failure.is_none()).map_or((-1, -1), |r| (r.start_offset as i64, r.end_offset as i64));
+        FetchedPartition {
+            partition_index: index,
+            error_code: failure.map_or(codes::NONE, codes::of),
+            high_watermark: end,
+            last_stable_offset: end,
+            log_start_offset: start,
+            diverging_epoch: EpochEnd::UNKNOWN,
+            current_leader: CurrentLeader::UNKNOWN,
+            aborted_transactions: (asked.isolation_level != 0).then(Vec::new),
+            preferred_read_replica: -1,
+            records,
+        }
+    };
+    let topic = |topic: crate::kafka::wire::fetch::FetchTopic| FetchedTopic {
+        topic: StrBytes::clone(&topic.topic),
+        partitions: topic.partitions.iter().map(|p| partition(p.partition)).collect(),
+    };
+    let topics = asked.topics.iter().map(topic).collect();
+    let response = FetchResponse { throttle_time_ms: fetched.reply.throttle_ms as i32, error_code: 0, session_id: 0, topics };
+    Ok(Reply {
+        pieces: response.frame(version, correlation_id),
+        memory: fetched.memory,
+        record_bytes: fetched.bytes,
+        hurried: fetched.hurried,
+    })
+}
+
+/// The next batches, so many bytes of them.
+fn take_batches(batches: &mut impl Iterator<Item = Bytes>, bytes: usize) -> Vec<Bytes> {
+    let (mut taken, mut left) = (Vec::new(), bytes);
+    while left > 0
+        && let Some(batch) = batches.next()
+    {
+        left = left.saturating_sub(batch.len());
+        taken.push(batch);
+    }
+    taken
+}

@@ -1,0 +1,157 @@
+//! Metadata: nodes are brokers, at the port of all their cores. Topics that are not there are created, as Kafka's default is.
+//!
+//! A leader's epoch is not told yet: -1 throughout, which clients take for one that does not know them.
+
+use super::{super::Front, codes};
+use crate::{
+    catalog::{Partition as Ours, Topic as OurTopic},
+    kafka::wire::{
+        Answer as _, Request, StrBytes, TopicId, WireError,
+        metadata::{Broker, MetadataRequest, MetadataResponse, OPERATIONS_UNKNOWN, Partition, Topic},
+    },
+    node::meta::Change,
+};
+use bytes::Bytes;
+use millpond_runtime::{Rt, rt::timeout};
+use millpond_wire::messages::{CreateTopic, Failure};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+/// How long one looks elsewhere for a topic that is not known here.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// A topic in an answer, and one of its partitions, in bytes: as a message and as its bytes.
+const TOPIC_BYTES: usize = 1024;
+const PARTITION_BYTES: usize = 192;
+
+/// What an answer takes, in bytes: whatever is asked for, it is not more than everything, and the names themselves.
+pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
+    let catalog = front.core.catalog.borrow();
+    let asked = MetadataRequest::read(request.body.clone(), request.header.version).ok().and_then(|asked| asked.topics);
+    let (topics, partitions) = match asked {
+        Some(names) => {
+            let known = names.iter().filter_map(|topic| topic.name.and_then(|name| catalog.topic(&name).map(|t| t.partitions.len())));
+            (names.len(), known.sum::<usize>())
+        }
+        None => (catalog.topics().count(), catalog.partitions()),
+    };
+    topics * TOPIC_BYTES + partitions * PARTITION_BYTES
+}
+
+/// Carries it out.
+pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Result<Vec<Bytes>, WireError> {
+    let (version, correlation_id) = (request.header.version, request.header.correlation_id);
+    let asked = MetadataRequest::read(request.body, version)?;
+    let topics = match &asked.topics {
+        Some(wanted) => {
+            let mut topics = Vec::with_capacity(wanted.len());
+            for one in wanted.iter() {
+                topics.push(match one.name {
+                    Some(name) => named(front, &name, asked.allow_auto_topic_creation).await,
+                    None => by_id(front, one.topic_id),
+                });
+            }
+            topics
+        }
+        None => front.core.catalog.borrow().topics().map(|topic| describe(front, topic)).collect(),
+    };
+    let me = broker_id(front.core.identity.node_id);
+    let response = MetadataResponse {
+        throttle_time_ms: 0,
+        brokers: brokers(front),
+        cluster_id: Some(StrBytes::from_string(front.core.identity.cluster())),
+        controller_id: me,
+        topics,
+        cluster_authorized_operations: OPERATIONS_UNKNOWN,
+    };
+    Ok(response.frame(version, correlation_id))
+}
+
+/// A node as a broker. Ids of nodes are small: they are counted.
+pub(super) fn broker_id(node: u64) -> i32 {
+    i32::try_from(node).unwrap_or(i32::MAX)
+}
+
+fn brokers<R: Rt>(front: &Front<R>) -> Vec<Broker> {
+    let core = &front.core;
+    let catalog = core.catalog.borrow();
+    let broker = |id: u64, host: &str, port: u16, rack: &str| Broker {
+        node_id: broker_id(id),
+        host: StrBytes::from_string(host.to_owned()),
+        port: i32::from(port),
+        rack: (!rack.is_empty()).then(|| StrBytes::from_string(rack.to_owned())),
+    };
+    let mut all: BTreeMap<u64, Broker> = catalog.nodes().map(|(id, node)| (id, broker(id, &node.host, node.port, &node.rack))).collect();
+    let me = core.identity.node_id;
+    all.insert(me, broker(me, &core.config.advertise, front.port, &core.config.rack));
+    all.into_values().collect()
+}
+
+async fn named<R: Rt>(front: &Rc<Front<R>>, name: &str, create: bool) -> Topic {
+    let core = &front.core;
+    let known = || core.catalog.borrow().topic(name).map(|topic| describe(front, topic));
+    if let Some(topic) = known() {
+        return topic;
+    }
+    if core.is_member() {
+        // Another node may know more. If it cannot be asked, what is known here is told.
+        let _ = timeout(&core.rt, LOOK_MAX, core.catch_up()).await;
+    }
+    if let Some(topic) = known() {
+        return topic;
+    }
+    let failure = if create { create_named(front, name).await.err() } else { None };
+    known().unwrap_or_else(|| missing(name, failure.as_ref().map_or(codes::UNKNOWN_TOPIC_OR_PARTITION, codes::of)))
+}
+
+async fn create_named<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<(), Failure> {
+    let request = CreateTopic { name: name.to_owned(), if_not_exists: true, ..CreateTopic::default() };
+    front.core.change(Change::Create(request)).await.map(drop)
+}
+
+fn by_id<R: Rt>(front: &Front<R>, id: TopicId) -> Topic {
+    const UNKNOWN_TOPIC_ID: i16 = 100;
+    let catalog = front.core.catalog.borrow();
+    let found = catalog.topics().find(|topic| topic_id(front, topic) == id);
+    found.map_or_else(|| Topic { name: None, topic_id: id, ..missing("", UNKNOWN_TOPIC_ID) }, |topic| describe(front, topic))
+}
+
+fn missing(name: &str, error_code: i16) -> Topic {
+    Topic {
+        error_code,
+        name: Some(StrBytes::from_string(name.to_owned())),
+        topic_id: TopicId::ZERO,
+        is_internal: false,
+        partitions: Vec::new(),
+        topic_authorized_operations: OPERATIONS_UNKNOWN,
+    }
+}
+
+/// Topics of one name that come one after the other have different ids, in this cluster and in others.
+fn topic_id<R: Rt>(front: &Front<R>, topic: &OurTopic) -> TopicId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&front.core.identity.cluster_id.to_be_bytes());
+    id[8..].copy_from_slice(&topic.topic_id.to_be_bytes());
+    TopicId(id)
+}
+
+fn describe<R: Rt>(front: &Front<R>, topic: &OurTopic) -> Topic {
+    let partition = |(n, p): (usize, &Ours)| {
+        let nodes: Vec<i32> = p.nodes().into_iter().map(broker_id).collect();
+        Partition {
+            error_code: codes::NONE,
+            partition_index: n as i32,
+            leader_id: broker_id(front.core.answers_for(p).0),
+            leader_epoch: -1,
+            replica_nodes: nodes.clone(),
+            isr_nodes: nodes,
+            offline_replicas: Vec::new(),
+        }
+    };
+    Topic {
+        error_code: codes::NONE,
+        name: Some(StrBytes::from_string(topic.name.clone())),
+        topic_id: topic_id(front, topic),
+        is_internal: topic.internal,
+        partitions: topic.partitions.iter().enumerate().map(partition).collect(),
+        topic_authorized_operations: OPERATIONS_UNKNOWN,
+    }
+}

@@ -1,0 +1,191 @@
+//! Kafka's protocol at the front: frames to appends and deferred requests, deferred requests to answers.
+//!
+//! All it does it does on the same partitions, with the same calls and within the same bounds as the native protocol: a record that one has written the other
+//! reads. A node is a broker, whichever of its cores a client is connected to; what another core owns costs a hop.
+//!
+//! Answers come in the order of the requests. A batch that is not to be acknowledged has no answer; if it fails, the connection ends. So it does after bytes that
+//! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
+//!
+//! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`offsets`] and [`topics`] what is asked less often.
+
+pub(super) mod codes;
+mod fetch;
+mod metadata;
+mod offsets;
+pub(super) mod produce;
+mod topics;
+
+use super::{
+    Front,
+    conn::{Answer, Asked, Conn, LONG_BYTES},
+    dispatch::CLIENT_ID_BYTES_MAX,
+    intake::Intake,
+};
+use crate::{
+    kafka::wire::{
+        Answer as _, Api, Request, WireError,
+        api_versions::{ApiVersionsRequest, ApiVersionsResponse},
+        frame, versions,
+    },
+    node::budget::{Held, Working},
+};
+use bytes::{Bytes, BytesMut};
+use millpond_runtime::{Nanos, Rt};
+use millpond_wire::messages::Kind;
+use std::rc::Rc;
+
+/// What is advertised, and answered.
+const APIS: &[Api] = &[
+    versions::PRODUCE,
+    versions::FETCH,
+    versions::LIST_OFFSETS,
+    versions::METADATA,
+    versions::API_VERSIONS,
+    versions::CREATE_TOPICS,
+    versions::DELETE_TOPICS,
+    versions::INIT_PRODUCER_ID,
+];
+/// What a request takes, in bytes, and what each byte of it becomes at the most.
+const REQUEST_BYTES: usize = 2 * 1024;
+const DECODED: usize = 8;
+
+/// Why a connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Closed {
+    /// It does not speak the protocol.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// An API that is known and not answered here.
+    #[error("{0} was asked for, which is not advertised")]
+    Unadvertised(&'static str),
+    /// A batch for which there is no answer to tell it in.
+    #[error("a batch that was not to be acknowledged is refused: {0}")]
+    Unacknowledged(String),
+}
+
+/// An answer.
+pub(super) struct Reply {
+    /// The frame.
+    pub(super) pieces: Vec<Bytes>,
+    /// The memory of the records in it, and their bytes.
+    pub(super) memory: Option<Held>,
+    pub(super) record_bytes: usize,
+    /// There was nothing to read and no memory to wait with.
+    pub(super) hurried: bool,
+}
+
+impl Reply {
+    fn small(pieces: Vec<Bytes>) -> Self {
+        Self { pieces, memory: None, record_bytes: 0, hurried: false }
+    }
+}
+
+/// Whether an API has this number.
+pub(super) fn is_known(key: u8) -> bool {
+    versions::api(i16::from(key)).is_ok()
+}
+
+/// Which of our own requests one is like, for those who count.
+pub(super) fn kind(request: &Request) -> Kind {
+    match request.api.key {
+        key if key == versions::PRODUCE.key => Kind::Produce,
+        key if key == versions::FETCH.key => Kind::Fetch,
+        key if key == versions::LIST_OFFSETS.key => Kind::ListOffsets,
+        key if key == versions::METADATA.key => Kind::Metadata,
+        key if key == versions::API_VERSIONS.key => Kind::Hello,
+        key if key == versions::CREATE_TOPICS.key => Kind::CreateTopic,
+        key if key == versions::DELETE_TOPICS.key => Kind::DeleteTopic,
+        key if key == versions::INIT_PRODUCER_ID.key => Kind::InitProducer,
+        _ => Kind::Unknown,
+    }
+}
+
+/// Takes the frame at the front of the buffer, if it is whole. Whether it was.
+pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &mut Intake, now: Nanos) -> Result<bool, Closed> {
+    let Some(frame) = frame::take(&mut intake.buf, front.frame_bytes_max)? else { return Ok(false) };
+    let request = Request::read(frame)?;
+    conn.greeted.set(true);
+    name(conn, request.header.client_id.as_deref().unwrap_or_default());
+    if !APIS.iter().any(|api| api.key == request.api.key) {
+        return Err(Closed::Unadvertised(request.api.name));
+    }
+    let (version, correlation_id) = (request.header.version, request.header.correlation_id);
+    if request.api.key == versions::API_VERSIONS.key {
+        let answer = if request.api.check(version).is_err() {
+            ApiVersionsResponse::unsupported(correlation_id)
+        } else {
+            let asked = ApiVersionsRequest::read(request.body, version)?;
+            let (name, of) = (&*asked.client_software_name, &*asked.client_software_version);
+            tracing::debug!(peer = %conn.peer, client = &*conn.client(), software = name, version = of, "a client of Kafka's protocol");
+            ApiVersionsResponse::new(APIS).frame(version, correlation_id)
+        };
+        ready(conn, Kind::Hello, now, &answer);
+        return Ok(true);
+    }
+    request.api.check(version)?;
+    if request.api.key == versions::PRODUCE.key {
+        return produce::take(front, conn, request, now).await.map(|()| true);
+    }
+    let held = if request.body.len() > LONG_BYTES {
+        conn.wait_room(now, Conn::defers_nothing).await;
+        Some(front.long.take(request.body.len()).await)
+    } else {
+        None
+    };
+    // Copied, so that it does not keep the buffer that it came in.
+    let header = crate::kafka::wire::RequestHeader { client_id: None, ..request.header };
+    let request = Request { body: Bytes::copy_from_slice(&request.body), header, ..request };
+    conn.push(Answer::Deferred { asked: Asked::Kafka(Box::new(request)), began: now, held });
+    Ok(true)
+}
+
+/// Queues an answer that is made.
+fn ready<R: Rt>(conn: &Conn<R>, kind: Kind, began: Nanos, pieces: &[Bytes]) {
+    let mut frame = BytesMut::new();
+    pieces.iter().for_each(|piece| frame.extend_from_slice(piece));
+    conn.push(Answer::Ready { kind, began, frame: frame.freeze() });
+}
+
+/// Every request says what the client calls itself; for quotas and metrics.
+fn name<R: Rt>(conn: &Conn<R>, name: &str) {
+    let end = name.floor_char_boundary(CLIENT_ID_BYTES_MAX);
+    if *conn.client() != name[..end] {
+        *conn.client_id.borrow_mut() = Rc::from(&name[..end]);
+    }
+}
+
+/// About how much memory a request takes until its answer is made, in bytes.
+pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
+    let more = match request.api.key {
+        key if key == versions::FETCH.key => fetch::weigh(request),
+        key if key == versions::METADATA.key => metadata::weigh(front, request),
+        _ => 0,
+    };
+    REQUEST_BYTES + request.body.len() * DECODED + more
+}
+
+/// Carries out a request. Nothing, if the connection is to end instead.
+pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: Request, working: &mut Working) -> Option<Reply> {
+    if front.core.cluster.learning.get() {
+        // Another node may know what the cluster knows: the client goes there.
+        tracing::debug!(peer = %conn.peer, "a connection is closed: this node does not know yet what its cluster knows");
+        return None;
+    }
+    let name = request.api.name;
+    let reply = match request.api.key {
+        key if key == versions::FETCH.key => fetch::carry_out(front, conn, request, working).await,
+        key if key == versions::METADATA.key => metadata::carry_out(front, request).await.map(Reply::small),
+        key if key == versions::LIST_OFFSETS.key => offsets::list(front, request).await.map(Reply::small),
+        key if key == versions::INIT_PRODUCER_ID.key => offsets::init_producer(front, request).await.map(Reply::small),
+        key if key == versions::CREATE_TOPICS.key => topics::create(front, request).await.map(Reply::small),
+        key if key == versions::DELETE_TOPICS.key => topics::delete(front, request).await.map(Reply::small),
+        key => Err(WireError::Api { key }),
+    };
+    match reply {
+        Ok(reply) => Some(reply),
+        Err(error) => {
+            tracing::info!(peer = %conn.peer, client = &*conn.client(), request = name, %error, "a connection is closed: a request cannot be read");
+            None
+        }
+    }
+}

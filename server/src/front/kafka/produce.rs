@@ -1,0 +1,125 @@
+//! Produce: batches are appended as they come, and answered once they last. A batch is copied once, out of the frame that it came in.
+
+use super::{
+    super::{
+        Front,
+        conn::{Answer, Conn, OUTCOME_BYTES, Outcomes, Told as ToldHow},
+        dispatch::{BATCHES_FEW, BATCHES_MAX},
+    },
+    Closed, codes,
+};
+use crate::{
+    kafka::wire::{
+        Answer as _, Request, StrBytes, WireError,
+        produce::{ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse},
+    },
+    node::produce::Outcome,
+    quota::Direction,
+};
+use bytes::{Bytes, BytesMut};
+use millpond_runtime::{Nanos, Rt};
+use millpond_wire::messages::{Code, Failure, ProduceResult};
+use std::rc::Rc;
+
+/// Batches that were taken, and how they are answered.
+pub(in super::super) struct Told {
+    version: i16,
+    correlation_id: i32,
+    throttle_ms: u32,
+    /// By topic, its partitions, in the order of the request.
+    topics: Vec<(StrBytes, Vec<i32>)>,
+    /// Set if nothing was appended at all: what each partition is told.
+    refused: Option<i16>,
+}
+
+impl Told {
+    /// The frame, given what became of the batches, in their order.
+    pub(in super::super) fn answer(&self, results: &[ProduceResult]) -> Vec<Bytes> {
+        let mut results = results.iter();
+        let mut partition = |index: &i32| {
+            let result = results.next();
+            let failure = result.and_then(|result| result.failure.as_ref());
+            let error_code = self.refused.unwrap_or_else(|| failure.map_or(codes::NONE, codes::of));
+            let good = result.filter(|_| error_code == codes::NONE);
+            ProducePartitionResponse {
+                index: *index,
+                error_code,
+                base_offset: good.map_or(-1, |result| result.base_offset as i64),
+                log_append_time_ms: good.map_or(-1, |result| result.append_time_ms),
+                log_start_offset: -1,
+                record_errors: Vec::new(),
+                error_message: failure.map(codes::text),
+            }
+        };
+        let topics = self.topics.iter().map(|(name, partitions)| ProduceTopicResponse {
+            name: name.clone(),
+            partitions: partitions.iter().map(&mut partition).collect(),
+        });
+        let response = ProduceResponse { topics: topics.collect(), throttle_time_ms: self.throttle_ms as i32 };
+        response.frame(self.version, self.correlation_id)
+    }
+}
+
+/// Why a whole request is refused.
+fn refused(asked: &ProduceRequest) -> Option<i16> {
+    if asked.transactional_id.is_some() {
+        Some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    } else {
+        (!matches!(asked.acks, -1..=1)).then_some(codes::INVALID_REQUIRED_ACKS)
+    }
+}
+
+/// Appends what a request brings.
+pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, request: Request, now: Nanos) -> Result<(), Closed> {
+    let (version, correlation_id) = (request.header.version, request.header.correlation_id);
+    let asked = ProduceRequest::read(request.body, version)?;
+    let (mut batches, mut bytes) = (0, 0);
+    for topic in asked.topics.iter() {
+        batches += topic.partitions.len();
+        bytes += topic.partitions.iter().map(|p| p.records.map_or(0, |records| records.len() as u64)).sum::<u64>();
+    }
+    if batches > BATCHES_MAX {
+        return Err(WireError::Elements { what: "PartitionData", limit: BATCHES_MAX }.into());
+    }
+    let core = &front.core;
+    let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, bytes);
+    conn.silence(now, throttle_ms);
+    let held = if batches > BATCHES_FEW {
+        conn.wait_room(now, Conn::defers_nothing).await;
+        Some(front.long.take(batches * OUTCOME_BYTES).await)
+    } else {
+        None
+    };
+    let mut told = Told { version, correlation_id, throttle_ms, topics: Vec::with_capacity(asked.topics.len()), refused: refused(&asked) };
+    let mut outcomes = Vec::with_capacity(batches);
+    for topic in asked.topics.iter() {
+        for partition in topic.partitions.iter().filter(|_| told.refused.is_none()) {
+            outcomes.push(append(front, &topic.name, partition.index, partition.records, asked.acks == -1).await);
+        }
+        // Copied, so that it does not keep the buffer that it came in.
+        let name = StrBytes::from_string(topic.name.to_string());
+        told.topics.push((name, topic.partitions.iter().map(|p| p.index).collect()));
+    }
+    if asked.acks == 0 {
+        let failed = outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Done(Err(failure)) => Some(failure.message.clone()),
+            _ => None,
+        });
+        return failed.map_or(Ok(()), |why| Err(Closed::Unacknowledged(why)));
+    }
+    let outcomes =
+        if outcomes.len() == 1 { outcomes.pop().map_or(Outcomes::Many(Vec::new()), Outcomes::One) } else { Outcomes::Many(outcomes) };
+    conn.push(Answer::Produced { told: ToldHow::Kafka(Box::new(told)), began: now, outcomes, held });
+    Ok(())
+}
+
+async fn append<R: Rt>(front: &Rc<Front<R>>, topic: &str, partition: i32, records: Option<Bytes>, synced: bool) -> Outcome<R> {
+    let bad = |message: &str| Outcome::Done(Err(Failure::new(Code::BadBatch, message, "correct the producer")));
+    let Ok(partition) = u32::try_from(partition) else {
+        return Outcome::Done(Err(Failure::new(Code::UnknownTopic, "a partition below zero", "correct the producer")));
+    };
+    match records {
+        Some(records) if !records.is_empty() => front.core.produce(topic, partition, BytesMut::from(&records[..]), synced).await,
+        _ => bad("a partition without a batch"),
+    }
+}

@@ -1,0 +1,177 @@
+//! Produce, 3 to 9: appends record batches.
+//!
+//! ```text
+//!   request:    | transactional id, nullable | acks i16 | timeout ms i32 | topics | tags from 9 |
+//!   topic:      | name | partitions | tags from 9 |
+//!   partition:  | index i32 | records, nullable | tags from 9 |
+//!
+//!   answer:     | topics | throttle ms i32 | tags from 9 |
+//!   topic:      | name | partitions | tags from 9 |
+//!   partition:  | index i32 | error i16 | base offset i64 | append time i64 | log start i64 from 5 |
+//!               | bad records from 8, array of | index in the batch i32 | why, nullable | tags from 9 | | why, nullable, from 8 | tags from 9 |
+//! ```
+//!
+//! Flexible from 9 on. From 10 on an answer has more tagged fields (the new leader of a partition, where it lives), from 13 on a topic has
+//! its id instead of its name. Records are one slice of the request; they are looked into elsewhere. Kafka's schemas: ProduceRequest,
+//! ProduceResponse.
+//!
+//! Versions below 3 carried older message sets. They are advertised and refused, see [`Api::advertised_min`].
+
+use super::{Api, Element, Reader, StrBytes, Table, WireError, Writer, header::Answer, table::least_bytes, versions::PRODUCE};
+use bytes::Bytes;
+
+/// What a client wants to have appended.
+#[derive(Clone, Debug)]
+pub struct ProduceRequest {
+    /// The transaction's id, if there is one.
+    pub transactional_id: Option<StrBytes>,
+    /// 1 or -1 (all): when the batches are safe; 0: no answer at all is expected, not even to errors.
+    pub acks: i16,
+    /// How long the client waits, in milliseconds.
+    pub timeout_ms: i32,
+    /// Where to.
+    pub topics: Table<ProduceTopic>,
+}
+
+/// What is for one topic.
+#[derive(Clone, Debug)]
+pub struct ProduceTopic {
+    /// Its name.
+    pub name: StrBytes,
+    /// What is for its partitions.
+    pub partitions: Table<ProducePartition>,
+}
+
+/// What is for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducePartition {
+    /// Its number.
+    pub index: i32,
+    /// Record batches, of which Kafka takes one; a slice of the request, as it came.
+    pub records: Option<Bytes>,
+}
+
+impl ProduceRequest {
+    /// Reads a body.
+    pub fn read(body: Bytes, version: i16) -> Result<Self, WireError> {
+        PRODUCE.check(version)?;
+        let r = &mut Reader::new(body, PRODUCE.is_flexible(version));
+        let this = Self {
+            transactional_id: r.nullable_string("TransactionalId")?,
+            acks: r.i16("Acks")?,
+            timeout_ms: r.i32("TimeoutMs")?,
+            topics: Table::read(r, version, "TopicData")?,
+        };
+        r.skip_tags("ProduceRequest")?;
+        r.finish()?;
+        Ok(this)
+    }
+}
+
+impl Element for ProduceTopic {
+    fn least_bytes(version: i16) -> usize {
+        least_bytes(PRODUCE.is_flexible(version), 0, 1, 1)
+    }
+
+    fn read(r: &mut Reader, version: i16) -> Result<Self, WireError> {
+        let this = Self { name: r.string("Name")?, partitions: Table::read(r, version, "PartitionData")? };
+        r.skip_tags("TopicProduceData")?;
+        Ok(this)
+    }
+}
+
+impl Element for ProducePartition {
+    fn least_bytes(version: i16) -> usize {
+        least_bytes(PRODUCE.is_flexible(version), size_of::<i32>(), 0, 1)
+    }
+
+    fn read(r: &mut Reader, _: i16) -> Result<Self, WireError> {
+        let this = Self { index: r.i32("Index")?, records: r.nullable_bytes("Records")? };
+        r.skip_tags("PartitionProduceData")?;
+        Ok(this)
+    }
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProduceResponse {
+    /// By topic.
+    pub topics: Vec<ProduceTopicResponse>,
+    /// How long the client is not listened to, in milliseconds (KIP-219).
+    pub throttle_time_ms: i32,
+}
+
+/// What became of what was for one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProduceTopicResponse {
+    /// Its name.
+    pub name: StrBytes,
+    /// By partition.
+    pub partitions: Vec<ProducePartitionResponse>,
+}
+
+/// What became of what was for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducePartitionResponse {
+    /// Its number.
+    pub index: i32,
+    /// 0, or why nothing was appended.
+    pub error_code: i16,
+    /// The offset of the first record, of the first time if the batch was sent before; -1 after an error.
+    pub base_offset: i64,
+    /// When it was appended, in milliseconds since 1970, if the topic's timestamps are the server's; else -1.
+    pub log_append_time_ms: i64,
+    /// Where the partition begins, -1 if unknown.
+    pub log_start_offset: i64,
+    /// The records for which the batch was refused, from version 8 on.
+    pub record_errors: Vec<RecordError>,
+    /// What people are told of the error, from version 8 on.
+    pub error_message: Option<StrBytes>,
+}
+
+/// A record for which a batch was refused (KIP-467).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordError {
+    /// The record's number in its batch.
+    pub batch_index: i32,
+    /// What is wrong with it.
+    pub message: Option<StrBytes>,
+}
+
+impl ProducePartitionResponse {
+    fn write(&self, w: &mut Writer, version: i16) {
+        w.i32(self.index);
+        w.i16(self.error_code);
+        w.i64(self.base_offset);
+        w.i64(self.log_append_time_ms);
+        if version >= 5 {
+            w.i64(self.log_start_offset);
+        }
+        if version >= 8 {
+            w.array(&self.record_errors, |w, error| {
+                w.i32(error.batch_index);
+                w.nullable_string(error.message.as_deref());
+                w.no_tags();
+            });
+            w.nullable_string(self.error_message.as_deref());
+        }
+        w.no_tags();
+    }
+}
+
+impl Answer for ProduceResponse {
+    const API: Api = PRODUCE;
+
+    fn write(&self, w: &mut Writer, version: i16) {
+        w.array(&self.topics, |w, topic| {
+            w.string(&topic.name);
+            w.array(&topic.partitions, |w, partition| partition.write(w, version));
+            w.no_tags();
+        });
+        w.i32(self.throttle_time_ms);
+        w.no_tags();
+    }
+}
+
+#[cfg(test)]
+mod tests;

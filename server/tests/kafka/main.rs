@@ -1,0 +1,159 @@
+//! Kafka's protocol against a real server: a real client (Debian's kcat, with librdkafka 2.0.2, which takes small mistakes amiss), and bytes that no client sends.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes, in real time")]
+
+mod kcat;
+#[path = "../native/node.rs"]
+mod node;
+mod raw;
+
+use kcat::{Kcat, listed};
+use millpond_client::{Client, NewTopic, ProducerRecord};
+use node::Node;
+use raw::Raw;
+use std::time::{Duration, Instant};
+
+async fn client(node: &Node) -> Client {
+    Client::builder().bootstrap(&node.address()).client_id("tests").connect().await.expect("it serves")
+}
+
+/// What one protocol has written the other reads: keys, nulls, headers (one twice), timestamps and offsets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_clients_and_native_ones_read_what_the_other_wrote() {
+    let node = Node::start();
+    let kcat = Kcat::new(&node.address());
+    let client = client(&node).await;
+    client.admin().create_topic(NewTopic::new("both").partitions(1)).await.expect("created");
+    kcat.produce(&["-t", "both", "-K:", "-Z", "-H", "trace=7", "-H", "trace=8"], "one:first\ntwo:\n");
+    let producer = client.producer().build().await.expect("built");
+    let record = ProducerRecord::to("both").key(b"three").value(b"third").timestamp_ms(1_700_000_000_123).header("from", b"here");
+    producer.send(record).await.expect("sent").await.expect("delivered");
+
+    let mut replay = client.replay("both").records().await.expect("begun");
+    let mut seen = Vec::new();
+    while let Some(record) = replay.next().await {
+        let record = record.expect("read");
+        let headers: Vec<String> = record.headers().map(|h| format!("{}={}", text(Some(h.key)), text(h.value))).collect();
+        seen.push(format!("{} {} {} {}", record.offset(), text(record.key()), text(record.value()), headers.join(",")));
+    }
+    assert_eq!(seen, ["0 one first trace=7,trace=8", "1 two null trace=7,trace=8", "2 three third from=here"]);
+
+    let read = kcat.consume(&["-t", "both", "-Z", "-f", "%o %k %s %h\n"]);
+    assert_eq!(read, "0 one first trace=7,trace=8\n1 two NULL trace=7,trace=8\n2 three third from=here\n");
+    assert_eq!(kcat.consume(&["-t", "both", "-o", "2", "-f", "%o %T\n"]), "2 1700000000123\n");
+    assert_eq!(kcat.query("both:0:1700000000123"), "both [0] offset 0\n", "the first record that is not older");
+}
+
+fn text(bytes: Option<impl AsRef<[u8]>>) -> String {
+    bytes.map_or_else(|| "null".into(), |bytes| String::from_utf8_lossy(bytes.as_ref()).into_owned())
+}
+
+/// Every compression, every level of acknowledgement, an idempotent producer, more records than go into one batch; and after a SIGKILL all is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kcat_was_acknowledged_is_there_after_a_kill() {
+    let mut node = Node::start();
+    let kcat = Kcat::new(&node.address());
+    let numbers: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    let settings: [&[&str]; 7] = [
+        &["-X", "acks=all"],
+        &["-X", "acks=1"],
+        &["-X", "enable.idempotence=true"],
+        &["-z", "gzip"],
+        &["-z", "snappy"],
+        &["-z", "lz4"],
+        &["-z", "zstd"],
+    ];
+    for (n, setting) in settings.iter().enumerate() {
+        kcat.produce(&[&["-t", &format!("topic-{n}")], *setting].concat(), &numbers);
+    }
+    node.kill();
+    node.serve();
+    for n in 0..settings.len() {
+        let read = kcat.consume(&["-t", &format!("topic-{n}")]);
+        assert!(read == numbers, "topic {n}: {} lines of {}", read.lines().count(), numbers.lines().count());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_made_when_they_are_asked_for_and_listed_with_their_partitions() {
+    let node = Node::start();
+    let kcat = Kcat::new(&node.address());
+    let client = client(&node).await;
+    client.admin().create_topic(NewTopic::new("wide").partitions(12)).await.expect("created");
+    kcat.produce(&["-t", "made"], "x\n");
+    let topics = listed(&kcat.list());
+    assert_eq!(topics.get("wide"), Some(&12));
+    assert_eq!(topics.get("made"), Some(&1));
+    // Records without a key go anywhere, those of one key to one partition.
+    kcat.produce(&["-t", "wide", "-K:"], &(0..600).map(|n| format!("key-{}:{n}\n", n % 60)).collect::<String>());
+    let read = kcat.consume(&["-t", "wide", "-f", "%p %k\n"]);
+    let mut places: Vec<&str> = read.lines().collect();
+    assert_eq!(places.len(), 600);
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), 60, "each key in one partition");
+}
+
+/// Answers come in the order of the requests, a byte at a time is enough, and what is not to be acknowledged is not answered.
+#[test]
+fn requests_are_answered_in_their_order_however_they_arrive() {
+    let node = Node::start();
+    let mut raw = Raw::connect(&node.address());
+    let mut all = Vec::new();
+    for number in 0..20 {
+        all.extend(if number % 3 == 0 { raw::metadata(number) } else { raw::api_versions(number, 3) });
+    }
+    for byte in &all {
+        raw.send(&[*byte]);
+    }
+    for number in 0..20 {
+        assert_eq!(raw.receive().expect("an answer").0, number);
+    }
+    // A version that nobody knows is answered in version 0, with what there is (KIP-511).
+    raw.send(&raw::api_versions(77, 99));
+    let (number, body) = raw.receive().expect("an answer");
+    assert_eq!((number, &body[..2]), (77, &[0, 35][..]));
+}
+
+/// Whatever comes, the connection ends with it and others are served.
+#[test]
+fn bytes_that_are_no_requests_end_their_connection_only() {
+    let node = Node::start();
+    let mut beside = Raw::connect(&node.address());
+    let hello = raw::api_versions(1, 3);
+    let frames: Vec<(&str, Vec<u8>)> = vec![
+        ("no length", [&[0, 0, 0, 0][..], &hello[4..]].concat()),
+        ("a negative length", [&[0xff, 0xff, 0xff, 0xff][..], &hello[4..]].concat()),
+        ("a length of 2 GiB", [&[0x7f, 0xff, 0xff, 0xff][..], &hello[4..]].concat()),
+        ("an API that is not known", raw::request(1, 254, 0, &[])),
+        ("an API that is not answered", raw::request(1, 11, 0, &[])),
+        ("a version that is not answered", raw::request(1, 3, 99, &[])),
+        ("a body that is cut", raw::request(1, 3, 4, &[0, 0, 0, 9])),
+        ("as many topics as there are numbers", raw::request(1, 3, 4, &[0x7f, 0xff, 0xff, 0xff])),
+        ("as many topics to list offsets of", raw::request(1, 2, 1, &[0xff, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff])),
+        ("as many topics to create", raw::request(1, 19, 2, &[0x7f, 0xff, 0xff, 0xff])),
+        ("as many partitions to produce to", raw::request(1, 0, 3, &[0xff, 0xff, 0, 1, 0, 0, 0, 9, 0x7f, 0xff, 0xff, 0xff])),
+        ("bytes behind the body", raw::request(1, 3, 4, &[0, 0, 0, 0, 1, 9])),
+    ];
+    for (what, bytes) in frames {
+        let mut raw = Raw::connect(&node.address());
+        raw.send(&hello);
+        assert_eq!(raw.receive().map(|(number, _)| number), Some(1), "{what}");
+        raw.send(&bytes);
+        assert!(raw.receive().is_none(), "{what}: the connection goes on");
+        beside.send(&raw::api_versions(5, 3));
+        assert_eq!(beside.receive().map(|(number, _)| number), Some(5), "{what}: others are served");
+    }
+    // Half a request and silence keep nobody, and a client that goes away says nothing.
+    let began = Instant::now();
+    let silent: Vec<Raw> = (0..200)
+        .map(|n| {
+            let mut raw = Raw::connect(&node.address());
+            raw.send(&hello[..1 + n % (hello.len() - 1)]);
+            raw
+        })
+        .collect();
+    beside.send(&raw::metadata(6));
+    assert_eq!(beside.receive().map(|(number, _)| number), Some(6));
+    drop(silent);
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
