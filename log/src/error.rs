@@ -166,4 +166,14 @@ impl LogError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::DiskFull { .. } | Self::Full { .. } | Self::Stopped { .. })
     }
+
+    /// Whether bytes that were synced once cannot be had any more, or not as they were.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io(error) => !error.is_not_found() && !error.is_disk_full(),
+            _ => false,
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! messages to a node wait in one queue ([`Queue`]), so that they leave in one frame. Nothing here waits but two tasks: one ticks, one
 //! keeps promises (`Promise`) when the journal has synced. What others say comes in by `incoming`, what Raft wants is done in `ready`.
 
+mod damage;
 mod handover;
 mod incoming;
 pub(crate) mod lag;
@@ -300,6 +301,8 @@ struct Inner<R: Rt> {
     replicas: RefCell<BTreeMap<GroupId, Replica<R>>>,
     /// Replicas that must not take part any more, and why.
     broken: RefCell<BTreeMap<GroupId, String>>,
+    /// Groups that are being looked at for damage.
+    doubted: RefCell<BTreeSet<GroupId>>,
     queues: RefCell<BTreeMap<NodeId, Rc<Queue>>>,
     peers: RefCell<Peers>,
     /// See [`crate::wire::Frame::life`].
@@ -341,6 +344,7 @@ impl<R: Rt> Driver<R> {
             config,
             replicas: RefCell::default(),
             broken: RefCell::default(),
+            doubted: RefCell::default(),
             queues: RefCell::default(),
             due: RefCell::default(),
             promised: Notify::new(),

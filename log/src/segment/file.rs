@@ -216,6 +216,19 @@ impl<R: Rt> SegmentFile<R> {
         Ok(out)
     }
 
+    /// Reads the head and the index anew, and says whether they are what they were when they were read first.
+    pub(super) async fn verify_frame(&self, rt: &R, bound: Bound, index: &[BlockIndex]) -> Result<()> {
+        let head = self.file.read_at(0, BLOCK_BYTES).await?;
+        let header = SegmentHeader::decode(&head).map_err(|d| corrupt(&self.path, 0, HEADER_BYTES, d))?;
+        if header != self.header {
+            return Err(corrupt(&self.path, 0, HEADER_BYTES, Damage("the head is another one than it was".into())));
+        }
+        if self.index(rt, bound).await? != index {
+            return Err(corrupt(&self.path, 0, 0, Damage("the index is another one than it was".into())));
+        }
+        Ok(())
+    }
+
     /// Whether a block is what the index says, without unpacking it.
     pub(super) async fn verify_block(&self, block: &BlockIndex) -> Result<()> {
         let stored = self.read(block.position, block.len as usize).await?;

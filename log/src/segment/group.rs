@@ -203,16 +203,21 @@ impl<R: Rt> GroupSegments<R> {
         let sealed = self.sealed();
         for s in &sealed {
             let opened = self.handles.sealed(self.key(s.name), || self.path(s.name)).await?;
-            self.verify_one(&opened, s.next_offset).await?;
+            self.verify_one(&opened, Bound::Sealed, s.next_offset).await?;
         }
-        let end = self.state.borrow().active.as_ref().map(|a| a.next_offset);
-        match (self.growing().await?, end) {
-            (Some(opened), Some(end)) => self.verify_one(&opened, end).await,
+        let growing = self.growing().await?;
+        // It may have grown since, or been sealed and another one begun.
+        let end = self.state.borrow().active.as_ref().map(|a| (a.name, a.position, a.next_offset));
+        match (growing, end) {
+            (Some(opened), Some((name, position, end))) if opened.key == self.key(name) => {
+                self.verify_one(&opened, Bound::Position(position), end).await
+            }
             _ => Ok(()),
         }
     }
 
-    async fn verify_one(&self, opened: &Opened<R>, end: Offset) -> Result<()> {
+    async fn verify_one(&self, opened: &Opened<R>, bound: Bound, end: Offset) -> Result<()> {
+        opened.file.verify_frame(self.handles.rt(), bound, &opened.index).await?;
         let mut before: Option<&BlockIndex> = None;
         for block in opened.index.iter() {
             let follows =

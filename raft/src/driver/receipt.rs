@@ -111,7 +111,7 @@ impl<R: Rt> Driver<R> {
         }
         let incoming = Rc::new(incoming);
         if all.incoming.len() >= self.0.config.snapshots_max {
-            return self.say_end(group, &incoming, false);
+            return self.say_end(group, &incoming, false, false);
         }
         all.incoming.insert(group, Rc::clone(&incoming));
         let this = self.clone();
@@ -123,7 +123,8 @@ impl<R: Rt> Driver<R> {
                 tracing::info!(group = group.0, term, entry, node = incoming.node.0, %error, "nothing comes of a snapshot");
                 this.count(|c| c.snapshots_failed += 1);
             }
-            this.say_end(group, &incoming, outcome.is_ok());
+            let damaged = matches!(&outcome, Err(Failed::Log(error)) if error.is_damage());
+            this.say_end(group, &incoming, outcome.is_ok(), damaged);
             this.answer_other(group, &incoming, outcome.is_ok());
         });
     }
@@ -141,11 +142,11 @@ impl<R: Rt> Driver<R> {
                 }
             });
         }
-        self.say(node, group, Said::End(SnapshotEnd { from, to, number, done }));
+        self.say(node, group, Said::End(SnapshotEnd { from, to, number, done, damaged: false }));
     }
 
-    fn say_end(&self, group: GroupId, incoming: &Incoming, done: bool) {
-        let end = SnapshotEnd { from: incoming.offer.to, to: incoming.offer.from, number: incoming.number, done };
+    fn say_end(&self, group: GroupId, incoming: &Incoming, done: bool, damaged: bool) {
+        let end = SnapshotEnd { from: incoming.offer.to, to: incoming.offer.from, number: incoming.number, done, damaged };
         self.say(incoming.node, group, Said::End(end));
     }
 

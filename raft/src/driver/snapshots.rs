@@ -102,7 +102,10 @@ impl<R: Rt> Driver<R> {
                 Ok(Some(snapshot)) => this.hold(group, snapshot),
                 Ok(None) => {}
                 Err(LogError::Stopped { .. }) => {}
-                Err(error) => tracing::warn!(group = group.0, %error, "a snapshot for a follower cannot be taken"),
+                Err(error) => {
+                    tracing::warn!(group = group.0, %error, "a snapshot for a follower cannot be taken");
+                    this.doubt(group, &error);
+                }
             }
         });
     }
@@ -171,7 +174,7 @@ impl<R: Rt> Driver<R> {
         let now = self.0.rt.mono();
         let all = &mut *self.0.snapshots.borrow_mut();
         let Some(held) = all.held.get_mut(&group).filter(|held| held.number == number) else {
-            return self.say(node, group, Said::End(SnapshotEnd { from: to, to: from, number, done: false }));
+            return self.say(node, group, Said::End(SnapshotEnd { from: to, to: from, number, done: false, damaged: false }));
         };
         (held.used, held.done) = (now, false);
         if let Some(offered) = all.offers.get_mut(&(group, from)).filter(|offered| offered.number == number) {
@@ -196,7 +199,8 @@ impl<R: Rt> Driver<R> {
                 }
                 Err(error) => {
                     tracing::error!(group = group.0, node = node.0, replica = from, %error, "a snapshot cannot be read");
-                    this.say(node, group, Said::End(SnapshotEnd { from: to, to: from, number, done: false }));
+                    this.doubt(group, &error);
+                    this.say(node, group, Said::End(SnapshotEnd { from: to, to: from, number, done: false, damaged: false }));
                 }
             }
         });
@@ -231,6 +235,9 @@ impl<R: Rt> Driver<R> {
         };
         if offered {
             self.report(group, end.from, if end.done { SnapshotStatus::Finish } else { SnapshotStatus::Failure });
+        }
+        if end.damaged && offered {
+            self.look_for_damage(group);
         }
         if let Some(incoming) = incoming {
             incoming.end(node, &end);

@@ -7,7 +7,7 @@
 //!   type         term  log term  index  commit    commit term     reject hint  reject         entries
 //!   32 ask       0     number    file   position  bytes, 0 none   0            0              0
 //!   33 piece     0     number    file   position  file's length   0            0              length of the data, which follow
-//!   34 end       0     number    0      0         0               0            1 if it failed 0
+//!   34 end       0     number    0, or 1 if it is damaged              0     0    1 if it failed 0
 //! ```
 //!
 //! `number` is the snapshot's, `file` 0 its manifest, from 1 on its segments.
@@ -70,6 +70,8 @@ pub struct SnapshotEnd {
     pub number: u64,
     /// Whether it is installed, or not needed any more.
     pub done: bool,
+    /// Whether what has come is not what was written once: the disk of one of the two is damaged.
+    pub damaged: bool,
 }
 
 /// What all messages begin with, behind the group.
@@ -128,7 +130,7 @@ impl SnapshotPiece {
 
 impl SnapshotEnd {
     pub(super) fn head(&self) -> Head {
-        Head { reject: !self.done, ..Head::of(END, self.from, self.to, self.number, [0; 3]) }
+        Head { reject: !self.done, ..Head::of(END, self.from, self.to, self.number, [self.damaged.into(), 0, 0]) }
     }
 }
 
@@ -145,7 +147,7 @@ pub(super) fn said(head: &Head, r: &mut Reader<'_>, frame: &Bytes) -> Result<Opt
     Ok(Some(match kind {
         ASK if len > PIECE_BYTES_MAX as u64 => return wrong(format!("{len} bytes are asked for at once")),
         ASK => Said::Ask(SnapshotAsk { from, to, number, file, position, bytes: len as u32 }),
-        END => Said::End(SnapshotEnd { from, to, number, done: !reject }),
+        END => Said::End(SnapshotEnd { from, to, number, done: !reject, damaged: file != 0 }),
         _ => {
             let bytes = count as usize;
             let fits = position.checked_add(bytes as u64).is_some_and(|end| end <= len);

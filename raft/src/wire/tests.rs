@@ -111,7 +111,7 @@ fn ask(bytes: u32) -> Envelope {
 
 #[test]
 fn snapshots_are_offered_asked_for_and_sent() {
-    let end = |done| Envelope { group: GroupId(6), said: Said::End(SnapshotEnd { from: 2, to: 1, number: 0xabcd, done }) };
+    let end = |done| Envelope { group: GroupId(6), said: Said::End(SnapshotEnd { from: 2, to: 1, number: 0xabcd, done, damaged: !done }) };
     let all = vec![
         offer(70, 8, 0xfeed),
         ask(4096),
