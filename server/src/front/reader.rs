@@ -205,11 +205,13 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
     }
 }
 
-/// Which protocol the first bytes of a connection are of. What comes first in ours is a Hello, whose kind is 1, little-endian; in Kafka's it is a request, whose API has a
-/// number below 256, big-endian, where ours has the kind.
+/// Which protocol the first bytes of a connection are of. What comes first in ours is a Hello, whose kind is 1, little-endian; in Kafka's it is a request of less than 16 MiB, big-endian,
+/// whose API has a number below 256, big-endian, where ours has the kind. All else is answered in our own.
 fn speaks(buf: &BytesMut) -> Option<Speaks> {
-    let kind = buf.get(LEN_BYTES..LEN_BYTES + 2)?;
-    Some(if kind[0] == 0 && kafka::is_known(kind[1]) { Speaks::Kafka } else { Speaks::Native })
+    let [len @ .., high, low] = *buf.first_chunk::<{ LEN_BYTES + 2 }>()?;
+    let len = u32::from_be_bytes(len);
+    let is_kafka = (kafka::REQUEST_BYTES_MIN..1 << 24).contains(&len) && high == 0 && kafka::is_known(low);
+    Some(if is_kafka { Speaks::Kafka } else { Speaks::Native })
 }
 
 /// Hears what replicas on another node say, for as long as it says something.

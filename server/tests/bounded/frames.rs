@@ -95,6 +95,11 @@ fn what_is_no_frame_is_refused() {
         for greeted in [false, true] {
             let mut client = if greeted { Client::connect(&node.address()) } else { Client::silent(&node.address()) };
             client.write(&bytes);
+            if !greeted && what == "kafka" {
+                // It speaks Kafka's protocol, and that has no answer to what is none of its requests.
+                assert!(matches!(client.answer(), Answer::Closed), "{what}");
+                continue;
+            }
             let failure = client.answer().failure();
             assert!(matches!(failure.code(), Code::TooLarge | Code::BadRequest), "{what}: {failure:?}");
             assert!(!failure.message.is_empty() && !failure.advice.is_empty(), "{what}: {failure:?}");

@@ -45,6 +45,8 @@ const APIS: &[Api] = &[
     versions::DELETE_TOPICS,
     versions::INIT_PRODUCER_ID,
 ];
+/// The shortest request, in bytes, its length not counted: a header without a client's name.
+pub(super) const REQUEST_BYTES_MIN: u32 = 8;
 /// What a request takes, in bytes, and what each byte of it becomes at the most.
 const REQUEST_BYTES: usize = 2 * 1024;
 const DECODED: usize = 8;
