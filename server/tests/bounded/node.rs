@@ -1,10 +1,13 @@
 //! A `millpond serve` process that is watched: its memory, its time.
 
+#[path = "../ports/mod.rs"]
+mod ports;
+
+use ports::free_ports;
 use std::{
     fmt,
     fs::{self, File},
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc},
@@ -213,16 +216,4 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}: not in time");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// The first of so many ports in a row that are free now.
-fn free_ports(count: u16) -> u16 {
-    for _ in 0..100 {
-        let first = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
-        let is_free = |n| first.checked_add(n).is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-        if (0..count).all(is_free) {
-            return first;
-        }
-    }
-    panic!("there are not {count} free ports in a row");
 }

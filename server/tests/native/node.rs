@@ -1,8 +1,11 @@
 //! A `millpond serve` process with a data directory of its own.
 
+#[path = "../ports/mod.rs"]
+mod ports;
+
+use ports::free_ports;
 use std::{
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -109,16 +112,4 @@ impl Node {
     pub(crate) fn log(&self) -> PathBuf {
         self.data.path().join("log")
     }
-}
-
-/// The first of so many ports in a row that are free now.
-fn free_ports(count: u16) -> u16 {
-    for _ in 0..100 {
-        let first = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
-        let is_free = |n| first.checked_add(n).is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-        if (0..count).all(is_free) {
-            return first;
-        }
-    }
-    panic!("there are not {count} free ports in a row");
 }
