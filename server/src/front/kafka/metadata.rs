@@ -42,6 +42,11 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: Request) -> 
     let asked = MetadataRequest::read(request.body, version)?;
     let topics = match &asked.topics {
         Some(wanted) => {
+            let is_strange = |name: &StrBytes| front.core.catalog.borrow().topic(name).is_none();
+            if wanted.iter().any(|one| one.name.as_ref().is_some_and(is_strange)) && front.core.is_member() {
+                // Another node may know more. If it cannot be asked, what is known here is told.
+                let _ = timeout(&front.core.rt, LOOK_MAX, front.core.catch_up()).await;
+            }
             let mut topics = Vec::with_capacity(wanted.len());
             for one in wanted.iter() {
                 topics.push(match one.name {
@@ -88,13 +93,6 @@ fn brokers<R: Rt>(front: &Front<R>) -> Vec<Broker> {
 async fn named<R: Rt>(front: &Rc<Front<R>>, name: &str, create: bool) -> Topic {
     let core = &front.core;
     let known = || core.catalog.borrow().topic(name).map(|topic| describe(front, topic));
-    if let Some(topic) = known() {
-        return topic;
-    }
-    if core.is_member() {
-        // Another node may know more. If it cannot be asked, what is known here is told.
-        let _ = timeout(&core.rt, LOOK_MAX, core.catch_up()).await;
-    }
     if let Some(topic) = known() {
         return topic;
     }
