@@ -8,8 +8,8 @@ use crate::{
     journal::{
         Journal, Live, State,
         company::Company,
-        file::{make_spare, spare_path},
-        format::{FIRST_FLUSH, FRAME_HEAD_BYTES, FileHeader, flush_disk_len},
+        file::{make_spare, mark, spare_path},
+        format::{FIRST_FLUSH, FRAME_HEAD_BYTES, FileHeader, NOT_IN_USE, flush_disk_len},
         prepare,
         recovery::{Found, defuse, recover},
         sector::Stamps,
@@ -51,7 +51,7 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
     if fresh {
         refuse_orphans(&rt, &journal_dir, &groups_dir).await?;
     }
-    found.spares = usable_spares(&rt, &journal_dir, &found, config.journal_file_bytes).await?;
+    found.spares = usable_spares(&rt, &journal_dir, &found, &config).await?;
     assert!(found.live.iter().all(|(_, checkpointed)| *checkpointed), "recovery leaves no file without a checkpoint");
     defuse(&found).await?;
     let last = found.live.last().map(|(file, _)| file.clone());
@@ -108,21 +108,25 @@ async fn refuse_orphans<R: Rt>(rt: &R, journal_dir: &Path, groups_dir: &Path) ->
     }
 }
 
-/// Spare files of another length are removed; and so is a spare name that a crash between a renaming and its sync has left
+/// Spare files are marked as such: their old names may come back. Those of another length are removed then; and so is a spare name that a crash between a renaming and its sync has left
 /// beside the new one, for a file that is in use: it is known by the nonce.
-async fn usable_spares<R: Rt>(rt: &R, dir: &Path, found: &Found<R>, len: u64) -> Result<BTreeSet<u64>> {
+async fn usable_spares<R: Rt>(rt: &R, dir: &Path, found: &Found<R>, config: &LogConfig) -> Result<BTreeSet<u64>> {
     let nonces: BTreeSet<u64> = found.live.iter().map(|(file, _)| file).chain(&found.prepared).map(|f| f.header.nonce).collect();
     let mut usable = BTreeSet::new();
     for &seq in &found.spares {
         let path = spare_path(dir, seq);
         let file = rt.open(&path, Open::Read).await?;
-        let found = file.len().await?;
+        let file_len = file.len().await?;
         let in_use = match file.read_at(0, BLOCK_BYTES).await {
             Ok(block) => FileHeader::decode(&block).is_ok_and(|header| nonces.contains(&header.nonce)),
             Err(_) => true,
         };
         file.close().await?;
-        if found == len && !in_use {
+        if !in_use && file_len >= BLOCK_BYTES as u64 {
+            let (cluster_id, node_id, home) = (config.cluster_id, config.node_id, config.home);
+            mark(rt, dir, seq, FileHeader { cluster_id, node_id, home, file_seq: NOT_IN_USE, nonce: rt.rand(), file_len }).await?;
+        }
+        if !in_use && file_len == config.journal_file_bytes {
             usable.insert(seq);
         } else {
             rt.remove(&path).await?;

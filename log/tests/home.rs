@@ -203,7 +203,7 @@ fn a_journal_that_was_taken_away_is_not_a_first_start() {
 #[test]
 fn a_missing_file_between_others_is_named() {
     let sim = Sim::new(4);
-    let log = home_with(&sim, 1500);
+    let log = home_with(&sim, 1530);
     drop(log);
     sim.crash(NODE);
     let files = journal_files(&sim);
@@ -341,6 +341,49 @@ fn what_a_killed_process_left_unsynced_is_on_stable_media_before_it_is_served() 
     assert_eq!(log.state(GROUP).unwrap().high_watermark, Offset(2));
     let stable = disk.read_stable(&file, 0, 256 << 10).unwrap();
     assert!(stable.windows(12).any(|w| w == b"never synced"), "a power cut now would take back what a reader may have seen");
+}
+
+/// After a sync that failed, a name may be as it should on the one hand and come back with the next power cut on the other: by then its file may have had
+/// other uses, and files that came after it may be gone.
+#[test]
+fn a_retired_file_whose_old_name_comes_back_is_known_for_what_it_is() {
+    let mut came_back = 0;
+    for seed in 0..40 {
+        let sim = Sim::new(seed);
+        let log = home_with(&sim, 1);
+        let disk = sim.node(NODE).disk();
+        let spares = || disk.files().iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "spare")).count();
+        let l = log.clone();
+        sim.node(NODE).start(CoreId(0), |_| async move { while append(&l, &[7; 900]).await.is_ok() {} });
+        let first = journal_files(&sim)[0].clone();
+        let retired = || spares() > 0 && !journal_files(&sim).contains(&first);
+        sim.run_until(retired, Duration::from_secs(60)).unwrap();
+        disk.inject("journal", DiskFault::SyncError);
+        let _ = sim.run_until(|| sim.halted(NODE).is_some(), Duration::from_secs(60));
+        if !sim.halted(NODE).unwrap().contains("sync directory") {
+            // Another sync was met.
+            continue;
+        }
+        drop(log);
+        sim.restart(NODE);
+        let (log, _) = open(&sim, config()).unwrap();
+        let records = log.state(GROUP).unwrap().high_watermark.0;
+        let more = 200 * (seed as usize % 8);
+        let l = log.clone();
+        let appended = sim.block_on(NODE, |_| async move {
+            for _ in 0..more {
+                append(&l, &[8; 900]).await?;
+            }
+            Ok::<_, LogError>(())
+        });
+        appended.unwrap().unwrap();
+        drop(log);
+        power_cut(&sim);
+        came_back += usize::from(journal_files(&sim).contains(&first));
+        let (log, _) = open(&sim, config()).unwrap_or_else(|error| panic!("seed {seed}, {more} more records: {error}"));
+        assert!(log.state(GROUP).unwrap().high_watermark.0 >= records + more as u64, "seed {seed}");
+    }
+    assert!(came_back > 5, "{came_back} names came back");
 }
 
 /// A home whose group has many sealed segments that are worth compacting, in the middle of that.

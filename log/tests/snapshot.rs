@@ -460,8 +460,9 @@ fn open(sim: &Sim, node: NodeId, config: &LogConfig) -> Log<SimRt> {
 /// Snapshots installed, starts that found the old replica, files sent.
 fn run(seed: u64) -> (u64, u64, u64) {
     let sim = Sim::new(SimConfig { seed, faults: FaultPlan::survivable() });
-    // The source has entries that are not committed when its log is to take more: that needs room to carry them.
-    let configs = (LogConfig { journal_files_max: 8, ..config(&sim) }, config(&sim));
+    // Both have entries that are not committed when their logs are to take more: that needs room to carry them.
+    let with_room = |own: LogConfig, files: usize| LogConfig { journal_files_max: own.journal_files_max.max(files), ..own };
+    let configs = (with_room(config(&sim), 8), with_room(config(&sim), 5));
     let kept = GroupConfig {
         retention_ms: None,
         producer_expiry_ms: u64::MAX,

@@ -3,14 +3,19 @@
 //! | name | what |
 //! |---|---|
 //! | `NNNNNNNN.jnl` | live or prepared: its header is valid and synced, and its number is the name's |
-//! | `NNNNNNNN.spare` | written once from end to end, not in use; its contents mean nothing |
+//! | `NNNNNNNN.spare` | written once from end to end, not in use; its header says so, or means nothing |
 //! | `*.tmp` | in the making; removed at start |
 //!
 //! A file is written with zeros from end to end before it gets a name that counts, so that no flush ever has to
 //! allocate: it can neither meet a full disk nor make the sync record new extents. A name is changed before the
 //! contents are, and the directory is synced between, so that whatever a crash leaves under `.jnl` is whole.
+//!
+//! After a sync of the directory that failed, a change of a name may be seen and yet never last: the disk has given it up, and no later sync says so. The next
+//! power cut brings the old name back, for a file that may have had other uses since. So a file that is in no use says so itself: it is [marked](mark) once its
+//! name has changed, and a start marks all spare files anew. Recovery tells an old name by that, or by a header of another number and a nonce that
+//! another name has, too, and removes it.
 
-use super::format::{FIRST_FLUSH, FileHeader};
+use super::format::{FIRST_FLUSH, FileHeader, NOT_IN_USE};
 use crate::error::Result;
 use millpond_runtime::{File, IoBuf, Open, Rt, limits::BLOCK_BYTES};
 use std::{
@@ -115,14 +120,28 @@ pub async fn prepare<R: Rt>(rt: &R, dir: &Path, spare: u64, header: FileHeader) 
     Ok(JournalFile { header, path, file })
 }
 
-/// Takes a live file out of use: only its name changes, and that lasts when this returns.
+/// Says in a spare file that it is in no use, whatever name of it comes back. Durable when this returns.
+pub async fn mark<R: Rt>(rt: &R, dir: &Path, spare: u64, header: FileHeader) -> Result<()> {
+    let file = rt.open(&spare_path(dir, spare), Open::ReadWrite).await?;
+    let mut block = file.buf(BLOCK_BYTES);
+    block.put(&FileHeader { file_seq: NOT_IN_USE, ..header }.encode());
+    block.pad_to_block();
+    file.write_at(0, block).await?;
+    file.sync().await?;
+    file.close().await?;
+    Ok(())
+}
+
+/// Takes a live file out of use: its name changes, then its header says so, too. Both last when this returns.
 pub async fn retire<R: Rt>(rt: &R, dir: &Path, file: Rc<JournalFile<R>>) -> Result<u64> {
-    let seq = file.header.file_seq;
+    let header = file.header;
+    let seq = header.file_seq;
     if let Some(file) = Rc::into_inner(file) {
         file.file.close().await?;
     }
     rt.rename(&journal_path(dir, seq), &spare_path(dir, seq)).await?;
     rt.sync_dir(dir).await?;
+    mark(rt, dir, seq, header).await?;
     Ok(seq)
 }
 

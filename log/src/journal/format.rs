@@ -44,6 +44,8 @@ pub const FILE_MAGIC: [u8; 4] = *b"MPJ1";
 pub const FLUSH_MAGIC: [u8; 4] = *b"MPJF";
 /// The version of this layout.
 pub const VERSION: u32 = 1;
+/// The number of a file that is in no use, whatever its name says.
+pub const NOT_IN_USE: u64 = 0;
 /// Length of a file header, in bytes. It has a block for itself.
 pub const FILE_HEADER_BYTES: usize = 64;
 /// Length of a flush header, in bytes.
@@ -62,7 +64,7 @@ pub struct FileHeader {
     pub node_id: u64,
     /// The journal home.
     pub home: u16,
-    /// Its place among the journal's files, counted from 1.
+    /// Its place among the journal's files, counted from 1; [`NOT_IN_USE`] if it has none.
     pub file_seq: u64,
     /// Random, drawn for this life of the file.
     pub nonce: u64,

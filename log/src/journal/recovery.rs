@@ -1,5 +1,5 @@
 //! What a start makes of the journal's directory. Reads, decides with [`super::walk`], changes nothing but names:
-//! unfinished files go. A torn flush is cut by [`defuse`], whose steps leave it torn until it is gone, so recovery can crash
+//! unfinished files go, and old names that a power cut has brought back ([`super::file`]). A torn flush is cut by [`defuse`], whose steps leave it torn until it is gone, so recovery can crash
 //! anywhere and be run again.
 //!
 //! The live files are a contiguous run of numbers, and each begins with a complete checkpoint; number 1 may hold nothing at all,
@@ -7,8 +7,8 @@
 //! not found and nothing later proves that it once was there.
 
 use super::{
-    file::{JournalFile, Name, journal_path, parse_name, retire},
-    format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, FormatError, Frames},
+    file::{JournalFile, Name, journal_path, parse_name, retire, spare_path},
+    format::{FIRST_FLUSH, FLUSH_HEADER_BYTES, FileHeader, FlushHeader, FormatError, Frames, NOT_IN_USE},
     replay::Replay,
     sector::{SECTOR_BYTES, disarm, place},
     walk::{Chain, Fault, Look, Proof, find_proof, look, read_body},
@@ -96,13 +96,10 @@ struct End {
     suspect: Option<FlushHeader>,
 }
 
-/// Reads the whole journal. Nothing on disk is changed but that unfinished files go.
+/// Reads the whole journal. Nothing on disk is changed but names.
 pub async fn recover<R: Rt>(rt: &R, dir: &Path, config: &LogConfig) -> Result<Found<R>> {
     let (seqs, spares) = list(rt, dir).await?;
-    let mut files = Vec::new();
-    for seq in seqs {
-        files.push(Rc::new(open(rt, dir, seq, config).await?));
-    }
+    let mut files = open_all(rt, dir, &seqs, &spares, config).await?;
     let mut found = Found {
         live: Vec::new(),
         prepared: Vec::new(),
@@ -316,6 +313,50 @@ async fn first_seq<R: Rt>(base: &JournalFile<R>) -> Result<u64> {
     }
 }
 
+/// Opens the files, which are a run. Old names that have come back are not among them, and go.
+async fn open_all<R: Rt>(rt: &R, dir: &Path, seqs: &[u64], spares: &BTreeSet<u64>, config: &LogConfig) -> Result<Vec<Rc<JournalFile<R>>>> {
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for &seq in seqs {
+        let file = open(rt, dir, seq, config).await?;
+        if file.header.file_seq == seq {
+            files.push(Rc::new(file));
+        } else {
+            others.push((seq, file));
+        }
+    }
+    for (seq, JournalFile { header, path, file }) in others {
+        file.close().await?;
+        let known = header.file_seq == NOT_IN_USE || files.iter().any(|file| file.header.nonce == header.nonce);
+        if !known && !is_spare(rt, dir, spares, header.nonce).await? {
+            return Err(LogError::Foreign { file: path, what: format!("it says number {}, expected {seq}", header.file_seq) });
+        }
+        tracing::warn!(file = %path.display(), "an old name of a file that is in other use, or in none, has come back: removed");
+        rt.remove(&path).await?;
+        rt.sync_dir(dir).await?;
+    }
+    for pair in files.windows(2) {
+        let (one, next) = (pair[0].header.file_seq, pair[1].header.file_seq);
+        if next != one + 1 {
+            let missing = journal_path(dir, one + 1);
+            return Err(corrupt(&missing, 0, 0, format!("missing, though files {one} and {next} are there")));
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a spare file has this nonce: it was to become the file of that number, or was that.
+async fn is_spare<R: Rt>(rt: &R, dir: &Path, spares: &BTreeSet<u64>, nonce: u64) -> Result<bool> {
+    for &spare in spares {
+        let file = rt.open(&spare_path(dir, spare), Open::Read).await?;
+        let block = file.read_at(0, BLOCK_BYTES).await;
+        file.close().await?;
+        if block.is_ok_and(|block| FileHeader::decode(&block).is_ok_and(|header| header.nonce == nonce)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 async fn open<R: Rt>(rt: &R, dir: &Path, seq: u64, config: &LogConfig) -> Result<JournalFile<R>> {
     let path = journal_path(dir, seq);
     let file = rt.open(&path, Open::ReadWrite).await?;
@@ -330,7 +371,6 @@ async fn open<R: Rt>(rt: &R, dir: &Path, seq: u64, config: &LogConfig) -> Result
         ("cluster", header.cluster_id, config.cluster_id),
         ("node", header.node_id, config.node_id),
         ("journal home", u64::from(header.home), u64::from(config.home)),
-        ("number", header.file_seq, seq),
     ] {
         if found != ours {
             return Err(LogError::Foreign { file: path, what: format!("it says {what} {found}, expected {ours}") });
@@ -359,12 +399,6 @@ async fn list<R: Rt>(rt: &R, dir: &Path) -> Result<(Vec<u64>, BTreeSet<u64>)> {
         }
     }
     seqs.sort_unstable();
-    for pair in seqs.windows(2) {
-        if pair[1] != pair[0] + 1 {
-            let missing = journal_path(dir, pair[0] + 1);
-            return Err(corrupt(&missing, 0, 0, format!("missing, though files {} and {} are there", pair[0], pair[1])));
-        }
-    }
     Ok((seqs, spares))
 }
 
