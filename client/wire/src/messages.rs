@@ -777,12 +777,15 @@ pub struct GroupListing {
     /// Name.
     #[prost(string, tag = "1")]
     pub group: String,
-    /// `empty`, `stable` or `reconciling`.
+    /// `empty`, `stable` or `reconciling`; a classic group is `preparing-rebalance` and `completing-rebalance` instead of the last.
     #[prost(string, tag = "2")]
     pub state: String,
     /// Members.
     #[prost(uint32, tag = "3")]
     pub members: u32,
+    /// For a classic group of Kafka's, whose members share out among themselves, what kind it is, such as `consumer`; else empty.
+    #[prost(string, tag = "4")]
+    pub classic: String,
 }
 
 /// Asks for one group.
@@ -799,7 +802,7 @@ pub struct DescribeGroupReply {
     /// Name.
     #[prost(string, tag = "1")]
     pub group: String,
-    /// `empty`, `stable` or `reconciling`.
+    /// `empty`, `stable` or `reconciling`; a classic group is `preparing-rebalance` and `completing-rebalance` instead of the last.
     #[prost(string, tag = "2")]
     pub state: String,
     /// Grows with every change of members or subscriptions.
@@ -811,6 +814,9 @@ pub struct DescribeGroupReply {
     /// Positions with the end of each partition, so that lag can be told.
     #[prost(message, repeated, tag = "5")]
     pub positions: Vec<GroupPosition>,
+    /// For a classic group of Kafka's, whose members share out among themselves, what kind it is, such as `consumer`; else empty.
+    #[prost(string, tag = "6")]
+    pub classic: String,
 }
 
 /// One member of a group.

@@ -87,8 +87,8 @@ async fn list(remote: &Remote, out: &mut Out) -> Result {
     let groups = remote.list_groups().await?;
     if out.json {
         let value = |g: &_| {
-            let millpond_wire::messages::GroupListing { group, state, members } = g;
-            json!({ "group": group, "state": state, "members": members })
+            let millpond_wire::messages::GroupListing { group, state, members, classic } = g;
+            json!({ "group": group, "state": state, "members": members, "classic": classic })
         };
         return groups.iter().try_for_each(|g| out.value(&value(g)));
     }
@@ -96,8 +96,8 @@ async fn list(remote: &Remote, out: &mut Out) -> Result {
         out.note("there are no consumer groups; `millpond consume TOPIC --group NAME` makes one");
         return Ok(());
     }
-    let rows: Vec<Vec<String>> = groups.into_iter().map(|g| vec![g.group, g.state, g.members.to_string()]).collect();
-    out.table(&["GROUP", "STATE", "MEMBERS"], &rows)
+    let rows: Vec<Vec<String>> = groups.into_iter().map(|g| vec![g.group, g.state, g.members.to_string(), g.classic]).collect();
+    out.table(&["GROUP", "STATE", "MEMBERS", "CLASSIC"], &rows)
 }
 
 fn lag(p: &GroupPosition) -> u64 {
@@ -107,7 +107,8 @@ fn lag(p: &GroupPosition) -> u64 {
 fn describe(group: &DescribeGroupReply, out: &mut Out) -> Result {
     let total: u64 = group.positions.iter().map(lag).sum();
     let members = group.members.len();
-    out.line(format!("{}: {}, {members} member(s), {} records behind", group.group, group.state, thousands(total)))?;
+    let sort = if group.classic.is_empty() { String::new() } else { format!(", classic ({})", group.classic) };
+    out.line(format!("{}: {}{sort}, {members} member(s), {} records behind", group.group, group.state, thousands(total)))?;
     if !group.members.is_empty() {
         out.line("")?;
         let row = |m: &MemberInfo| vec![m.member_id.clone(), m.client_id.clone(), m.host.clone(), show(&m.owned)];
@@ -192,6 +193,7 @@ fn to_json(group: &DescribeGroupReply) -> Value {
         "group": group.group,
         "state": group.state,
         "epoch": group.epoch,
+        "classic": group.classic,
         "members": group.members.iter().map(member).collect::<Vec<_>>(),
         "positions": group.positions.iter().map(position).collect::<Vec<_>>(),
     })

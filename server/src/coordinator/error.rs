@@ -65,6 +65,12 @@ pub enum Refused {
         /// How many.
         members: usize,
     },
+    /// The group's members share out among themselves, as Kafka's older clients do.
+    #[error("group {group} has members of Kafka's classic sort")]
+    OtherSort {
+        /// Consumer group.
+        group: String,
+    },
     /// A field is not as it must be.
     #[error("{what} must be {must}, and is {is}")]
     Invalid {
@@ -94,7 +100,7 @@ impl Refused {
             Self::FencedMember { .. } | Self::NotAssigned { .. } | Self::Overtaken { .. } => Code::FencedMember,
             Self::UnknownPartition { .. } => Code::UnknownTopic,
             Self::UnknownGroup { .. } => Code::UnknownGroup,
-            Self::NotEmpty { .. } => Code::GroupNotEmpty,
+            Self::NotEmpty { .. } | Self::OtherSort { .. } => Code::GroupNotEmpty,
             Self::Invalid { .. } => Code::InvalidArgument,
             Self::Full { .. } => Code::Overloaded,
         }
@@ -110,6 +116,7 @@ impl Refused {
             Self::UnknownPartition { .. } => "fetch metadata; the topic may have been deleted",
             Self::UnknownGroup { .. } => "list the groups; a group exists while it has members or positions",
             Self::NotEmpty { .. } => "stop its consumers first",
+            Self::OtherSort { .. } => "stop those first, or use another group",
             Self::Invalid { .. } => "correct the request",
             Self::Full { .. } => "delete groups that are no longer needed",
         }

@@ -12,10 +12,13 @@
 //!   ([`Coordinator::with_epochs_after`]), so that nobody is taken for the member that it was before. A positions' topic is
 //!   known by its id.
 //!
-//! `group` says how a partition is kept from having two readers, `assignor` who should have it. Everything is bounded by
+//! `group` says how a partition is kept from having two readers, `assignor` who should have it. Groups of Kafka's older sort, whose members share
+//! out among themselves, are in [`classic`]; a group with members is of one sort, and positions are the same for both. Everything is bounded by
 //! the constants below; past them requests are refused and nothing is dropped.
 
+mod admin;
 pub mod assignor;
+pub mod classic;
 mod error;
 mod group;
 mod records;
@@ -28,10 +31,10 @@ pub use group::{HEARTBEAT_MS, HEARTBEAT_WAITING_MS, REVOKE_MS_MAX};
 use crate::keyed::{BadRecord, Record};
 use group::{Beat, Group, Member};
 use millpond_wire::messages::{
-    CommitFailure, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, FetchOffsets, FetchOffsetsReply,
-    GroupHeartbeat, GroupHeartbeatReply, GroupListing, GroupPosition, ListGroupsReply, MemberInfo, Position, TopicPartitions,
+    CommitFailure, CommitOffsets, CommitOffsetsReply, FetchOffsets, FetchOffsetsReply,
+    GroupHeartbeat, GroupHeartbeatReply, Position, TopicPartitions,
 };
-use records::{Key, Value};
+use records::{Entry, Key, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -140,6 +143,10 @@ pub struct Coordinator {
     /// Partitions by topic: what the assignor wants to know.
     counts: BTreeMap<Arc<str>, u32>,
     groups: BTreeMap<String, Group>,
+    /// Groups of the other sort.
+    classic: BTreeMap<String, classic::Group>,
+    /// Those that lost their last member, whose records are to be deleted.
+    classic_over: BTreeSet<String>,
     positions: BTreeMap<String, BTreeMap<Part, Value>>,
     /// Committers and sequences of commits from outside that are written and not applied.
     written: BTreeMap<Key, (u64, u64)>,
@@ -175,20 +182,22 @@ impl Coordinator {
     /// About how many bytes members and positions take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.positions_bytes + self.groups.values().map(|group| group.bytes).sum::<usize>()
+        let classic: usize = self.classic.values().map(|group| group.bytes).sum();
+        self.positions_bytes + classic + self.groups.values().map(|group| group.bytes).sum::<usize>()
     }
 
     /// Groups, with members or with positions.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.groups.len() + self.positions.len()
+        self.groups.len() + self.classic.len() + self.positions.len()
     }
 
     /// The most members, owned partitions and positions that one group may have.
     #[must_use]
     pub fn largest(&self) -> usize {
         let positions = self.positions.values().map(BTreeMap::len).max().unwrap_or(0);
-        positions + self.groups.values().map(Group::parts).max().unwrap_or(0)
+        let classic = self.classic.values().map(classic::Group::people).max().unwrap_or(0);
+        positions + self.groups.values().map(Group::parts).max().unwrap_or(0).max(classic)
     }
 
     fn bytes_left(&self) -> usize {
@@ -232,7 +241,7 @@ impl Coordinator {
     #[must_use]
     pub fn still_stale(&self, tombstones: &[Record]) -> Vec<Record> {
         let is_stale = |record: &&Record| {
-            let Ok((Key { group, topic, partition }, _)) = records::read(&record.key, None) else { return false };
+            let Ok(Entry::Position(Key { group, topic, partition }, _)) = records::read(&record.key, None) else { return false };
             let part = Part { topic: self.interned(&topic), partition };
             self.positions.get(&group).and_then(|positions| positions.get(&part)).is_some_and(|value| !self.is_current(&part, value))
         };
@@ -247,6 +256,9 @@ impl Coordinator {
             return Ok(self.leave(request));
         }
         let beat = self.beat(host, request)?;
+        if self.classic.contains_key(&request.group) {
+            return Err(Refused::OtherSort { group: request.group.clone() });
+        }
         let known = self.groups.get(&request.group);
         if known.is_none_or(|g| !g.members.contains_key(&*request.member_id)) {
             if request.member_epoch != 0 {
@@ -279,6 +291,7 @@ impl Coordinator {
             }
         }
         self.groups.retain(|_, g| !g.members.is_empty());
+        expired.extend(self.expire_classic(now_ms));
         expired
     }
 
@@ -290,6 +303,11 @@ impl Coordinator {
         at_most("positions in a commit", request.positions.len(), POSITIONS_PER_COMMIT_MAX)?;
         at_most("bytes of metadata in a commit", metadata, METADATA_PER_COMMIT_BYTES_MAX)?;
         let member = self.committer(request)?;
+        Ok(self.commit_by(request, member))
+    }
+
+    /// Checks each position of a commit by somebody who may commit.
+    fn commit_by(&self, request: &CommitOffsets, member: Option<&Member>) -> Commit {
         let mut commit = Commit { records: Vec::new(), reply: CommitOffsetsReply::default() };
         let mut room = Room { positions: POSITIONS_MAX.saturating_sub(self.positions_count), bytes: self.bytes_left() };
         for (number, position) in request.positions.iter().enumerate() {
@@ -298,13 +316,13 @@ impl Coordinator {
                 Err(refused) => commit.reply.failures.push(CommitFailure { position: number as u32, failure: Some(refused.failure()) }),
             }
         }
-        Ok(commit)
+        commit
     }
 
     /// These records of a commit are written: nothing older of the same client may follow them.
     pub fn written(&mut self, records: &[Record]) {
         for record in records {
-            if let Ok((key, Some(value))) = records::read(&record.key, record.value.as_deref())
+            if let Ok(Entry::Position(key, Some(value))) = records::read(&record.key, record.value.as_deref())
                 && value.committer != 0
             {
                 self.written.insert(key, (value.committer, value.sequence));
@@ -314,7 +332,13 @@ impl Coordinator {
 
     /// Takes over one record of `__consumer_offsets`. `None` is a tombstone.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), BadRecord> {
-        let (key, value) = records::read(key, value)?;
+        let (key, value) = match records::read(key, value)? {
+            Entry::Position(key, value) => (key, value),
+            Entry::Group(name, stored) => {
+                self.apply_group(name, stored);
+                return Ok(());
+            }
+        };
         if value.as_ref().is_some_and(|value| self.written.get(&key) == Some(&(value.committer, value.sequence))) {
             self.written.remove(&key);
         }
@@ -344,63 +368,17 @@ impl Coordinator {
         FetchOffsetsReply { positions: wanted.collect() }
     }
 
-    /// All groups by name: those with members, and those with positions only.
-    #[must_use]
-    pub fn list(&self) -> ListGroupsReply {
-        let names: BTreeSet<&String> = self.groups.keys().chain(self.positions.keys()).collect();
-        let listing = |name: &String| {
-            let group = self.groups.get(name);
-            GroupListing {
-                group: name.clone(),
-                state: group.map_or("empty", Group::state).into(),
-                members: group.map_or(0, |g| g.members.len()) as u32,
-            }
-        };
-        ListGroupsReply { groups: names.into_iter().map(listing).collect() }
-    }
-
-    /// One group. Start and end offsets of the positions are left at 0 for the node to fill in.
-    pub fn describe(&self, request: &DescribeGroup) -> Result<DescribeGroupReply, Refused> {
-        let group = self.groups.get(&request.group);
-        if group.is_none() && !self.positions.contains_key(&request.group) {
-            return Err(Refused::UnknownGroup { group: request.group.clone() });
-        }
-        let info = |(id, m): (&Arc<str>, &Member)| MemberInfo {
-            member_id: id.to_string(),
-            client_id: m.client_id.clone(),
-            host: m.host.clone(),
-            epoch: m.epoch,
-            owned: to_wire(&m.may_own),
-            assigned: to_wire(&m.assigned),
-        };
-        let position = |p: Position| GroupPosition { position: Some(p), start_offset: 0, end_offset: 0 };
-        Ok(DescribeGroupReply {
-            group: request.group.clone(),
-            state: group.map_or("empty", Group::state).into(),
-            epoch: group.map_or(0, |g| g.epoch),
-            members: group.iter().flat_map(|g| &g.members).map(info).collect(),
-            positions: self.current_positions(&request.group).map(position).collect(),
-        })
-    }
-
-    /// Deletes a group without members: returns tombstones for up to `max` of its positions. To be called again once they are applied, until
-    /// the group is not known any more; somebody may join in between.
-    pub fn delete(&self, request: &DeleteGroup, max: usize) -> Result<Vec<Record>, Refused> {
-        if let Some(group) = self.groups.get(&request.group) {
-            return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
-        }
-        let Some(positions) = self.positions.get(&request.group) else {
-            return Err(Refused::UnknownGroup { group: request.group.clone() });
-        };
-        Ok(positions.keys().take(max).map(|part| records::write(&key(&request.group, part), None)).collect())
-    }
-
     /// Panics if an invariant is broken; run after every step in tests and simulation.
     pub fn check(&self) {
         for (name, group) in &self.groups {
             assert!(!group.members.is_empty(), "{name} has members, or is not kept");
             group.check(&self.counts);
             assert!(group.members.values().all(|m| m.epoch <= self.epochs_given), "{name}: an epoch that was not given");
+        }
+        for (name, group) in &self.classic {
+            assert!(!group.is_over(), "{name} has members, or is not kept");
+            assert!(!self.groups.contains_key(name), "{name} is of one sort");
+            group.check();
         }
         let positions: usize = self.positions.values().map(BTreeMap::len).sum();
         assert_eq!(positions, self.positions_count, "positions are counted");
@@ -456,6 +434,9 @@ impl Coordinator {
     fn committer(&self, request: &CommitOffsets) -> Result<Option<&Member>, Refused> {
         let group = self.groups.get(&request.group);
         if request.member_id.is_empty() {
+            if let Some(group) = self.classic.get(&request.group).filter(|group| !group.members.is_empty()) {
+                return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
+            }
             return match group {
                 Some(g) => Err(Refused::NotEmpty { group: request.group.clone(), members: g.members.len() }),
                 None if !self.positions.contains_key(&request.group) && self.positions.len() >= GROUPS_MAX => {
@@ -534,10 +515,16 @@ impl Coordinator {
             }
             _ => {}
         }
-        if self.groups.values().map(|g| g.members.len()).sum::<usize>() >= MEMBERS_MAX {
+        if self.members() >= MEMBERS_MAX {
             return full("members", MEMBERS_MAX);
         }
         Ok(())
+    }
+
+    /// Members of all groups.
+    fn members(&self) -> usize {
+        let classic: usize = self.classic.values().map(classic::Group::people).sum();
+        classic + self.groups.values().map(|g| g.members.len()).sum::<usize>()
     }
 
     fn current_positions(&self, group: &str) -> impl Iterator<Item = Position> {

@@ -1,13 +1,18 @@
-//! What the coordinator writes into `__consumer_offsets`: one record per group and partition.
+//! What the coordinator writes into `__consumer_offsets`: one record per group and partition, and one per classic group with members.
 //!
 //! ```text
+//!   a position
 //!   key    | version 1 (a byte) | prost Key   {group, topic, partition}   |
 //!   value  | version 1 (a byte) | prost Value {offset, metadata, topic_id, committer, sequence} |
+//!   a classic group
+//!   key    | version 2 (a byte) | prost GroupKey {group}   |
+//!   value  | version 1 (a byte) | prost StoredGroup {generation, kind, way of sharing out, leader, members with their parts} |
 //! ```
 //!
 //! The topic's id is in the value, so that a position never outlives its topic into another one of the same name. Committer and
 //! sequence are those of a commit from outside, so that an older one of the same client that comes late is known, whoever leads then.
 
+use super::classic::StoredGroup;
 use crate::{
     catalog::OFFSETS,
     keyed::{BadRecord, Record},
@@ -16,6 +21,7 @@ use bytes::{BufMut, Bytes};
 use prost::Message;
 
 const VERSION: u8 = 1;
+const GROUP_KEY_VERSION: u8 = 2;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
 pub(super) struct Key {
@@ -42,25 +48,47 @@ pub(super) struct Value {
     pub(super) sequence: u64,
 }
 
+#[derive(Clone, PartialEq, Eq, Message)]
+struct GroupKey {
+    #[prost(string, tag = "1")]
+    group: String,
+}
+
+/// A record; without a value it says that what it is about is no more.
+pub(super) enum Entry {
+    /// How far a group has come in a partition.
+    Position(Key, Option<Value>),
+    /// A classic group's newest generation.
+    Group(String, Option<StoredGroup>),
+}
+
+pub(super) fn write_group(group: &str, value: Option<&StoredGroup>) -> Record {
+    Record { key: versioned(GROUP_KEY_VERSION, &GroupKey { group: group.to_owned() }), value: value.map(|value| versioned(VERSION, value)) }
+}
+
 pub(super) fn write(key: &Key, value: Option<&Value>) -> Record {
-    Record { key: versioned(key), value: value.map(versioned) }
+    Record { key: versioned(VERSION, key), value: value.map(|value| versioned(VERSION, value)) }
 }
 
-pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<(Key, Option<Value>), BadRecord> {
-    Ok((parse(key, key)?, value.map(|v| parse(key, v)).transpose()?))
+pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Entry, BadRecord> {
+    if key.first() == Some(&GROUP_KEY_VERSION) {
+        let GroupKey { group } = parse(key, GROUP_KEY_VERSION, key)?;
+        return Ok(Entry::Group(group, value.map(|v| parse(key, VERSION, v)).transpose()?));
+    }
+    Ok(Entry::Position(parse(key, VERSION, key)?, value.map(|v| parse(key, VERSION, v)).transpose()?))
 }
 
-fn versioned(message: &impl Message) -> Bytes {
+fn versioned(version: u8, message: &impl Message) -> Bytes {
     let mut bytes = Vec::with_capacity(1 + message.encoded_len());
-    bytes.put_u8(VERSION);
+    bytes.put_u8(version);
     bytes.extend_from_slice(&message.encode_to_vec());
     bytes.into()
 }
 
-fn parse<M: Message + Default>(key: &[u8], bytes: &[u8]) -> Result<M, BadRecord> {
+fn parse<M: Message + Default>(key: &[u8], version: u8, bytes: &[u8]) -> Result<M, BadRecord> {
     match bytes.split_first() {
-        Some((&VERSION, message)) => M::decode(message).map_err(|e| BadRecord::new(OFFSETS, key, e.to_string())),
-        Some((v, _)) => Err(BadRecord::new(OFFSETS, key, format!("it has version {v}, and only {VERSION} is known here"))),
+        Some((v, message)) if *v == version => M::decode(message).map_err(|e| BadRecord::new(OFFSETS, key, e.to_string())),
+        Some((v, _)) => Err(BadRecord::new(OFFSETS, key, format!("it has version {v}, and only {version} is known here"))),
         None => Err(BadRecord::new(OFFSETS, key, "it is empty")),
     }
 }

@@ -175,10 +175,10 @@ async fn answer<R: Rt>(
             out.memory.push(front.core.requests.answered(working, out.small.len()));
         }
         Asked::Kafka(request) => {
-            let (kind, weight) = (kafka::kind(&request), kafka::weigh(front, &request));
+            let (kind, weight, waits) = (kafka::kind(&request), kafka::weigh(front, &request), kafka::waits(&request));
             let mut working = unless_killed(conn, front.core.requests.take(weight)).await?;
             let work = Box::pin(kafka::carry_out(front, conn, *request, &mut working));
-            let reply = if kind == Kind::Fetch { unless_killed(conn, work).await? } else { work.await };
+            let reply = if waits { unless_killed(conn, work).await? } else { work.await };
             drop(held);
             conn.carried_out();
             out.answered.push((kind, began));

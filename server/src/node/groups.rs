@@ -5,6 +5,8 @@
 //!   when it is written;
 //! * who asks for positions waits for those that are written and not synced yet: they will be what the group goes on from.
 
+mod classic;
+
 use super::{await_room, core::Core, look::Bounds, meta::append_records_now, not_owner, partition::Partition, produce::ROOM_WAIT};
 use crate::{
     boot::load,
@@ -123,8 +125,7 @@ impl<R: Rt> Core<R> {
     pub async fn heartbeat(self: &Rc<Self>, host: String, request: GroupHeartbeat) -> Result<GroupHeartbeatReply, Failure> {
         let group = request.group.clone();
         self.with_group(&group, move |core, held, _| async move {
-            let now_ms = core.rt.mono() / 1_000_000;
-            held.coordinator.borrow_mut().heartbeat(now_ms, &host, &request).map_err(|e| e.failure())
+            held.coordinator.borrow_mut().heartbeat(core.now_ms(), &host, &request).map_err(|e| e.failure())
         })
         .await
     }
@@ -311,9 +312,10 @@ impl<R: Rt> Core<R> {
                 core.rt.sleep(to_next(&core.rt, EXPIRE_EVERY)).await;
                 core.leave_seats();
                 core.tell_coordinators();
-                let held: Vec<Held> = core.coordinators.borrow().values().cloned().collect();
-                for seat in held {
-                    let expired = seat.coordinator.borrow_mut().expire(core.rt.mono() / 1_000_000);
+                let held: Vec<(u32, Held)> = core.coordinators.borrow().iter().map(|(n, seat)| (*n, Rc::clone(seat))).collect();
+                for (partition, seat) in held {
+                    let expired = seat.coordinator.borrow_mut().expire(core.now_ms());
+                    core.forget_groups(partition, &seat);
                     for gone in expired {
                         tracing::info!(consumer_group = gone.group, member = gone.member, "a member fell silent and was removed");
                     }

@@ -58,6 +58,12 @@ impl Kcat {
         succeeded(self.command("-C", &[&["-e", "-q"], args].concat()).output().expect("it is installed"))
     }
 
+    /// What a group reads, up to the ends.
+    pub(crate) fn group(&self, group: &str, topics: &[&str]) -> String {
+        let args = ["-e", "-q", "-X", "auto.offset.reset=earliest", "-X", "session.timeout.ms=6000"];
+        succeeded(self.command("-G", &[&[group], topics, &args].concat()).output().expect("it is installed"))
+    }
+
     /// Offsets by time: `topic:partition:time`.
     pub(crate) fn query(&self, what: &str) -> String {
         succeeded(self.command("-Q", &["-t", what]).output().expect("it is installed"))

@@ -1,9 +1,11 @@
 //! Kafka's protocol against a real server: a real client (Debian's kcat, with librdkafka 2.0.2, which takes small mistakes amiss), and bytes that no client sends.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes, in real time")]
 
+mod java;
 mod kcat;
 #[path = "../native/node.rs"]
 mod node;
+mod python;
 mod raw;
 
 use kcat::{Kcat, listed};
@@ -93,6 +95,47 @@ async fn topics_are_made_when_they_are_asked_for_and_listed_with_their_partition
     assert_eq!(places.len(), 60, "each key in one partition");
 }
 
+/// Groups as librdkafka has them, by both of its ways of moving partitions: eager, and cooperative.
+#[test]
+fn groups_of_librdkafka_share_out_go_on_and_are_administered() {
+    let node = Node::start();
+    for strategy in ["range", "cooperative-sticky"] {
+        python::run("confluent.py", &[&node.address(), strategy]);
+    }
+}
+
+/// Groups as Kafka's own client has them, with members by name, too.
+#[test]
+fn groups_of_the_java_client_share_out_go_on_and_are_administered() {
+    let node = Node::start();
+    for assignor in ["RangeAssignor", "CooperativeStickyAssignor"] {
+        java::run("Groups", &[&node.address(), assignor]);
+    }
+}
+
+#[test]
+fn groups_of_kafka_python_and_aiokafka_share_out_and_go_on() {
+    let node = Node::start();
+    python::run("kafka_python.py", &[&node.address()]);
+    python::run("aiokafka_group.py", &[&node.address()]);
+}
+
+/// A group of Debian's kcat goes on after the node was killed, and our own client sees what it has come to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_kcat_goes_on_after_a_kill() {
+    let mut node = Node::start();
+    let kcat = Kcat::new(&node.address());
+    kcat.produce(&["-t", "numbers"], &(0..100).map(|n| format!("{n}\n")).collect::<String>());
+    let first = kcat.group("cats", &["numbers"]);
+    assert_eq!(first.lines().count(), 100);
+    node.kill();
+    node.serve();
+    kcat.produce(&["-t", "numbers"], "100\n101\n");
+    assert_eq!(kcat.group("cats", &["numbers"]), "100\n101\n");
+    let described = client(&node).await.admin().describe_group("cats").await.expect("it has positions");
+    assert_eq!(described.positions.iter().filter_map(|at| at.position.as_ref()).map(|p| p.offset).sum::<u64>(), 102);
+}
+
 /// Answers come in the order of the requests, a byte at a time is enough, and what is not to be acknowledged is not answered.
 #[test]
 fn requests_are_answered_in_their_order_however_they_arrive() {
@@ -125,7 +168,7 @@ fn bytes_that_are_no_requests_end_their_connection_only() {
         ("a negative length", [&[0xff, 0xff, 0xff, 0xff][..], &hello[4..]].concat()),
         ("a length of 2 GiB", [&[0x7f, 0xff, 0xff, 0xff][..], &hello[4..]].concat()),
         ("an API that is not known", raw::request(1, 254, 0, &[])),
-        ("an API that is not answered", raw::request(1, 11, 0, &[])),
+        ("an API that is not answered", raw::request(1, 24, 0, &[])),
         ("a version that is not answered", raw::request(1, 3, 99, &[])),
         ("a body that is cut", raw::request(1, 3, 4, &[0, 0, 0, 9])),
         ("as many topics as there are numbers", raw::request(1, 3, 4, &[0x7f, 0xff, 0xff, 0xff])),

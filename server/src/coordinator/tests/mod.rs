@@ -1,5 +1,5 @@
 use super::*;
-use millpond_wire::messages::Code;
+use millpond_wire::messages::{Code, DeleteGroup, DescribeGroup};
 
 mod assigning;
 mod chaos;

@@ -1,15 +1,20 @@
 //! Our failures as Kafka's error codes (`org.apache.kafka.common.protocol.Errors`): those that a client of today retries are ones after which it may.
 
+use crate::coordinator::classic::Refused;
 use millpond_wire::messages::{Code, Failure};
 
 pub(super) const NONE: i16 = 0;
 pub(super) const OFFSET_OUT_OF_RANGE: i16 = 1;
 pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(super) const OFFSET_METADATA_TOO_LARGE: i16 = 12;
+pub(super) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 pub(super) const INVALID_REQUIRED_ACKS: i16 = 21;
 pub(super) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 pub(super) const INVALID_REQUEST: i16 = 42;
 pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 pub(super) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+pub(super) const MEMBER_ID_REQUIRED: i16 = 79;
+pub(super) const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
 
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 const CORRUPT_MESSAGE: i16 = 2;
@@ -17,7 +22,13 @@ const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const REQUEST_TIMED_OUT: i16 = 7;
 const RECORD_LIST_TOO_LARGE: i16 = 10;
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+const NOT_COORDINATOR: i16 = 16;
+const ILLEGAL_GENERATION: i16 = 22;
+const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
+const INVALID_GROUP_ID: i16 = 24;
 const UNKNOWN_MEMBER_ID: i16 = 25;
+const INVALID_SESSION_TIMEOUT: i16 = 26;
+const REBALANCE_IN_PROGRESS: i16 = 27;
 const UNSUPPORTED_VERSION: i16 = 35;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
@@ -26,6 +37,8 @@ const KAFKA_STORAGE_ERROR: i16 = 56;
 const UNKNOWN_PRODUCER_ID: i16 = 59;
 const NON_EMPTY_GROUP: i16 = 68;
 const GROUP_ID_NOT_FOUND: i16 = 69;
+const GROUP_MAX_SIZE_REACHED: i16 = 81;
+const FENCED_INSTANCE_ID: i16 = 82;
 const INVALID_RECORD: i16 = 87;
 const FENCED_MEMBER_EPOCH: i16 = 110;
 
@@ -54,6 +67,32 @@ pub(super) fn of(failure: &Failure) -> i16 {
         Code::UnsupportedVersion => UNSUPPORTED_VERSION,
         Code::BadRequest | Code::InvalidArgument => INVALID_REQUEST,
         Code::Outdated => COORDINATOR_LOAD_IN_PROGRESS,
+    }
+}
+
+/// What a client is told of a failure by whoever looks after groups, or should.
+pub(super) fn of_coordinator(failure: &Failure) -> i16 {
+    match failure.code() {
+        Code::NotOwner => NOT_COORDINATOR,
+        // It asks anew who the coordinator is, and comes again.
+        Code::Unavailable | Code::Overloaded | Code::DiskFull | Code::Outdated => COORDINATOR_NOT_AVAILABLE,
+        _ => of(failure),
+    }
+}
+
+/// What a member of a classic group is told.
+pub(super) fn of_refused(refused: &Refused) -> i16 {
+    match refused {
+        Refused::GroupName => INVALID_GROUP_ID,
+        Refused::UnknownMember { .. } => UNKNOWN_MEMBER_ID,
+        Refused::Generation { .. } => ILLEGAL_GENERATION,
+        Refused::Rebalance => REBALANCE_IN_PROGRESS,
+        Refused::Fenced { .. } => FENCED_INSTANCE_ID,
+        Refused::Inconsistent { .. } => INCONSISTENT_GROUP_PROTOCOL,
+        Refused::NameGiven { .. } => MEMBER_ID_REQUIRED,
+        Refused::SessionTimeout { .. } => INVALID_SESSION_TIMEOUT,
+        Refused::TooLong { .. } => INVALID_REQUEST,
+        Refused::Full { .. } => GROUP_MAX_SIZE_REACHED,
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn broker_id(node: u64) -> i32 {
     i32::try_from(node).unwrap_or(i32::MAX)
 }
 
-fn brokers<R: Rt>(front: &Front<R>) -> Vec<Broker> {
+pub(super) fn brokers<R: Rt>(front: &Front<R>) -> Vec<Broker> {
     let core = &front.core;
     let catalog = core.catalog.borrow();
     let broker = |id: u64, host: &str, port: u16, rack: &str| Broker {

@@ -6,12 +6,16 @@
 //! Answers come in the order of the requests. A batch that is not to be acknowledged has no answer; if it fails, the connection ends. So it does after bytes that
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
-//! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`offsets`] and [`topics`] what is asked less often.
+//! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`positions`] and [`group_admin`] consumer groups ·
+//! [`offsets`] and [`topics`] what is asked less often.
 
 pub(super) mod codes;
 mod fetch;
+mod group_admin;
+mod groups;
 mod metadata;
 mod offsets;
+mod positions;
 pub(super) mod produce;
 mod topics;
 
@@ -25,11 +29,12 @@ use crate::{
     kafka::wire::{
         Answer as _, Api, Request, WireError,
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
-        frame, versions,
+        frame, guard, versions,
     },
     node::budget::{Held, Working},
 };
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::protocol::{Decodable, Encodable};
 use millpond_runtime::{Nanos, Rt};
 use millpond_wire::messages::Kind;
 use std::rc::Rc;
@@ -40,10 +45,21 @@ const APIS: &[Api] = &[
     versions::FETCH,
     versions::LIST_OFFSETS,
     versions::METADATA,
+    versions::OFFSET_COMMIT,
+    versions::OFFSET_FETCH,
+    versions::FIND_COORDINATOR,
+    versions::JOIN_GROUP,
+    versions::HEARTBEAT,
+    versions::LEAVE_GROUP,
+    versions::SYNC_GROUP,
+    versions::DESCRIBE_GROUPS,
+    versions::LIST_GROUPS,
     versions::API_VERSIONS,
     versions::CREATE_TOPICS,
     versions::DELETE_TOPICS,
     versions::INIT_PRODUCER_ID,
+    versions::DELETE_GROUPS,
+    versions::OFFSET_DELETE,
 ];
 /// The shortest request, in bytes, its length not counted: a header without a client's name.
 pub(super) const REQUEST_BYTES_MIN: u32 = 8;
@@ -93,13 +109,34 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::PRODUCE.key => Kind::Produce,
         key if key == versions::FETCH.key => Kind::Fetch,
         key if key == versions::LIST_OFFSETS.key => Kind::ListOffsets,
-        key if key == versions::METADATA.key => Kind::Metadata,
+        key if key == versions::METADATA.key || key == versions::FIND_COORDINATOR.key => Kind::Metadata,
+        key if key == versions::OFFSET_COMMIT.key || key == versions::OFFSET_DELETE.key => Kind::CommitOffsets,
+        key if key == versions::OFFSET_FETCH.key => Kind::FetchOffsets,
+        key if key == versions::HEARTBEAT.key || key == versions::LEAVE_GROUP.key => Kind::GroupHeartbeat,
+        key if key == versions::DESCRIBE_GROUPS.key => Kind::DescribeGroup,
+        key if key == versions::LIST_GROUPS.key => Kind::ListGroups,
+        key if key == versions::DELETE_GROUPS.key => Kind::DeleteGroup,
         key if key == versions::API_VERSIONS.key => Kind::Hello,
         key if key == versions::CREATE_TOPICS.key => Kind::CreateTopic,
         key if key == versions::DELETE_TOPICS.key => Kind::DeleteTopic,
         key if key == versions::INIT_PRODUCER_ID.key => Kind::InitProducer,
         _ => Kind::Unknown,
     }
+}
+
+/// Whether a request may wait for long, and nothing is lost if it is given up meanwhile.
+pub(super) fn waits(request: &Request) -> bool {
+    [versions::FETCH.key, versions::JOIN_GROUP.key, versions::SYNC_GROUP.key].contains(&request.api.key)
+}
+
+/// The body of a request.
+fn decoded<T: Decodable>(request: &Request) -> Result<T, WireError> {
+    guard::decode_guarded(request.api.key, request.header.version, &mut request.body.clone())
+}
+
+/// The frame of its answer.
+fn answered(request: &Request, body: &impl Encodable) -> Result<Vec<Bytes>, WireError> {
+    guard::answer(request.api, request.header.version, request.header.correlation_id, body)
 }
 
 /// Takes the frame at the front of the buffer, if it is whole. Whether it was.
@@ -177,10 +214,21 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, reque
     let reply = match request.api.key {
         key if key == versions::FETCH.key => fetch::carry_out(front, conn, request, working).await,
         key if key == versions::METADATA.key => metadata::carry_out(front, request).await.map(Reply::small),
-        key if key == versions::LIST_OFFSETS.key => offsets::list(front, request).await.map(Reply::small),
-        key if key == versions::INIT_PRODUCER_ID.key => offsets::init_producer(front, request).await.map(Reply::small),
-        key if key == versions::CREATE_TOPICS.key => topics::create(front, request).await.map(Reply::small),
-        key if key == versions::DELETE_TOPICS.key => topics::delete(front, request).await.map(Reply::small),
+        key if key == versions::LIST_OFFSETS.key => offsets::list(front, &request).await.map(Reply::small),
+        key if key == versions::FIND_COORDINATOR.key => groups::find(front, &request).map(Reply::small),
+        key if key == versions::JOIN_GROUP.key => groups::join(front, conn, &request, working).await.map(Reply::small),
+        key if key == versions::SYNC_GROUP.key => groups::sync(front, &request, working).await.map(Reply::small),
+        key if key == versions::HEARTBEAT.key => groups::heartbeat(front, &request).await.map(Reply::small),
+        key if key == versions::LEAVE_GROUP.key => groups::leave(front, &request).await.map(Reply::small),
+        key if key == versions::OFFSET_COMMIT.key => positions::commit(front, &request).await.map(Reply::small),
+        key if key == versions::OFFSET_FETCH.key => positions::fetch(front, &request).await.map(Reply::small),
+        key if key == versions::OFFSET_DELETE.key => positions::delete(front, &request).await.map(Reply::small),
+        key if key == versions::DESCRIBE_GROUPS.key => group_admin::describe(front, &request).await.map(Reply::small),
+        key if key == versions::LIST_GROUPS.key => group_admin::list(front, &request).await.map(Reply::small),
+        key if key == versions::DELETE_GROUPS.key => group_admin::delete(front, &request).await.map(Reply::small),
+        key if key == versions::INIT_PRODUCER_ID.key => offsets::init_producer(front, &request).await.map(Reply::small),
+        key if key == versions::CREATE_TOPICS.key => topics::create(front, &request).await.map(Reply::small),
+        key if key == versions::DELETE_TOPICS.key => topics::delete(front, &request).await.map(Reply::small),
         key => Err(WireError::Api { key }),
     };
     match reply {

@@ -1,7 +1,7 @@
 //! ListOffsets and InitProducerId.
 
-use super::{super::Front, codes};
-use crate::kafka::wire::{Request, WireError, guard, versions};
+use super::{super::Front, answered, codes, decoded};
+use crate::kafka::wire::{Request, WireError};
 use bytes::Bytes;
 use kafka_protocol::messages::{
     InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, ProducerId,
@@ -16,9 +16,8 @@ const EARLIEST_LOCAL: i64 = -4;
 const EARLIEST: i64 = -2;
 
 /// Offsets by time. Any node answers for all partitions.
-pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Result<Vec<Bytes>, WireError> {
-    let (version, correlation_id, mut body) = (request.header.version, request.header.correlation_id, request.body);
-    let asked: ListOffsetsRequest = guard::decode_guarded(request.api.key, version, &mut body)?;
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: ListOffsetsRequest = decoded(request)?;
     let mut partitions = Vec::new();
     for topic in &asked.topics {
         partitions.extend(topic.partitions.iter().map(|p| ListOffset {
@@ -46,13 +45,12 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Resul
         ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     let response = ListOffsetsResponse::default().with_topics(topics.collect());
-    guard::answer(&versions::LIST_OFFSETS, version, correlation_id, &response)
+    answered(request, &response)
 }
 
 /// An id for an idempotent producer; transactions are refused.
-pub(super) async fn init_producer<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Result<Vec<Bytes>, WireError> {
-    let (version, correlation_id, mut body) = (request.header.version, request.header.correlation_id, request.body);
-    let asked: InitProducerIdRequest = guard::decode_guarded(request.api.key, version, &mut body)?;
+pub(super) async fn init_producer<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: InitProducerIdRequest = decoded(request)?;
     let none = InitProducerIdResponse::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
     let response = if asked.transactional_id.is_some() {
         none.with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
@@ -64,5 +62,5 @@ pub(super) async fn init_producer<R: Rt>(front: &Rc<Front<R>>, request: Request)
             Err(failure) => none.with_error_code(codes::of(&failure)),
         }
     };
-    guard::answer(&versions::INIT_PRODUCER_ID, version, correlation_id, &response)
+    answered(request, &response)
 }

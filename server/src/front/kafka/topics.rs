@@ -1,8 +1,8 @@
 //! CreateTopics and DeleteTopics, topic by topic: whoever sends several has each answered for itself.
 
-use super::{super::Front, codes};
+use super::{super::Front, answered, codes, decoded};
 use crate::{
-    kafka::wire::{Request, StrBytes, WireError, guard, versions},
+    kafka::wire::{Request, StrBytes, WireError},
     node::meta::Change,
 };
 use bytes::Bytes;
@@ -15,15 +15,14 @@ use millpond_wire::messages::{CreateTopic, DeleteTopic, Failure, Setting};
 use std::rc::Rc;
 
 /// Creates topics.
-pub(super) async fn create<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Result<Vec<Bytes>, WireError> {
-    let (version, correlation_id, mut body) = (request.header.version, request.header.correlation_id, request.body);
-    let asked: CreateTopicsRequest = guard::decode_guarded(request.api.key, version, &mut body)?;
+pub(super) async fn create<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: CreateTopicsRequest = decoded(request)?;
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
         topics.push(create_one(front, topic, asked.validate_only).await);
     }
     let response = CreateTopicsResponse::default().with_topics(topics);
-    guard::answer(&versions::CREATE_TOPICS, version, correlation_id, &response)
+    answered(request, &response)
 }
 
 async fn create_one<R: Rt>(front: &Rc<Front<R>>, topic: CreatableTopic, dry_run: bool) -> CreatableTopicResult {
@@ -71,9 +70,8 @@ fn told(answer: CreatableTopicResult, failure: &Failure) -> CreatableTopicResult
 }
 
 /// Deletes topics, by their names.
-pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Result<Vec<Bytes>, WireError> {
-    let (version, correlation_id, mut body) = (request.header.version, request.header.correlation_id, request.body);
-    let asked: DeleteTopicsRequest = guard::decode_guarded(request.api.key, version, &mut body)?;
+pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: DeleteTopicsRequest = decoded(request)?;
     let mut responses = Vec::with_capacity(asked.topic_names.len());
     for name in asked.topic_names {
         let request = DeleteTopic { name: name.to_string(), ..DeleteTopic::default() };
@@ -84,5 +82,5 @@ pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Res
         });
     }
     let response = DeleteTopicsResponse::default().with_responses(responses);
-    guard::answer(&versions::DELETE_TOPICS, version, correlation_id, &response)
+    answered(request, &response)
 }

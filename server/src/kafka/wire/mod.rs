@@ -13,9 +13,10 @@
 //!
 //! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie ·
 //! [`versions`] which APIs there are · [`header`] what stands before a body · [`api_versions`], [`metadata`], [`produce`], [`fetch`] the
-//! messages by hand · [`guard`] the check before all others, and `schema` what they are made of.
+//! messages by hand · [`consumer`] what consumers tell each other · [`guard`] the check before all others, and `schema` what they are made of.
 
 pub mod api_versions;
+pub mod consumer;
 mod error;
 pub mod fetch;
 pub mod frame;

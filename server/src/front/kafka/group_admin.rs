@@ -1,0 +1,130 @@
+//! What operators ask of groups: DescribeGroups, ListGroups, DeleteGroups.
+//!
+//! Groups of our own clients are told in the same way: as if their members had been given what they read by a leader.
+
+use super::{
+    super::Front,
+    answered, codes, decoded,
+    groups::{optional, text},
+};
+use crate::{
+    coordinator::classic::{Described, DescribedMember},
+    kafka::wire::{Request, StrBytes, WireError, consumer},
+};
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId, ListGroupsRequest,
+    ListGroupsResponse,
+    delete_groups_response::DeletableGroupResult,
+    describe_groups_response::{DescribedGroup, DescribedGroupMember},
+    list_groups_response::ListedGroup,
+};
+use millpond_runtime::Rt;
+use millpond_wire::messages::{Code, DeleteGroup, DescribeGroup, DescribeGroupReply, Failure, GroupListing, MemberInfo};
+use std::rc::Rc;
+
+/// What Kafka calls groups that consume.
+const CONSUMER: &str = "consumer";
+/// What nobody knows: it was not looked for.
+const OPERATIONS_UNKNOWN: i32 = i32::MIN;
+
+/// As Kafka's tools call what a group does.
+fn state(ours: &str) -> &'static str {
+    match ours {
+        "stable" => "Stable",
+        "reconciling" => "Reconciling",
+        "preparing-rebalance" => "PreparingRebalance",
+        "completing-rebalance" => "CompletingRebalance",
+        _ => "Empty",
+    }
+}
+
+/// Groups with their members.
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let version = request.header.version;
+    let asked: DescribeGroupsRequest = decoded(request)?;
+    let mut groups = Vec::with_capacity(asked.groups.len());
+    for GroupId(name) in asked.groups {
+        let group = DescribedGroup::default().with_group_id(GroupId(name.clone())).with_authorized_operations(OPERATIONS_UNKNOWN);
+        let group = if version >= 3 { group } else { group.with_authorized_operations(DescribedGroup::default().authorized_operations) };
+        groups.push(match find(front, &name).await {
+            Err(failure) if failure.code() == Code::UnknownGroup => {
+                let dead = group.with_group_state(text("Dead"));
+                if version >= 6 { dead.with_error_code(codes::of(&failure)).with_error_message(Some(codes::text(&failure))) } else { dead }
+            }
+            Err(failure) => group.with_error_code(codes::of_coordinator(&failure)),
+            Ok(found) => group
+                .with_group_state(text(state(found.state)))
+                .with_protocol_type(text(&found.protocol_type))
+                .with_protocol_data(text(&found.protocol))
+                .with_members(found.members.into_iter().map(|m| member(version, m)).collect()),
+        });
+    }
+    answered(request, &DescribeGroupsResponse::default().with_groups(groups))
+}
+
+async fn find<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<Described, Failure> {
+    if let Some(found) = front.core.described_group(name.to_owned()).await? {
+        return Ok(found);
+    }
+    let DescribeGroupReply { state, members, .. } = front.core.describe_group(DescribeGroup { group: name.to_owned() }).await?;
+    let state = if state == "empty" {
+        "empty"
+    } else if state == "stable" {
+        "stable"
+    } else {
+        "reconciling"
+    };
+    let member = |m: MemberInfo| DescribedMember {
+        member: m.member_id,
+        instance: None,
+        client_id: m.client_id,
+        host: format!("/{}", m.host),
+        metadata: Bytes::new(),
+        assignment: consumer::assignment(&m.owned),
+    };
+    let members = members.into_iter().map(member).collect();
+    Ok(Described { state, generation: 0, protocol_type: CONSUMER.into(), protocol: String::new(), members })
+}
+
+fn member(version: i16, m: DescribedMember) -> DescribedGroupMember {
+    DescribedGroupMember::default()
+        .with_member_id(text(&m.member))
+        .with_group_instance_id(optional(m.instance.as_ref()).filter(|_| version >= 4))
+        .with_client_id(text(&m.client_id))
+        .with_client_host(text(&m.host))
+        .with_member_metadata(m.metadata)
+        .with_member_assignment(m.assignment)
+}
+
+/// The groups that this node looks after; a client asks all nodes.
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let version = request.header.version;
+    let asked: ListGroupsRequest = decoded(request)?;
+    let all = match front.core.list_groups(false).await {
+        Ok(reply) => reply.groups,
+        Err(failure) => return answered(request, &ListGroupsResponse::default().with_error_code(codes::of_coordinator(&failure))),
+    };
+    let is_in = |filter: &[StrBytes], what: &str| filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(what));
+    let sort = |group: &GroupListing| if group.classic.is_empty() && group.state != "empty" { "Consumer" } else { "Classic" };
+    let wanted = all.iter().filter(|group| is_in(&asked.states_filter, state(&group.state)) && is_in(&asked.types_filter, sort(group)));
+    let listed = wanted.map(|group| {
+        let kind = if group.classic.is_empty() { CONSUMER } else { &group.classic };
+        let listed = ListedGroup::default().with_group_id(GroupId(text(&group.group))).with_protocol_type(text(kind));
+        let listed = if version >= 4 { listed.with_group_state(text(state(&group.state))) } else { listed };
+        if version >= 5 { listed.with_group_type(text(sort(group))) } else { listed }
+    });
+    answered(request, &ListGroupsResponse::default().with_groups(listed.collect()))
+}
+
+/// Deletes groups without members, with their positions.
+pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: DeleteGroupsRequest = decoded(request)?;
+    let mut results = Vec::with_capacity(asked.groups_names.len());
+    for GroupId(name) in asked.groups_names {
+        let deleted = front.core.delete_group(DeleteGroup { group: name.to_string() }).await;
+        let code = deleted.err().map_or(codes::NONE, |failure| codes::of_coordinator(&failure));
+        results.push(DeletableGroupResult::default().with_group_id(GroupId(name)).with_error_code(code));
+    }
+    answered(request, &DeleteGroupsResponse::default().with_results(results))
+}

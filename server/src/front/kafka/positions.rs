@@ -1,0 +1,195 @@
+//! How far groups have come: OffsetCommit, OffsetFetch, OffsetDelete. In our own words, positions.
+
+use super::{super::Front, answered, codes, decoded, groups};
+use crate::{
+    coordinator::{METADATA_BYTES_MAX, METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, classic::Speaker},
+    kafka::wire::{Request, StrBytes, WireError},
+};
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
+    TopicName,
+    offset_commit_request::OffsetCommitRequestPartition,
+    offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
+    offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic},
+    offset_fetch_response::{
+        OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+        OffsetFetchResponseTopics,
+    },
+};
+use millpond_runtime::Rt;
+use millpond_wire::messages::{FetchOffsets, Position, TopicPartitions};
+use std::{collections::BTreeMap, rc::Rc};
+
+/// Keeps positions: synced before the answer. Many are kept in several batches.
+pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: OffsetCommitRequest = decoded(request)?;
+    let speaker = groups::speaker(&asked.group_id, &asked.member_id, asked.group_instance_id.as_ref(), asked.generation_id_or_member_epoch);
+    // By topic and partition, in the order of the request.
+    let mut codes: Vec<i16> = Vec::new();
+    let (mut some, mut metadata) = (Part::default(), 0);
+    for topic in &asked.topics {
+        for p in &topic.partitions {
+            let number = codes.len();
+            codes.push(codes::NONE);
+            match position(&topic.name, p) {
+                Err(code) => codes[number] = code,
+                Ok(position) => {
+                    if some.positions.len() == POSITIONS_PER_COMMIT_MAX
+                        || metadata + position.metadata.len() > METADATA_PER_COMMIT_BYTES_MAX
+                    {
+                        std::mem::take(&mut some).keep(front, &speaker, &mut codes).await;
+                        metadata = 0;
+                    }
+                    metadata += position.metadata.len();
+                    some.numbers.push(number);
+                    some.positions.push(position);
+                }
+            }
+        }
+    }
+    some.keep(front, &speaker, &mut codes).await;
+    let mut codes = codes.into_iter();
+    let mut partition = |p: &OffsetCommitRequestPartition| {
+        let code = codes.next().unwrap_or(codes::NONE);
+        OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code)
+    };
+    let topics = asked.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(&mut partition).collect();
+        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
+    });
+    answered(request, &OffsetCommitResponse::default().with_topics(topics.collect()))
+}
+
+/// Some positions of a commit, and which ones of it they are.
+#[derive(Default)]
+struct Part {
+    numbers: Vec<usize>,
+    positions: Vec<Position>,
+}
+
+impl Part {
+    async fn keep<R: Rt>(self, front: &Rc<Front<R>>, speaker: &Speaker, codes: &mut [i16]) {
+        // Whoever commits nothing is told, too, whether it may.
+        match groups::outcome(front.core.commit_group(speaker.clone(), self.positions).await) {
+            Err(code) => self.numbers.iter().for_each(|number| codes[*number] = code),
+            Ok(reply) => {
+                for failed in reply.failures {
+                    let number = self.numbers.get(failed.position as usize);
+                    if let (Some(number), Some(failure)) = (number, &failed.failure) {
+                        codes[*number] = codes::of_coordinator(failure);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn position(topic: &str, p: &OffsetCommitRequestPartition) -> Result<Position, i16> {
+    let metadata = p.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+    if metadata.len() > METADATA_BYTES_MAX {
+        return Err(codes::OFFSET_METADATA_TOO_LARGE);
+    }
+    let partition = u32::try_from(p.partition_index).map_err(|_| codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let offset = u64::try_from(p.committed_offset).map_err(|_| codes::OFFSET_OUT_OF_RANGE)?;
+    Ok(Position { topic: topic.to_owned(), partition, offset, metadata })
+}
+
+/// What is asked of one group: topics and their partitions, or everything.
+type Wanted = Option<Vec<(TopicName, Vec<i32>)>>;
+
+/// What is kept in one partition, as it is told: the offset is -1 if nothing is.
+struct Kept {
+    partition: i32,
+    offset: i64,
+    metadata: StrBytes,
+}
+
+/// Positions of groups.
+pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let version = request.header.version;
+    let asked: OffsetFetchRequest = decoded(request)?;
+    if version < 8 {
+        let wanted: Wanted = asked.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let (topics, code) = kept(front, &asked.group_id, wanted).await;
+        let partition = |kept: Kept| {
+            let answer = OffsetFetchResponsePartition::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
+            answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata)).with_error_code(code)
+        };
+        let topic = |(name, all): (TopicName, Vec<Kept>)| {
+            OffsetFetchResponseTopic::default().with_name(name).with_partitions(all.into_iter().map(partition).collect())
+        };
+        let response = OffsetFetchResponse::default().with_topics(topics.into_iter().map(topic).collect());
+        return answered(request, &if version >= 2 { response.with_error_code(code) } else { response });
+    }
+    let mut groups = Vec::with_capacity(asked.groups.len());
+    for group in asked.groups {
+        let wanted: Wanted = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let (topics, code) = kept(front, &group.group_id, wanted).await;
+        let partition = |kept: Kept| {
+            let answer = OffsetFetchResponsePartitions::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
+            answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata))
+        };
+        let topic = |(name, all): (TopicName, Vec<Kept>)| {
+            OffsetFetchResponseTopics::default().with_name(name).with_partitions(all.into_iter().map(partition).collect())
+        };
+        // Of a group that cannot be asked no partitions are told.
+        let topics = topics.into_iter().filter(|_| code == codes::NONE).map(topic).collect();
+        groups.push(OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_error_code(code).with_topics(topics));
+    }
+    answered(request, &OffsetFetchResponse::default().with_groups(groups))
+}
+
+async fn kept<R: Rt>(front: &Rc<Front<R>>, group: &str, wanted: Wanted) -> (Vec<(TopicName, Vec<Kept>)>, i16) {
+    let reply = front.core.fetch_offsets(FetchOffsets { group: group.to_owned(), ..FetchOffsets::default() }).await;
+    let (positions, code) = match reply {
+        Ok(reply) => (reply.positions, codes::NONE),
+        Err(failure) => (Vec::new(), codes::of_coordinator(&failure)),
+    };
+    let mut found: BTreeMap<String, BTreeMap<u32, Position>> = BTreeMap::new();
+    for position in positions {
+        found.entry(position.topic.clone()).or_default().insert(position.partition, position);
+    }
+    let told = |partition: i32, position: Option<&Position>| Kept {
+        partition,
+        offset: position.map_or(-1, |p| p.offset as i64),
+        metadata: position.map(|p| groups::text(&p.metadata)).unwrap_or_default(),
+    };
+    let topics = match wanted {
+        Some(wanted) => wanted
+            .into_iter()
+            .map(|(name, partitions)| {
+                let here = found.get(name.as_str());
+                let find = |p: i32| told(p, u32::try_from(p).ok().and_then(|p| here.and_then(|here| here.get(&p))));
+                (name, partitions.into_iter().map(find).collect())
+            })
+            .collect(),
+        None => found
+            .iter()
+            .map(|(name, here)| (TopicName(groups::text(name)), here.values().map(|p| told(p.partition as i32, Some(p))).collect()))
+            .collect(),
+    };
+    (topics, code)
+}
+
+/// Forgets positions of partitions that nobody in the group subscribes to.
+pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: OffsetDeleteRequest = decoded(request)?;
+    let parts = |topic: &kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic| TopicPartitions {
+        topic: topic.name.to_string(),
+        partitions: topic.partitions.iter().filter_map(|p| u32::try_from(p.partition_index).ok()).collect(),
+    };
+    let GroupId(group) = &asked.group_id;
+    let response = OffsetDeleteResponse::default();
+    let subscribed = match front.core.delete_offsets(group.to_string(), asked.topics.iter().map(parts).collect()).await {
+        Ok(subscribed) => subscribed,
+        Err(failure) => return answered(request, &response.with_error_code(codes::of_coordinator(&failure))),
+    };
+    let topics = asked.topics.iter().map(|topic| {
+        let code = if subscribed.contains(topic.name.as_str()) { codes::GROUP_SUBSCRIBED_TO_TOPIC } else { codes::NONE };
+        let partition = |p: i32| OffsetDeleteResponsePartition::default().with_partition_index(p).with_error_code(code);
+        let partitions = topic.partitions.iter().map(|p| partition(p.partition_index)).collect();
+        OffsetDeleteResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
+    });
+    answered(request, &response.with_topics(topics.collect()))
+}

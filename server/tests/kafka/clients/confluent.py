@@ -1,0 +1,105 @@
+"""librdkafka of today through confluent-kafka: topics, an idempotent producer, and a group that grows, shrinks and comes back."""
+
+import sys
+import time
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+server, strategy = sys.argv[1], sys.argv[2]
+topic, group = f"confluent-{strategy}", f"group-{strategy}"
+PARTITIONS, RECORDS = 6, 600
+NOW = int(time.time() * 1000) - 3_600_000
+
+
+def consumer(**more):
+    settings = {
+        "bootstrap.servers": server,
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "partition.assignment.strategy": strategy,
+        "session.timeout.ms": 6000,
+        "heartbeat.interval.ms": 500,
+    }
+    return Consumer(settings | more)
+
+
+def poll(consumers, done, within=60):
+    """Polls all of them until `done`; their messages."""
+    messages, end = [], time.monotonic() + within
+    while not done(messages):
+        assert time.monotonic() < end, f"{len(messages)} messages, {[len(c.assignment()) for c in consumers]} partitions"
+        for c in consumers:
+            message = c.poll(0.05)
+            if message is not None:
+                assert message.error() is None, message.error()
+                messages.append(message)
+    return messages
+
+
+def spread(consumers):
+    """Whether each partition has one reader."""
+    parts = [(p.topic, p.partition) for c in consumers for p in c.assignment()]
+    return len(parts) == len(set(parts)) == PARTITIONS and all(c.assignment() for c in consumers)
+
+
+admin = AdminClient({"bootstrap.servers": server})
+admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+producer = Producer({"bootstrap.servers": server, "enable.idempotence": True})
+for n in range(RECORDS):
+    producer.produce(topic, key=f"key-{n % 60}", value=str(n), timestamp=NOW + n)
+assert producer.flush(60) == 0
+
+# Two share; everything is read once.
+two = [consumer(), consumer()]
+for c in two:
+    c.subscribe([topic])
+messages = poll(two, lambda all: len(all) == RECORDS and spread(two))
+assert sorted(int(m.value()) for m in messages) == list(range(RECORDS))
+for c in two:
+    c.commit(asynchronous=False)
+
+# A third comes, and one goes: the others go on.
+three = [*two, consumer()]
+three[2].subscribe([topic])
+poll(three, lambda _: spread(three))
+three.pop(0).close()
+poll(three, lambda _: spread(three))
+described = admin.describe_consumer_groups([group])[group].result(30)
+assert described.state.name == "STABLE" and len(described.members) == 2, described.state
+assert sum(len(m.assignment.topic_partitions) for m in described.members) == PARTITIONS
+assert group in [g.group_id for g in admin.list_consumer_groups().result(30).valid]
+for c in three:
+    c.close()
+
+# Whoever comes back goes on where the group was.
+for n in range(RECORDS, RECORDS + 50):
+    producer.produce(topic, key=f"key-{n}", value=str(n), timestamp=NOW + n)
+assert producer.flush(60) == 0
+one = consumer()
+one.subscribe([topic])
+messages = poll([one], lambda all: len(all) == 50)
+assert sorted(int(m.value()) for m in messages) == list(range(RECORDS, RECORDS + 50))
+one.commit(asynchronous=False)
+
+# By time, and from an offset.
+at = one.offsets_for_times([TopicPartition(topic, p, NOW + RECORDS) for p in range(PARTITIONS)], 30)
+one.unsubscribe()
+one.close()
+reader = consumer(**{"group.id": "elsewhere"})
+reader.assign([t for t in at if t.offset >= 0])
+again = poll([reader], lambda all: len(all) == 50)
+assert sorted(int(m.value()) for m in again) == list(range(RECORDS, RECORDS + 50))
+reader.close()
+
+# Operators look at positions, set them and delete the group.
+kept = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(30)
+assert sum(t.offset for t in kept.topic_partitions) == RECORDS + 50
+back = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 3)])
+admin.alter_consumer_group_offsets([back])[group].result(30)
+kept = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])])[group].result(30)
+assert [t.offset for t in kept.topic_partitions] == [3]
+admin.delete_consumer_groups([group])[group].result(30)
+assert group not in [g.group_id for g in admin.list_consumer_groups().result(30).valid]
+admin.delete_topics([topic])[topic].result(30)
