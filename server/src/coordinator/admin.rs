@@ -1,10 +1,6 @@
 //! What operators ask of groups, and do to those without members.
 
-use super::{
-    Coordinator, Part, Refused, classic,
-    group::Member,
-    key, records, to_wire,
-};
+use super::{Coordinator, Part, Refused, classic, group::Member, key, records, to_wire};
 use crate::keyed::Record;
 use millpond_wire::messages::{
     DeleteGroup, DescribeGroup, DescribeGroupReply, GroupListing, GroupPosition, ListGroupsReply, MemberInfo, Position, TopicPartitions,

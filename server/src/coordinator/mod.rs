@@ -31,8 +31,8 @@ pub use group::{HEARTBEAT_MS, HEARTBEAT_WAITING_MS, REVOKE_MS_MAX};
 use crate::keyed::{BadRecord, Record};
 use group::{Beat, Group, Member};
 use millpond_wire::messages::{
-    CommitFailure, CommitOffsets, CommitOffsetsReply, FetchOffsets, FetchOffsetsReply,
-    GroupHeartbeat, GroupHeartbeatReply, Position, TopicPartitions,
+    CommitFailure, CommitOffsets, CommitOffsetsReply, FetchOffsets, FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, Position,
+    TopicPartitions,
 };
 use records::{Entry, Key, Value};
 use std::{

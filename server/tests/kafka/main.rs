@@ -3,6 +3,9 @@
 
 mod java;
 mod kcat;
+#[path = "../cluster/member.rs"]
+#[expect(dead_code, reason = "these nodes are killed, and not asked anything")]
+mod member;
 #[path = "../native/node.rs"]
 mod node;
 mod python;
@@ -118,6 +121,27 @@ fn groups_of_kafka_python_and_aiokafka_share_out_and_go_on() {
     let node = Node::start();
     python::run("kafka_python.py", &[&node.address()]);
     python::run("aiokafka_group.py", &[&node.address()]);
+}
+
+/// Three nodes, of which the one that looks after a group is killed: records go on, nobody shares out anew, and nothing is lost or read twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_outlives_the_node_that_looks_after_it() {
+    let mut nodes = vec![Node::start()];
+    while nodes.len() < 3 {
+        let next = Node::join(&nodes[0]);
+        nodes.push(next);
+    }
+    let servers: Vec<String> = nodes.iter().map(Node::address).collect();
+    let admin = client(&nodes[0]).await;
+    let end = Instant::now() + Duration::from_secs(60);
+    while admin.admin().describe_cluster().await.is_ok_and(|is| is.nodes.iter().any(|n| n.replicas < is.partitions)) {
+        assert!(Instant::now() < end, "the cluster is not whole in time");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    python::run_with("failover.py", &[&servers.join(",")], |said| {
+        let coordinator: usize = said.parse().expect("the number of a node");
+        nodes[coordinator - 1].kill();
+    });
 }
 
 /// A group of Debian's kcat goes on after the node was killed, and our own client sees what it has come to.

@@ -1,8 +1,9 @@
 //! Clients of Kafka in Python, installed into an environment of their own where that is missing.
 
 use std::{
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::Once,
 };
 
@@ -37,9 +38,27 @@ fn install() {
 
 /// Runs a program of `clients/` to its end; what it asserts holds.
 pub(crate) fn run(program: &str, args: &[&str]) {
+    done(program, command(program, args).output().expect("timeout is there"));
+}
+
+/// The same for one that says something in between: then `meanwhile` is done, and it is told so.
+pub(crate) fn run_with(program: &str, args: &[&str], meanwhile: impl FnOnce(&str)) {
+    let mut child =
+        command(program, args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("timeout is there");
+    let mut line = String::new();
+    let mut said = BufReader::new(child.stdout.take().expect("piped"));
+    said.read_line(&mut line).expect("it says something, or ends");
+    if !line.is_empty() {
+        meanwhile(line.trim());
+        child.stdin.as_mut().expect("piped").write_all(b"done\n").expect("it reads");
+    }
+    done(program, child.wait_with_output().expect("it ends"));
+}
+
+fn command(program: &str, args: &[&str]) -> Command {
     install();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/clients").join(program);
     let mut command = Command::new("timeout");
     command.arg(PATIENCE).arg(environment().join("bin/python")).arg(script).args(args);
-    done(program, command.output().expect("timeout is there"));
+    command
 }

@@ -31,6 +31,7 @@ const INVALID_SESSION_TIMEOUT: i16 = 26;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const UNSUPPORTED_VERSION: i16 = 35;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+const NOT_CONTROLLER: i16 = 41;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const KAFKA_STORAGE_ERROR: i16 = 56;
@@ -76,6 +77,15 @@ pub(super) fn of_coordinator(failure: &Failure) -> i16 {
         Code::NotOwner => NOT_COORDINATOR,
         // It asks anew who the coordinator is, and comes again.
         Code::Unavailable | Code::Overloaded | Code::DiskFull | Code::Outdated => COORDINATOR_NOT_AVAILABLE,
+        _ => of(failure),
+    }
+}
+
+/// What a client is told of a failure by whoever changes the catalog, or should.
+pub(super) fn of_controller(failure: &Failure) -> i16 {
+    match failure.code() {
+        // It asks anew who the controller is, and comes again.
+        Code::NotOwner | Code::Unavailable => NOT_CONTROLLER,
         _ => of(failure),
     }
 }

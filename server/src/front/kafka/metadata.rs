@@ -2,14 +2,13 @@
 //!
 //! A leader's epoch is not told yet: -1 throughout, which clients take for one that does not know them.
 
-use super::{super::Front, codes};
+use super::{super::Front, codes, topics};
 use crate::{
-    catalog::{Partition as Ours, Topic as OurTopic},
+    catalog::{META_GROUP, Partition as Ours, Topic as OurTopic},
     kafka::wire::{
         Answer as _, Request, StrBytes, TopicId, WireError,
         metadata::{Broker, MetadataRequest, MetadataResponse, OPERATIONS_UNKNOWN, Partition, Topic},
     },
-    node::meta::Change,
 };
 use bytes::Bytes;
 use millpond_runtime::{Rt, rt::timeout};
@@ -58,12 +57,12 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: Request) -> 
         }
         None => front.core.catalog.borrow().topics().map(|topic| describe(front, topic)).collect(),
     };
-    let me = broker_id(front.core.identity.node_id);
+    let controller = front.core.leader_of(META_GROUP).map_or(front.core.identity.node_id, |node| node.0);
     let response = MetadataResponse {
         throttle_time_ms: 0,
         brokers: brokers(front),
         cluster_id: Some(StrBytes::from_string(front.core.identity.cluster())),
-        controller_id: me,
+        controller_id: broker_id(controller),
         topics,
         cluster_authorized_operations: OPERATIONS_UNKNOWN,
     };
@@ -102,7 +101,10 @@ async fn named<R: Rt>(front: &Rc<Front<R>>, name: &str, create: bool) -> Topic {
 
 async fn create_named<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<(), Failure> {
     let request = CreateTopic { name: name.to_owned(), if_not_exists: true, ..CreateTopic::default() };
-    front.core.change(Change::Create(request)).await.map(drop)
+    topics::create_topic(front, request, LOOK_MAX).await?;
+    // It may have been made elsewhere. If that is not known here in time, the client asks again.
+    let _ = timeout(&front.core.rt, LOOK_MAX, front.core.catch_up()).await;
+    Ok(())
 }
 
 fn by_id<R: Rt>(front: &Front<R>, id: TopicId) -> Topic {

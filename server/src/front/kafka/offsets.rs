@@ -1,6 +1,6 @@
 //! ListOffsets and InitProducerId.
 
-use super::{super::Front, answered, codes, decoded};
+use super::{super::Front, answered, codes, decoded, or_there};
 use crate::kafka::wire::{Request, WireError};
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
     list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{ListOffset, ListOffsets};
+use millpond_wire::messages::{InitProducer, Kind, ListOffset, ListOffsets};
 use std::rc::Rc;
 
 /// The first record that is not elsewhere: as the first one, since nothing is (KIP-405).
@@ -55,11 +55,12 @@ pub(super) async fn init_producer<R: Rt>(front: &Rc<Front<R>>, request: &Request
     let response = if asked.transactional_id.is_some() {
         none.with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     } else {
-        match front.core.init_producer().await {
+        let here = front.core.init_producer().await;
+        match or_there(front, Kind::InitProducer, &InitProducer {}, here).await {
             Ok(reply) => InitProducerIdResponse::default()
                 .with_producer_id(ProducerId(reply.producer_id as i64))
                 .with_producer_epoch(reply.epoch as i16),
-            Err(failure) => none.with_error_code(codes::of(&failure)),
+            Err(failure) => none.with_error_code(codes::of_coordinator(&failure)),
         }
     };
     answered(request, &response)

@@ -1,9 +1,9 @@
 //! CreateTopics and DeleteTopics, topic by topic: whoever sends several has each answered for itself.
 
-use super::{super::Front, answered, codes, decoded};
+use super::{super::Front, answered, codes, decoded, or_there};
 use crate::{
     kafka::wire::{Request, StrBytes, WireError},
-    node::meta::Change,
+    node::meta::{Change, Changed},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -11,21 +11,74 @@ use kafka_protocol::messages::{
     create_topics_response::CreatableTopicResult, delete_topics_response::DeletableTopicResult,
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{CreateTopic, DeleteTopic, Failure, Setting};
-use std::rc::Rc;
+use millpond_wire::messages::{
+    Code, CreateTopic, DeleteTopic, Done, Failure, Kind, PartitionInfo, ReplicaInfo, Setting, TopicInfo, TopicReply,
+};
+use prost::Message;
+use std::{rc::Rc, time::Duration};
+
+/// How long one tries to reach the node that leads the catalog, whatever the client allows.
+const TRY_MAX: Duration = Duration::from_secs(5);
+/// How long one waits between two tries.
+const TRY_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a client allows for a change.
+fn allowed(timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(TRY_MAX)
+}
+
+/// Makes a change of the catalog, as Kafka's brokers do: whoever is asked has it made where that is possible, and waits within `allowed` while
+/// nobody leads. What it came to is told in our own words.
+async fn change<R: Rt, M: Message + Default>(
+    front: &Rc<Front<R>>,
+    kind: Kind,
+    request: &impl Message,
+    (change, told): (impl Fn() -> Change, impl Fn(Changed) -> M),
+    allowed: Duration,
+) -> Result<M, Failure> {
+    let core = &front.core;
+    let until = core.rt.mono().saturating_add(allowed.as_nanos() as u64);
+    loop {
+        let here = core.change(change()).await.map(&told);
+        match or_there(front, kind, request, here).await {
+            Err(failure)
+                if matches!(failure.code(), Code::NotOwner | Code::Unavailable) && core.rt.mono() < until && !core.stopping.get() =>
+            {
+                core.rt.sleep(TRY_EVERY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Creates a topic, wherever the catalog is led: how many partitions it has, and how many replicas each of them.
+pub(super) async fn create_topic<R: Rt>(front: &Rc<Front<R>>, request: CreateTopic, allowed: Duration) -> Result<(i32, i16), Failure> {
+    let partition = |p: &crate::catalog::Partition| PartitionInfo {
+        replicas: p.nodes().into_iter().map(|node_id| ReplicaInfo { id: 0, node_id }).collect(),
+        ..PartitionInfo::default()
+    };
+    let info =
+        |topic: crate::catalog::Topic| TopicInfo { partitions: topic.partitions.iter().map(partition).collect(), ..TopicInfo::default() };
+    let told = |changed: Changed| TopicReply { topic: changed.topic.map(info), changed: changed.changed };
+    let made = change(front, Kind::CreateTopic, &request, (|| Change::Create(request.clone()), told), allowed).await?;
+    let partitions = made.topic.map(|topic| topic.partitions).unwrap_or_default();
+    // A partition without replicas is one that a node has alone.
+    let replicas = partitions.first().map_or(-1, |p| p.replicas.len().max(1) as i16);
+    Ok((partitions.len() as i32, replicas))
+}
 
 /// Creates topics.
 pub(super) async fn create<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: CreateTopicsRequest = decoded(request)?;
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
-        topics.push(create_one(front, topic, asked.validate_only).await);
+        topics.push(create_one(front, topic, asked.validate_only, allowed(asked.timeout_ms)).await);
     }
     let response = CreateTopicsResponse::default().with_topics(topics);
     answered(request, &response)
 }
 
-async fn create_one<R: Rt>(front: &Rc<Front<R>>, topic: CreatableTopic, dry_run: bool) -> CreatableTopicResult {
+async fn create_one<R: Rt>(front: &Rc<Front<R>>, topic: CreatableTopic, dry_run: bool, allowed: Duration) -> CreatableTopicResult {
     let answer = CreatableTopicResult::default().with_name(topic.name.clone()).with_num_partitions(-1).with_replication_factor(-1);
     let refused = |answer: CreatableTopicResult, code, why: &str| {
         answer.with_error_code(code).with_error_message(Some(StrBytes::from_string(why.to_owned())))
@@ -55,18 +108,14 @@ async fn create_one<R: Rt>(front: &Rc<Front<R>>, topic: CreatableTopic, dry_run:
         dry_run,
         ..CreateTopic::default()
     };
-    match front.core.change(Change::Create(request)).await {
+    match create_topic(front, request, allowed).await {
         Err(failure) => told(answer, &failure),
-        Ok(changed) => {
-            let partitions = changed.topic.as_ref().map_or(-1, |t| t.partitions.len() as i32);
-            let replicas = changed.topic.as_ref().and_then(|t| t.partitions.first()).map_or(-1, |p| p.nodes().len() as i16);
-            answer.with_num_partitions(partitions).with_replication_factor(replicas)
-        }
+        Ok((partitions, replicas)) => answer.with_num_partitions(partitions).with_replication_factor(replicas),
     }
 }
 
 fn told(answer: CreatableTopicResult, failure: &Failure) -> CreatableTopicResult {
-    answer.with_error_code(codes::of(failure)).with_error_message(Some(codes::text(failure)))
+    answer.with_error_code(codes::of_controller(failure)).with_error_message(Some(codes::text(failure)))
 }
 
 /// Deletes topics, by their names.
@@ -76,9 +125,10 @@ pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Re
     for name in asked.topic_names {
         let request = DeleteTopic { name: name.to_string(), ..DeleteTopic::default() };
         let answer = DeletableTopicResult::default().with_name(Some(name));
-        responses.push(match front.core.change(Change::Delete(request)).await {
+        let delete = (|| Change::Delete(request.clone()), |_| Done {});
+        responses.push(match change(front, Kind::DeleteTopic, &request, delete, allowed(asked.timeout_ms)).await {
             Ok(_) => answer,
-            Err(failure) => answer.with_error_code(codes::of(&failure)).with_error_message(Some(codes::text(&failure))),
+            Err(failure) => answer.with_error_code(codes::of_controller(&failure)).with_error_message(Some(codes::text(&failure))),
         });
     }
     let response = DeleteTopicsResponse::default().with_responses(responses);
