@@ -117,6 +117,12 @@ fn groups_of_the_java_client_share_out_go_on_and_are_administered() {
 }
 
 #[test]
+fn topics_are_administered_by_the_java_client() {
+    let node = Node::start();
+    java::run("Administration", &[&node.address(), "1"]);
+}
+
+#[test]
 fn groups_of_kafka_python_and_aiokafka_share_out_and_go_on() {
     let node = Node::start();
     python::run("kafka_python.py", &[&node.address()]);
@@ -142,6 +148,11 @@ async fn a_group_outlives_the_node_that_looks_after_it() {
         let coordinator: usize = said.parse().expect("the number of a node");
         nodes[coordinator - 1].kill();
     });
+    // Any node may be asked for what only one of them can do.
+    nodes.iter_mut().filter(|node| node.child.is_none()).for_each(Node::serve);
+    for node in &nodes {
+        java::run("Administration", &[&node.address(), "3"]);
+    }
 }
 
 /// A group of Debian's kcat goes on after the node was killed, and our own client sees what it has come to.

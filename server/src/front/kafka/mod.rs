@@ -7,7 +7,7 @@
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
 //! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`positions`] and [`group_admin`] consumer groups ·
-//! [`offsets`] and [`topics`] what is asked less often.
+//! [`offsets`], [`topics`] and [`settings`] what is asked less often.
 
 pub(super) mod codes;
 mod fetch;
@@ -17,6 +17,7 @@ mod metadata;
 mod offsets;
 mod positions;
 pub(super) mod produce;
+mod settings;
 mod topics;
 
 use super::{
@@ -58,9 +59,15 @@ const APIS: &[Api] = &[
     versions::API_VERSIONS,
     versions::CREATE_TOPICS,
     versions::DELETE_TOPICS,
+    versions::DELETE_RECORDS,
     versions::INIT_PRODUCER_ID,
+    versions::DESCRIBE_CONFIGS,
+    versions::ALTER_CONFIGS,
+    versions::CREATE_PARTITIONS,
     versions::DELETE_GROUPS,
+    versions::INCREMENTAL_ALTER_CONFIGS,
     versions::OFFSET_DELETE,
+    versions::DESCRIBE_CLUSTER,
 ];
 /// The shortest request, in bytes, its length not counted: a header without a client's name.
 pub(super) const REQUEST_BYTES_MIN: u32 = 8;
@@ -121,6 +128,11 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::CREATE_TOPICS.key => Kind::CreateTopic,
         key if key == versions::DELETE_TOPICS.key => Kind::DeleteTopic,
         key if key == versions::INIT_PRODUCER_ID.key => Kind::InitProducer,
+        key if key == versions::DESCRIBE_CONFIGS.key => Kind::Metadata,
+        key if key == versions::INCREMENTAL_ALTER_CONFIGS.key || key == versions::ALTER_CONFIGS.key => Kind::AlterTopic,
+        key if key == versions::CREATE_PARTITIONS.key => Kind::AlterTopic,
+        key if key == versions::DELETE_RECORDS.key => Kind::DeleteRecords,
+        key if key == versions::DESCRIBE_CLUSTER.key => Kind::DescribeCluster,
         _ => Kind::Unknown,
     }
 }
@@ -244,6 +256,12 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, reque
         key if key == versions::DELETE_GROUPS.key => group_admin::delete(front, &request).await.map(Reply::small),
         key if key == versions::INIT_PRODUCER_ID.key => offsets::init_producer(front, &request).await.map(Reply::small),
         key if key == versions::CREATE_TOPICS.key => topics::create(front, &request).await.map(Reply::small),
+        key if key == versions::DESCRIBE_CONFIGS.key => settings::describe(front, &request).await.map(Reply::small),
+        key if key == versions::INCREMENTAL_ALTER_CONFIGS.key => settings::alter(front, &request).await.map(Reply::small),
+        key if key == versions::ALTER_CONFIGS.key => settings::alter_all(front, &request).await.map(Reply::small),
+        key if key == versions::CREATE_PARTITIONS.key => settings::create_partitions(front, &request).await.map(Reply::small),
+        key if key == versions::DELETE_RECORDS.key => settings::delete_records(front, &request).await.map(Reply::small),
+        key if key == versions::DESCRIBE_CLUSTER.key => settings::cluster(front, &request).map(Reply::small),
         key if key == versions::DELETE_TOPICS.key => topics::delete(front, &request).await.map(Reply::small),
         key => Err(WireError::Api { key }),
     };

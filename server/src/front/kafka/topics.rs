@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 };
 use millpond_runtime::Rt;
 use millpond_wire::messages::{
-    Code, CreateTopic, DeleteTopic, Done, Failure, Kind, PartitionInfo, ReplicaInfo, Setting, TopicInfo, TopicReply,
+    AlterTopic, Code, CreateTopic, DeleteTopic, Done, Failure, Kind, PartitionInfo, ReplicaInfo, Setting, TopicInfo, TopicReply,
 };
 use prost::Message;
 use std::{rc::Rc, time::Duration};
@@ -23,7 +23,7 @@ const TRY_MAX: Duration = Duration::from_secs(5);
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a client allows for a change.
-fn allowed(timeout_ms: i32) -> Duration {
+pub(super) fn allowed(timeout_ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(TRY_MAX)
 }
 
@@ -65,6 +65,12 @@ pub(super) async fn create_topic<R: Rt>(front: &Rc<Front<R>>, request: CreateTop
     // A partition without replicas is one that a node has alone.
     let replicas = partitions.first().map_or(-1, |p| p.replicas.len().max(1) as i16);
     Ok((partitions.len() as i32, replicas))
+}
+
+/// Changes a topic, wherever the catalog is led.
+pub(super) async fn alter_topic<R: Rt>(front: &Rc<Front<R>>, request: AlterTopic, allowed: Duration) -> Result<(), Failure> {
+    let alter = (|| Change::Alter(request.clone()), |changed: Changed| TopicReply { topic: None, changed: changed.changed });
+    change(front, Kind::AlterTopic, &request, alter, allowed).await.map(drop)
 }
 
 /// Creates topics.

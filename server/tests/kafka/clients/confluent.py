@@ -4,7 +4,7 @@ import sys
 import time
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 server, strategy = sys.argv[1], sys.argv[2]
 topic, group = f"confluent-{strategy}", f"group-{strategy}"
@@ -46,6 +46,14 @@ def spread(consumers):
 
 admin = AdminClient({"bootstrap.servers": server})
 admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+# All settings at once: what is not given goes back to its default.
+resource = ConfigResource(ConfigResource.Type.TOPIC, topic, set_config={"retention.ms": "7200000", "segment.ms": "3600000"})
+admin.alter_configs([resource])[resource].result(30)
+resource = ConfigResource(ConfigResource.Type.TOPIC, topic, set_config={"segment.ms": "3600000"})
+admin.alter_configs([resource])[resource].result(30)
+resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+settings = admin.describe_configs([resource])[resource].result(30)
+assert settings["retention.ms"].value == "604800000" and settings["segment.ms"].value == "3600000", settings
 producer = Producer({"bootstrap.servers": server, "enable.idempotence": True})
 for n in range(RECORDS):
     producer.produce(topic, key=f"key-{n % 60}", value=str(n), timestamp=NOW + n)

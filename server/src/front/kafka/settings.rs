@@ -1,0 +1,287 @@
+//! What operators ask of topics that are there: DescribeConfigs, IncrementalAlterConfigs, AlterConfigs, CreatePartitions and DeleteRecords; and DescribeCluster.
+//!
+//! Settings are those of [`crate::catalog::settings`], by Kafka's names. Brokers have none that could be asked for or changed here: their list is empty.
+
+use super::{
+    super::Front,
+    answered, codes, decoded,
+    groups::text,
+    metadata::{broker_id, brokers},
+    or_there,
+    topics::{allowed, alter_topic},
+};
+use crate::{
+    catalog::{
+        META_GROUP,
+        settings::{SPECS, TopicSettings, Values},
+    },
+    kafka::wire::{Request, StrBytes, WireError},
+};
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, BrokerId, CreatePartitionsRequest, CreatePartitionsResponse, DeleteRecordsRequest,
+    DeleteRecordsResponse, DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+    alter_configs_response::AlterConfigsResourceResponse as Altered,
+    create_partitions_response::CreatePartitionsTopicResult,
+    delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
+    describe_cluster_response::DescribeClusterBroker,
+    describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym},
+    incremental_alter_configs_response::AlterConfigsResourceResponse,
+};
+use millpond_runtime::{Rt, rt::timeout};
+use millpond_wire::messages::{AlterTopic, Code, DeleteRecords, Failure, Kind, Setting};
+use std::{rc::Rc, time::Duration};
+
+/// What settings belong to.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+/// Where a setting comes from.
+const SET_FOR_TOPIC: i8 = 1;
+const DEFAULT: i8 = 5;
+/// What is done to a setting.
+const SET: i8 = 0;
+const RESET: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// How long one looks elsewhere for what is not known here, and tries to change it.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// A code, and for people why.
+type Refused = (i16, StrBytes);
+
+fn refused(code: i16, why: &str) -> Refused {
+    (code, text(why))
+}
+
+/// Why settings are refused: what is out of bounds or not known is not a valid setting.
+fn of(failure: &Failure) -> Refused {
+    let code = if failure.code() == Code::InvalidArgument { codes::INVALID_CONFIG } else { codes::of_controller(failure) };
+    (code, codes::text(failure))
+}
+
+async fn known<R: Rt>(front: &Rc<Front<R>>, topic: &str) -> Result<(TopicSettings, usize), Refused> {
+    if front.core.catalog.borrow().topic(topic).is_none() && front.core.is_member() {
+        let _ = timeout(&front.core.rt, LOOK_MAX, front.core.catch_up()).await;
+    }
+    let catalog = front.core.catalog.borrow();
+    let found = catalog.topic(topic).map(|topic| (topic.settings.clone(), topic.partitions.len()));
+    found.ok_or_else(|| refused(codes::UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic"))
+}
+
+/// The settings of topics.
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let version = request.header.version;
+    let asked: DescribeConfigsRequest = decoded(request)?;
+    let mut results = Vec::with_capacity(asked.resources.len());
+    for resource in asked.resources {
+        let result =
+            DescribeConfigsResult::default().with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone());
+        let all = match resource.resource_type {
+            TOPIC => known(front, &resource.resource_name).await.map(|(settings, _)| settings.to_wire()),
+            BROKER => Ok(Vec::new()),
+            _ => Err(refused(codes::INVALID_REQUEST, "settings are those of topics and brokers")),
+        };
+        let keys = resource.configuration_keys;
+        let wanted = |setting: &Setting| keys.as_ref().is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| **key == setting.name));
+        results.push(match all {
+            Err((code, why)) => result.with_error_code(code).with_error_message(Some(why)),
+            Ok(all) => {
+                let told = all.iter().filter(|setting| wanted(setting));
+                result.with_configs(
+                    told.map(|setting| tell(version, &asked.include_synonyms, asked.include_documentation, setting)).collect(),
+                )
+            }
+        });
+    }
+    answered(request, &DescribeConfigsResponse::default().with_results(results))
+}
+
+fn tell(version: i16, synonyms: &bool, documented: bool, setting: &Setting) -> DescribeConfigsResourceResult {
+    let spec = SPECS.iter().find(|spec| spec.name == setting.name);
+    let source = if setting.is_default { DEFAULT } else { SET_FOR_TOPIC };
+    let told = DescribeConfigsResourceResult::default()
+        .with_name(text(&setting.name))
+        .with_value(Some(text(&setting.value)))
+        .with_config_source(source);
+    let synonym = |value: &str, source| {
+        DescribeConfigsSynonym::default().with_name(text(&setting.name)).with_value(Some(text(value))).with_source(source)
+    };
+    let own = (!setting.is_default).then(|| synonym(&setting.value, SET_FOR_TOPIC));
+    let default = spec.map(|spec| synonym(spec.default, DEFAULT));
+    let told = if *synonyms { told.with_synonyms(own.into_iter().chain(default).collect()) } else { told };
+    if version < 3 {
+        return told;
+    }
+    let kind = match spec.map(|spec| spec.values) {
+        Some(Values::Int { .. }) => 5,
+        Some(Values::Words(_)) => 7,
+        _ => 2,
+    };
+    told.with_config_type(kind).with_documentation(spec.filter(|_| documented).map(|spec| text(spec.help)))
+}
+
+/// Changes some settings of topics.
+pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: IncrementalAlterConfigsRequest = decoded(request)?;
+    let mut responses = Vec::with_capacity(asked.resources.len());
+    for resource in asked.resources {
+        let response = AlterConfigsResourceResponse::default().with_resource_type(resource.resource_type);
+        let changes = resource.configs.iter().map(|c| (c.name.to_string(), c.config_operation, c.value.as_ref().map(ToString::to_string)));
+        let done = alter_one(front, resource.resource_type, &resource.resource_name, changes.collect(), asked.validate_only).await;
+        let response = response.with_resource_name(resource.resource_name);
+        responses.push(match done {
+            Ok(()) => response,
+            Err((code, why)) => response.with_error_code(code).with_error_message(Some(why)),
+        });
+    }
+    answered(request, &IncrementalAlterConfigsResponse::default().with_responses(responses))
+}
+
+/// Changes all settings of topics: those that are not given go back to their defaults.
+pub(super) async fn alter_all<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: AlterConfigsRequest = decoded(request)?;
+    let mut responses = Vec::with_capacity(asked.resources.len());
+    for resource in asked.resources {
+        let name = &resource.resource_name;
+        let mut changes: Vec<_> =
+            resource.configs.iter().map(|c| (c.name.to_string(), SET, c.value.as_ref().map(ToString::to_string))).collect();
+        if let (TOPIC, Ok((settings, _))) = (resource.resource_type, known(front, name).await) {
+            let others = settings.overrides().map(|(name, _)| name).filter(|name| changes.iter().all(|(given, ..)| given != name));
+            let others: Vec<_> = others.map(|name| (name.to_owned(), RESET, None)).collect();
+            changes.extend(others);
+        }
+        let response = Altered::default().with_resource_type(resource.resource_type).with_resource_name(name.clone());
+        responses.push(match alter_one(front, resource.resource_type, name, changes, asked.validate_only).await {
+            Ok(()) => response,
+            Err((code, why)) => response.with_error_code(code).with_error_message(Some(why)),
+        });
+    }
+    answered(request, &AlterConfigsResponse::default().with_responses(responses))
+}
+
+async fn alter_one<R: Rt>(
+    front: &Rc<Front<R>>,
+    kind: i8,
+    name: &str,
+    changes: Vec<(String, i8, Option<String>)>,
+    dry_run: bool,
+) -> Result<(), Refused> {
+    if kind != TOPIC {
+        return Err(refused(codes::INVALID_REQUEST, "only topics have settings that can be changed"));
+    }
+    let (now, _) = known(front, name).await?;
+    let is = |setting: &str| now.to_wire().into_iter().find(|s| s.name == setting).map(|s| s.value).unwrap_or_default();
+    let mut settings = Vec::with_capacity(changes.len());
+    for (setting, operation, value) in changes {
+        let value = value.unwrap_or_default();
+        let words: Vec<&str> = value.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        let had = is(&setting);
+        let had = had.split(',').filter(|word| !word.is_empty());
+        let value = match operation {
+            SET => value,
+            RESET => String::new(),
+            APPEND => had.filter(|word| !words.contains(word)).chain(words.iter().copied()).collect::<Vec<_>>().join(","),
+            SUBTRACT => had.filter(|word| !words.contains(word)).collect::<Vec<_>>().join(","),
+            _ => return Err(refused(codes::INVALID_REQUEST, "a setting is set, deleted, appended to or subtracted from")),
+        };
+        settings.push(Setting { name: setting, value, ..Setting::default() });
+    }
+    if dry_run {
+        let checked = now.with(settings.iter().map(|s| (s.name.as_str(), s.value.as_str())));
+        return checked.map(drop).map_err(|error| of(&error.failure()));
+    }
+    let request = AlterTopic { name: name.to_owned(), settings, ..AlterTopic::default() };
+    alter_topic(front, request, LOOK_MAX).await.map_err(|failure| of(&failure))
+}
+
+/// Gives topics more partitions.
+pub(super) async fn create_partitions<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: CreatePartitionsRequest = decoded(request)?;
+    let mut results = Vec::with_capacity(asked.topics.len());
+    for topic in asked.topics {
+        let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+        let done = async {
+            let (_, partitions) = known(front, &topic.name).await?;
+            if topic.assignments.is_some() {
+                return Err(refused(codes::INVALID_REPLICA_ASSIGNMENT, "replicas are placed by the server: give the number of partitions"));
+            }
+            let more = usize::try_from(topic.count).is_ok_and(|count| count > partitions);
+            if !more {
+                let why = format!("the topic has {partitions} partitions, and can only be given more");
+                return Err(refused(codes::INVALID_PARTITIONS, &why));
+            }
+            if asked.validate_only {
+                return Ok(());
+            }
+            let request = AlterTopic { name: topic.name.to_string(), partitions: topic.count as u32, ..AlterTopic::default() };
+            alter_topic(front, request, allowed(asked.timeout_ms)).await.map_err(|failure| match failure.code() {
+                Code::InvalidArgument => (codes::INVALID_PARTITIONS, codes::text(&failure)),
+                _ => of(&failure),
+            })
+        };
+        results.push(match done.await {
+            Ok(()) => result,
+            Err((code, why)) => result.with_error_code(code).with_error_message(Some(why)),
+        });
+    }
+    answered(request, &CreatePartitionsResponse::default().with_results(results))
+}
+
+/// Deletes the oldest records of partitions.
+pub(super) async fn delete_records<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: DeleteRecordsRequest = decoded(request)?;
+    let mut topics = Vec::with_capacity(asked.topics.len());
+    for topic in asked.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for p in topic.partitions {
+            let result = DeleteRecordsPartitionResult::default().with_partition_index(p.partition_index).with_low_watermark(-1);
+            partitions.push(match delete_before(front, &topic.name, p.partition_index, p.offset).await {
+                Ok(start) => result.with_low_watermark(start as i64),
+                Err(code) => result.with_error_code(code),
+            });
+        }
+        topics.push(DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions));
+    }
+    answered(request, &DeleteRecordsResponse::default().with_topics(topics))
+}
+
+/// Deletes the records of a partition before an offset; -1 means all that there are. The first offset that is left.
+async fn delete_before<R: Rt>(front: &Rc<Front<R>>, topic: &str, partition: i32, offset: i64) -> Result<u64, i16> {
+    let partition = u32::try_from(partition).map_err(|_| codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let before = match u64::try_from(offset) {
+        Ok(before) => before,
+        Err(_) if offset == -1 => {
+            let bounds = front.core.bounds_of(&[(topic, partition)]).await.pop();
+            bounds.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?.map_err(|failure| codes::of(&failure))?.end
+        }
+        Err(_) => return Err(codes::OFFSET_OUT_OF_RANGE),
+    };
+    let request = DeleteRecords { topic: topic.to_owned(), partition, before };
+    let here = front.core.delete_records(request.clone()).await;
+    or_there(front, Kind::DeleteRecords, &request, here).await.map(|reply| reply.start_offset).map_err(|failure| codes::of(&failure))
+}
+
+/// Nodes as brokers.
+pub(super) fn cluster<R: Rt>(front: &Front<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    const BROKERS: i8 = 1;
+    const OPERATIONS_UNKNOWN: i32 = i32::MIN;
+    let asked: kafka_protocol::messages::DescribeClusterRequest = decoded(request)?;
+    let response = DescribeClusterResponse::default()
+        .with_cluster_id(StrBytes::from_string(front.core.identity.cluster()))
+        .with_cluster_authorized_operations(OPERATIONS_UNKNOWN);
+    if asked.endpoint_type != BROKERS {
+        const UNSUPPORTED_ENDPOINT_TYPE: i16 = 115;
+        return answered(
+            request,
+            &response.with_error_code(UNSUPPORTED_ENDPOINT_TYPE).with_error_message(Some(text("every node is a broker"))),
+        );
+    }
+    let controller = front.core.leader_of(META_GROUP).map_or(front.core.identity.node_id, |node| node.0);
+    let broker = |b: crate::kafka::wire::metadata::Broker| {
+        DescribeClusterBroker::default().with_broker_id(BrokerId(b.node_id)).with_host(b.host).with_port(b.port).with_rack(b.rack)
+    };
+    let all = brokers(front).into_iter().map(broker).collect();
+    answered(request, &response.with_controller_id(BrokerId(broker_id(controller))).with_brokers(all))
+}
