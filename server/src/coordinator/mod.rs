@@ -192,11 +192,12 @@ impl Coordinator {
         self.groups.len() + self.classic.len() + self.positions.len()
     }
 
-    /// The most members, owned partitions and positions that one group may have.
+    /// The most members, owned partitions and positions that one group may have; what members of a classic group say of themselves counts as so many
+    /// positions as it is long.
     #[must_use]
     pub fn largest(&self) -> usize {
         let positions = self.positions.values().map(BTreeMap::len).max().unwrap_or(0);
-        let classic = self.classic.values().map(classic::Group::people).max().unwrap_or(0);
+        let classic = self.classic.values().map(|group| group.people() + group.bytes / POSITION_BYTES).max().unwrap_or(0);
         positions + self.groups.values().map(Group::parts).max().unwrap_or(0).max(classic)
     }
 

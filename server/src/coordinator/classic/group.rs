@@ -78,6 +78,8 @@ pub(in super::super) struct Group {
     pub(super) given: BTreeMap<String, u64>,
     /// Members that have not asked for their part by then are removed.
     pub(super) sync_by_ms: Option<u64>,
+    /// There is a record of it, or was one.
+    is_written: bool,
     /// About what it takes in memory.
     pub(in super::super) bytes: usize,
 }
@@ -94,6 +96,7 @@ impl Default for Group {
             instances: BTreeMap::new(),
             given: BTreeMap::new(),
             sync_by_ms: None,
+            is_written: false,
             bytes: 0,
         }
     }
@@ -120,6 +123,7 @@ impl Group {
                 self.complete_if_all_joined(now_ms);
             }
         }
+        self.is_written |= write.is_some();
         self.weigh();
         Begun { write, answer: receiver }
     }
@@ -154,6 +158,7 @@ impl Group {
         if self.members.values().all(|m| m.has_synced) {
             self.sync_by_ms = None;
         }
+        self.is_written |= write.is_some();
         Begun { write, answer: receiver }
     }
 
@@ -227,6 +232,7 @@ impl Group {
             protocol_type: stored.protocol_type,
             protocol: stored.protocol,
             leader: stored.leader,
+            is_written: true,
             ..Self::default()
         };
         for member in stored.members {
@@ -281,6 +287,11 @@ impl Group {
     /// Nobody is in it, and nobody is about to be.
     pub(in super::super) fn is_over(&self) -> bool {
         self.members.is_empty() && self.given.is_empty()
+    }
+
+    /// Whether something of it is to be deleted when it is over.
+    pub(in super::super) fn is_written(&self) -> bool {
+        self.is_written
     }
 
     /// Members, and those to whom an id was given.

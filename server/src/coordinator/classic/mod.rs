@@ -196,8 +196,7 @@ impl Coordinator {
     }
 
     fn drop_if_over(&mut self, group: &str) {
-        if self.classic.get(group).is_some_and(Group::is_over) {
-            self.classic.remove(group);
+        if self.classic.get(group).is_some_and(Group::is_over) && self.classic.remove(group).is_some_and(|gone| gone.is_written()) {
             self.classic_over.insert(group.to_owned());
         }
     }

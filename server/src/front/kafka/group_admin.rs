@@ -6,10 +6,11 @@ use super::{
     super::Front,
     answered, codes, decoded,
     groups::{optional, text},
+    positions::POSITION_BYTES,
 };
 use crate::{
     coordinator::classic::{Described, DescribedMember},
-    kafka::wire::{Request, StrBytes, WireError, consumer},
+    kafka::wire::{Request, StrBytes, WireError, consumer, versions},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -37,6 +38,19 @@ fn state(ours: &str) -> &'static str {
         "completing-rebalance" => "CompletingRebalance",
         _ => "Empty",
     }
+}
+
+/// A group in a list, in bytes: as a message and as its bytes.
+const GROUP_BYTES: usize = 512;
+
+/// What an answer takes, in bytes: each group that is asked for may be the largest, and a list has all of them.
+pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
+    let core = &front.core;
+    if request.api.key == versions::LIST_GROUPS.key {
+        return core.groups_here() * core.cores() * GROUP_BYTES;
+    }
+    let asked = decoded::<DescribeGroupsRequest>(request).map_or(0, |asked| asked.groups.len());
+    asked * (GROUP_BYTES + core.largest_group_here() * POSITION_BYTES)
 }
 
 /// Groups with their members.

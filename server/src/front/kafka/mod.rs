@@ -226,6 +226,9 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
     let more = match request.api.key {
         key if key == versions::FETCH.key => fetch::weigh(request),
         key if key == versions::METADATA.key => metadata::weigh(front, request),
+        key if key == versions::OFFSET_FETCH.key => positions::weigh(front, request),
+        key if key == versions::DESCRIBE_GROUPS.key || key == versions::LIST_GROUPS.key => group_admin::weigh(front, request),
+        key if key == versions::DESCRIBE_CONFIGS.key => settings::weigh(request),
         _ => 0,
     };
     REQUEST_BYTES + request.body.len() * DECODED + more

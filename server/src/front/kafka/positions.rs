@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
     offset_commit_request::OffsetCommitRequestPartition,
     offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
     offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic},
+    offset_fetch_request::OffsetFetchRequestGroup,
     offset_fetch_response::{
         OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
         OffsetFetchResponseTopics,
@@ -103,6 +104,21 @@ struct Kept {
     partition: i32,
     offset: i64,
     metadata: StrBytes,
+}
+
+/// A position in an answer, in bytes: as a message and as its bytes.
+pub(super) const POSITION_BYTES: usize = 384;
+
+/// What an answer takes, in bytes: what is named, or as much as the largest group has.
+pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
+    let Ok(asked) = decoded::<OffsetFetchRequest>(request) else { return 0 };
+    let everything = front.core.largest_group_here();
+    let named = asked.topics.as_ref().map_or(everything, |topics| topics.iter().map(|t| t.partition_indexes.len()).sum());
+    let of = |group: &OffsetFetchRequestGroup| {
+        group.topics.as_ref().map_or(everything, |topics| topics.iter().map(|t| t.partition_indexes.len()).sum())
+    };
+    // The groups of a request are asked one after the other, and all of each is looked at.
+    (named + asked.groups.iter().map(of).sum::<usize>() + everything) * POSITION_BYTES
 }
 
 /// Positions of groups.

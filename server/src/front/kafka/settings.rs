@@ -70,6 +70,13 @@ async fn known<R: Rt>(front: &Rc<Front<R>>, topic: &str) -> Result<(TopicSetting
     found.ok_or_else(|| refused(codes::UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic"))
 }
 
+/// What an answer takes, in bytes: a resource takes four in a request, and all settings with their texts in an answer.
+pub(super) fn weigh(request: &Request) -> usize {
+    const ASKED_BYTES_MIN: usize = 4;
+    const TOLD_BYTES: usize = 8 * 1024;
+    request.body.len() / ASKED_BYTES_MIN * TOLD_BYTES
+}
+
 /// The settings of topics.
 pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;

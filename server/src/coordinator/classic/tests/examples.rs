@@ -237,6 +237,10 @@ fn what_is_out_of_bounds_is_refused() {
         later(seat.join(&join(&n.to_string())));
     }
     assert!(matches!(refused(&mut seat, join("one more")), Refused::Full { .. }));
+    // A group that never was leaves nothing behind that would have to be deleted.
+    let mut seat = Seat::new();
+    assert!(matches!(now(seat.join(&Join { protocols: Vec::new(), ..join("a") })), Err(Refused::Inconsistent { .. })));
+    assert_eq!((seat.coordinator.described("g"), seat.coordinator.take_over(9)), (None, Vec::new()));
     // What is shared out must fit into a record.
     let mut seat = Seat::new();
     let a = later(seat.join(&join("a")));
