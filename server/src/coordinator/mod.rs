@@ -123,6 +123,24 @@ pub struct Expired {
     pub member: String,
 }
 
+/// There is as much as there may be of something.
+struct Full {
+    what: &'static str,
+    max: usize,
+}
+
+impl From<Full> for Refused {
+    fn from(Full { what, max }: Full) -> Self {
+        Self::Full { what, max }
+    }
+}
+
+impl From<Full> for classic::Refused {
+    fn from(Full { what, max }: Full) -> Self {
+        Self::Full { what, max }
+    }
+}
+
 /// What may still be kept of a commit.
 struct Room {
     positions: usize,
@@ -205,8 +223,8 @@ impl Coordinator {
         self.bytes_max.map_or(usize::MAX, |max| max.saturating_sub(self.bytes()))
     }
 
-    fn full_of_bytes(&self) -> Refused {
-        Refused::Full { what: "bytes of members and positions", max: self.bytes_max.unwrap_or(usize::MAX) }
+    fn full_of_bytes(&self) -> Full {
+        Full { what: "bytes of members and positions", max: self.bytes_max.unwrap_or(usize::MAX) }
     }
 
     /// Tells which topics there are now (internal ones left out). Returns tombstones for positions in topics that are
@@ -265,10 +283,10 @@ impl Coordinator {
             if request.member_epoch != 0 {
                 return Err(group::unknown(&request.group, &request.member_id));
             }
-            self.check_room(known)?;
+            self.check_room(known.map(|group| group.members.len()))?;
         }
         if self.bytes_max.is_some() && known.is_none_or(|g| g.would_grow(&beat)) && self.bytes_left() == 0 {
-            return Err(self.full_of_bytes());
+            return Err(self.full_of_bytes().into());
         }
         let mut next_epoch = self.epochs_given + 1;
         let group = self.groups.entry(request.group.clone()).or_default();
@@ -495,7 +513,7 @@ impl Coordinator {
         let key = key(&request.group, &part);
         let known = self.positions.get(&request.group).and_then(|p| p.get(&part));
         let more = position_bytes(&value).saturating_sub(known.map_or(0, position_bytes));
-        room.bytes = room.bytes.checked_sub(more).ok_or_else(|| self.full_of_bytes())?;
+        room.bytes = room.bytes.checked_sub(more).ok_or_else(|| Refused::from(self.full_of_bytes()))?;
         if known.is_none() {
             room.positions = room.positions.checked_sub(1).ok_or(Refused::Full { what: "positions", max: POSITIONS_MAX })?;
         }
@@ -507,19 +525,15 @@ impl Coordinator {
         Ok(Some(records::write(&key, Some(&value))))
     }
 
-    fn check_room(&self, group: Option<&Group>) -> Result<(), Refused> {
-        let full = |what, max| Err(Refused::Full { what, max });
-        match group {
-            None if self.groups.len() >= GROUPS_MAX => return full("groups", GROUPS_MAX),
-            Some(g) if g.members.len() >= MEMBERS_PER_GROUP_MAX => {
-                return full("members of a group", MEMBERS_PER_GROUP_MAX);
-            }
-            _ => {}
+    /// Whether a member can be added to a group of so many, or to one that is not there yet.
+    fn check_room(&self, members: Option<usize>) -> Result<(), Full> {
+        let is = |what, max| Err(Full { what, max });
+        match members {
+            None if self.groups.len() + self.classic.len() >= GROUPS_MAX => is("groups", GROUPS_MAX),
+            Some(members) if members >= MEMBERS_PER_GROUP_MAX => is("members of a group", MEMBERS_PER_GROUP_MAX),
+            _ if self.members() >= MEMBERS_MAX => is("members", MEMBERS_MAX),
+            _ => Ok(()),
         }
-        if self.members() >= MEMBERS_MAX {
-            return full("members", MEMBERS_MAX);
-        }
-        Ok(())
     }
 
     /// Members of all groups.

@@ -72,15 +72,15 @@ fn decode<M: Message + Default>(kind: Kind, (meta, held): Undecoded) -> Result<M
 }
 
 /// What every request takes, in bytes.
-const REQUEST_BYTES: usize = 2 * 1024;
+pub(super) const REQUEST_BYTES: usize = 2 * 1024;
 /// What each byte of a message becomes at the most, when it is decoded and while it travels.
-const DECODED: usize = 8;
+pub(super) const DECODED: usize = 8;
 /// A topic in an answer with its settings, and one of its partitions, in bytes: as a message and as its bytes.
 const TOPIC_BYTES: usize = 4 * 1024;
 const PARTITION_INFO_BYTES: usize = 128;
 /// A group in a list, and a position of a group, in bytes, the same way.
-const GROUP_BYTES: usize = 512;
-const POSITION_BYTES: usize = 384;
+pub(super) const GROUP_BYTES: usize = 512;
+pub(super) const POSITION_BYTES: usize = 384;
 
 /// About how much memory a request takes until its answer is made, in bytes.
 pub(super) fn weigh<R: Rt>(front: Here<'_, R>, kind: Kind, meta: &[u8]) -> usize {
@@ -229,6 +229,13 @@ fn alter_node(request: AlterNode) -> Result<Change, Failure> {
     })
 }
 
+/// Another node may know more of the catalog. If it cannot be asked in time, what is known here is told.
+pub(super) async fn look_elsewhere<R: Rt>(front: Here<'_, R>) {
+    if front.core.is_member() {
+        let _ = timeout(&front.core.rt, LOOK_MAX, front.core.catch_up()).await;
+    }
+}
+
 async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<MetadataReply, Failure> {
     if request.topics.len() > NAMES_MAX {
         let message = format!("{} topics are asked for by name, at most {NAMES_MAX} may be", request.topics.len());
@@ -236,9 +243,8 @@ async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<Metad
     }
     let core = &front.core;
     let strange = request.topics.iter().any(|name| core.catalog.borrow().topic(name).is_none());
-    if strange && core.is_member() {
-        // Another node may know more. If it cannot be asked, what is known here is told.
-        let _ = timeout(&core.rt, LOOK_MAX, core.catch_up()).await;
+    if strange {
+        look_elsewhere(front).await;
     }
     let (endpoints, first) = endpoints(front);
     let (mut topics, epoch) = {

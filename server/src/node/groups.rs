@@ -11,7 +11,7 @@ use super::{await_room, core::Core, look::Bounds, meta::append_records_now, not_
 use crate::{
     boot::load,
     catalog::OFFSETS,
-    coordinator::{Coordinator, Refused, partition_of},
+    coordinator::{Commit, Coordinator, Refused, partition_of},
     keyed::Record,
 };
 use millpond_runtime::{CoreId, Offset, Rt, Share, Term, rt::to_next};
@@ -137,13 +137,17 @@ impl<R: Rt> Core<R> {
             let here = core.offsets(partition)?;
             await_room(&core.rt, &here.log, ROOM_WAIT).await;
             let commit = held.coordinator.borrow().commit(&request).map_err(|e| e.failure())?;
-            let records = commit.records.clone();
-            core.put(&here, &held, commit.records)?;
-            held.coordinator.borrow_mut().written(&records);
-            core.settle(&here, &held).await?;
-            Ok(commit.reply)
+            core.keep(&here, &held, commit).await
         })
         .await
+    }
+
+    /// Writes a commit that was checked just now, and waits until it lasts.
+    async fn keep(&self, here: &Partition<R>, held: &Seat, Commit { records, reply }: Commit) -> Result<CommitOffsetsReply, Failure> {
+        self.put(here, held, records.clone())?;
+        held.coordinator.borrow_mut().written(&records);
+        self.settle(here, held).await?;
+        Ok(reply)
     }
 
     /// A group's positions.

@@ -23,9 +23,7 @@ pub use group::FIRST_WAIT_MS;
 pub(super) use group::Group;
 pub(super) use stored::StoredGroup;
 
-use super::{
-    Commit, Coordinator, Expired, GROUPS_MAX, MEMBERS_MAX, MEMBERS_PER_GROUP_MAX, NAME_BYTES_MAX, SESSION_MS_MAX, SESSION_MS_MIN, records,
-};
+use super::{Commit, Coordinator, Expired, GROUPS_MAX, NAME_BYTES_MAX, SESSION_MS_MAX, SESSION_MS_MIN, records};
 use crate::keyed::Record;
 use group::unknown;
 use millpond_wire::messages::{CommitOffsets, Position};
@@ -51,7 +49,7 @@ pub struct Begun<T> {
 
 impl Coordinator {
     /// A member joins the next generation of its group. One that is new is called `new_id`, which nobody was ever called.
-    pub fn join(&mut self, now_ms: u64, join: &Join, new_id: String) -> Result<Begun<Joined>, Refused> {
+    pub fn join(&mut self, now_ms: u64, mut join: Join, new_id: String) -> Result<Begun<Joined>, Refused> {
         check_group(&join.group)?;
         if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&join.session_timeout_ms) {
             return Err(Refused::SessionTimeout { is: join.session_timeout_ms });
@@ -73,10 +71,13 @@ impl Coordinator {
             return Err(unknown(&join.member));
         }
         if join.member.is_empty() {
-            self.check_classic_room(known)?;
+            self.check_room(known.map(Group::people))?;
+            if self.bytes_left() == 0 {
+                return Err(self.full_of_bytes().into());
+            }
         }
         let (min, max) = REBALANCE_MS;
-        let join = Join { rebalance_timeout_ms: join.rebalance_timeout_ms.clamp(min, max), ..join.clone() };
+        join.rebalance_timeout_ms = join.rebalance_timeout_ms.clamp(min, max);
         let begun = self.classic.entry(join.group.clone()).or_default().join(now_ms, &join, new_id);
         self.drop_if_over(&join.group);
         Ok(Begun { records: to_record(&join.group, begun.write), answer: begun.answer })
@@ -152,12 +153,6 @@ impl Coordinator {
         self.classic.get(group).map(Group::described)
     }
 
-    /// What kind of group the members of a classic one take it for.
-    #[must_use]
-    pub fn protocol_type(&self, group: &str) -> Option<&str> {
-        self.classic.get(group).map(Group::protocol_type)
-    }
-
     /// Tombstones for groups that have no members any more, some of them; to be appended before anything else happens, and not to be waited for: a group that is read
     /// back with members that are gone loses them by their silence.
     pub fn take_over(&mut self, most: usize) -> Vec<Record> {
@@ -199,22 +194,6 @@ impl Coordinator {
         if self.classic.get(group).is_some_and(Group::is_over) && self.classic.remove(group).is_some_and(|gone| gone.is_written()) {
             self.classic_over.insert(group.to_owned());
         }
-    }
-
-    fn check_classic_room(&self, group: Option<&Group>) -> Result<(), Refused> {
-        let full = |what, max| Err(Refused::Full { what, max });
-        match group {
-            None if self.groups.len() + self.classic.len() >= GROUPS_MAX => return full("groups", GROUPS_MAX),
-            Some(g) if g.people() >= MEMBERS_PER_GROUP_MAX => return full("members of a group", MEMBERS_PER_GROUP_MAX),
-            _ => {}
-        }
-        if self.members() >= MEMBERS_MAX {
-            return full("members", MEMBERS_MAX);
-        }
-        if self.bytes_left() == 0 {
-            return full("bytes of members and positions", self.bytes_max.unwrap_or(usize::MAX));
-        }
-        Ok(())
     }
 }
 

@@ -48,7 +48,7 @@ impl Seat {
 
     fn join(&mut self, join: &Join) -> Answer<Joined> {
         self.names += 1;
-        let Begun { records, answer } = self.coordinator.join(self.now_ms, join, format!("{}-{}", join.client_id, self.names))?;
+        let Begun { records, answer } = self.coordinator.join(self.now_ms, join.clone(), format!("{}-{}", join.client_id, self.names))?;
         self.keep(records);
         Ok(answer)
     }

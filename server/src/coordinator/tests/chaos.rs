@@ -11,21 +11,6 @@ use proptest::prelude::*;
 const SESSION_MS: u64 = 10_000;
 const TICK_MS: u64 = 100;
 
-/// Numbers from a seed: xorshift.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.roll(sides) == 0
-    }
-}
-
 struct Client {
     id: String,
     alive: bool,

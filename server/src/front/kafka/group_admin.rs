@@ -3,14 +3,16 @@
 //! Groups of our own clients are told in the same way: as if their members had been given what they read by a leader.
 
 use super::{
-    super::Front,
+    super::{
+        Front,
+        requests::{GROUP_BYTES, POSITION_BYTES},
+    },
     answered, codes, decoded,
     groups::{optional, text},
-    positions::POSITION_BYTES,
 };
 use crate::{
     coordinator::classic::{Described, DescribedMember},
-    kafka::wire::{Request, StrBytes, WireError, consumer, versions},
+    kafka::wire::{Request, StrBytes, WireError, consumer, metadata::OPERATIONS_UNKNOWN, versions},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -26,8 +28,6 @@ use std::rc::Rc;
 
 /// What Kafka calls groups that consume.
 const CONSUMER: &str = "consumer";
-/// What nobody knows: it was not looked for.
-const OPERATIONS_UNKNOWN: i32 = i32::MIN;
 
 /// As Kafka's tools call what a group does.
 fn state(ours: &str) -> &'static str {
@@ -39,9 +39,6 @@ fn state(ours: &str) -> &'static str {
         _ => "Empty",
     }
 }
-
-/// A group in a list, in bytes: as a message and as its bytes.
-const GROUP_BYTES: usize = 512;
 
 /// What an answer takes, in bytes: each group that is asked for may be the largest, and a list has all of them.
 pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {

@@ -2,7 +2,10 @@
 //!
 //! A leader's epoch is not told yet: -1 throughout, which clients take for one that does not know them.
 
-use super::{super::Front, codes, topics};
+use super::{
+    super::{Front, requests::look_elsewhere},
+    codes, topics,
+};
 use crate::{
     catalog::{META_GROUP, Partition as Ours, Topic as OurTopic},
     kafka::wire::{
@@ -11,12 +14,12 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use millpond_runtime::{Rt, rt::timeout};
+use millpond_runtime::Rt;
 use millpond_wire::messages::{CreateTopic, Failure};
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-/// How long one looks elsewhere for a topic that is not known here.
-const LOOK_MAX: Duration = Duration::from_secs(2);
+/// How long one tries to make a topic that is asked for.
+const MAKE_MAX: Duration = Duration::from_secs(2);
 /// A topic in an answer, and one of its partitions, in bytes: as a message and as its bytes.
 const TOPIC_BYTES: usize = 1024;
 const PARTITION_BYTES: usize = 192;
@@ -36,15 +39,14 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
 }
 
 /// Carries it out.
-pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let (version, correlation_id) = (request.header.version, request.header.correlation_id);
-    let asked = MetadataRequest::read(request.body, version)?;
+    let asked = MetadataRequest::read(request.body.clone(), version)?;
     let topics = match &asked.topics {
         Some(wanted) => {
             let is_strange = |name: &StrBytes| front.core.catalog.borrow().topic(name).is_none();
-            if wanted.iter().any(|one| one.name.as_ref().is_some_and(is_strange)) && front.core.is_member() {
-                // Another node may know more. If it cannot be asked, what is known here is told.
-                let _ = timeout(&front.core.rt, LOOK_MAX, front.core.catch_up()).await;
+            if wanted.iter().any(|one| one.name.as_ref().is_some_and(is_strange)) {
+                look_elsewhere(front).await;
             }
             let mut topics = Vec::with_capacity(wanted.len());
             for one in wanted.iter() {
@@ -57,12 +59,11 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: Request) -> 
         }
         None => front.core.catalog.borrow().topics().map(|topic| describe(front, topic)).collect(),
     };
-    let controller = front.core.leader_of(META_GROUP).map_or(front.core.identity.node_id, |node| node.0);
     let response = MetadataResponse {
         throttle_time_ms: 0,
         brokers: brokers(front),
         cluster_id: Some(StrBytes::from_string(front.core.identity.cluster())),
-        controller_id: broker_id(controller),
+        controller_id: controller(front),
         topics,
         cluster_authorized_operations: OPERATIONS_UNKNOWN,
     };
@@ -72,6 +73,11 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: Request) -> 
 /// A node as a broker. Ids of nodes are small: they are counted.
 pub(super) fn broker_id(node: u64) -> i32 {
     i32::try_from(node).unwrap_or(i32::MAX)
+}
+
+/// The node that leads the catalog, as far as that is known here.
+pub(super) fn controller<R: Rt>(front: &Front<R>) -> i32 {
+    broker_id(front.core.leader_of(META_GROUP).map_or(front.core.identity.node_id, |node| node.0))
 }
 
 pub(super) fn brokers<R: Rt>(front: &Front<R>) -> Vec<Broker> {
@@ -101,9 +107,9 @@ async fn named<R: Rt>(front: &Rc<Front<R>>, name: &str, create: bool) -> Topic {
 
 async fn create_named<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<(), Failure> {
     let request = CreateTopic { name: name.to_owned(), if_not_exists: true, ..CreateTopic::default() };
-    topics::create_topic(front, request, LOOK_MAX).await?;
+    topics::create_topic(front, request, MAKE_MAX).await?;
     // It may have been made elsewhere. If that is not known here in time, the client asks again.
-    let _ = timeout(&front.core.rt, LOOK_MAX, front.core.catch_up()).await;
+    look_elsewhere(front).await;
     Ok(())
 }
 

@@ -25,6 +25,7 @@ use super::{
     conn::{Answer, Asked, Conn, LONG_BYTES},
     dispatch::CLIENT_ID_BYTES_MAX,
     intake::Intake,
+    requests::{DECODED, REQUEST_BYTES},
 };
 use crate::{
     kafka::wire::{
@@ -71,9 +72,6 @@ const APIS: &[Api] = &[
 ];
 /// The shortest request, in bytes, its length not counted: a header without a client's name.
 pub(super) const REQUEST_BYTES_MIN: u32 = 8;
-/// What a request takes, in bytes, and what each byte of it becomes at the most.
-const REQUEST_BYTES: usize = 2 * 1024;
-const DECODED: usize = 8;
 
 /// Why a connection is closed.
 #[derive(Debug, thiserror::Error)]
@@ -242,31 +240,10 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, reque
         return None;
     }
     let name = request.api.name;
-    let reply = match request.api.key {
-        key if key == versions::FETCH.key => fetch::carry_out(front, conn, request, working).await,
-        key if key == versions::METADATA.key => metadata::carry_out(front, request).await.map(Reply::small),
-        key if key == versions::LIST_OFFSETS.key => offsets::list(front, &request).await.map(Reply::small),
-        key if key == versions::FIND_COORDINATOR.key => groups::find(front, &request).map(Reply::small),
-        key if key == versions::JOIN_GROUP.key => groups::join(front, conn, &request, working).await.map(Reply::small),
-        key if key == versions::SYNC_GROUP.key => groups::sync(front, &request, working).await.map(Reply::small),
-        key if key == versions::HEARTBEAT.key => groups::heartbeat(front, &request).await.map(Reply::small),
-        key if key == versions::LEAVE_GROUP.key => groups::leave(front, &request).await.map(Reply::small),
-        key if key == versions::OFFSET_COMMIT.key => positions::commit(front, &request).await.map(Reply::small),
-        key if key == versions::OFFSET_FETCH.key => positions::fetch(front, &request).await.map(Reply::small),
-        key if key == versions::OFFSET_DELETE.key => positions::delete(front, &request).await.map(Reply::small),
-        key if key == versions::DESCRIBE_GROUPS.key => group_admin::describe(front, &request).await.map(Reply::small),
-        key if key == versions::LIST_GROUPS.key => group_admin::list(front, &request).await.map(Reply::small),
-        key if key == versions::DELETE_GROUPS.key => group_admin::delete(front, &request).await.map(Reply::small),
-        key if key == versions::INIT_PRODUCER_ID.key => offsets::init_producer(front, &request).await.map(Reply::small),
-        key if key == versions::CREATE_TOPICS.key => topics::create(front, &request).await.map(Reply::small),
-        key if key == versions::DESCRIBE_CONFIGS.key => settings::describe(front, &request).await.map(Reply::small),
-        key if key == versions::INCREMENTAL_ALTER_CONFIGS.key => settings::alter(front, &request).await.map(Reply::small),
-        key if key == versions::ALTER_CONFIGS.key => settings::alter_all(front, &request).await.map(Reply::small),
-        key if key == versions::CREATE_PARTITIONS.key => settings::create_partitions(front, &request).await.map(Reply::small),
-        key if key == versions::DELETE_RECORDS.key => settings::delete_records(front, &request).await.map(Reply::small),
-        key if key == versions::DESCRIBE_CLUSTER.key => settings::cluster(front, &request).map(Reply::small),
-        key if key == versions::DELETE_TOPICS.key => topics::delete(front, &request).await.map(Reply::small),
-        key => Err(WireError::Api { key }),
+    let reply = if request.api.key == versions::FETCH.key {
+        fetch::carry_out(front, conn, request, working).await
+    } else {
+        carry_out_small(front, conn, &request, working).await.map(Reply::small)
     };
     match reply {
         Ok(reply) => Some(reply),
@@ -274,5 +251,39 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, reque
             tracing::info!(peer = %conn.peer, client = &*conn.client(), request = name, %error, "a connection is closed: a request cannot be read");
             None
         }
+    }
+}
+
+/// Carries out a request whose answer brings no records: its frame.
+async fn carry_out_small<R: Rt>(
+    front: &Rc<Front<R>>,
+    conn: &Conn<R>,
+    request: &Request,
+    working: &mut Working,
+) -> Result<Vec<Bytes>, WireError> {
+    match request.api.key {
+        key if key == versions::METADATA.key => metadata::carry_out(front, request).await,
+        key if key == versions::LIST_OFFSETS.key => offsets::list(front, request).await,
+        key if key == versions::FIND_COORDINATOR.key => groups::find(front, request),
+        key if key == versions::JOIN_GROUP.key => groups::join(front, conn, request, working).await,
+        key if key == versions::SYNC_GROUP.key => groups::sync(front, request, working).await,
+        key if key == versions::HEARTBEAT.key => groups::heartbeat(front, request).await,
+        key if key == versions::LEAVE_GROUP.key => groups::leave(front, request).await,
+        key if key == versions::OFFSET_COMMIT.key => positions::commit(front, request).await,
+        key if key == versions::OFFSET_FETCH.key => positions::fetch(front, request).await,
+        key if key == versions::OFFSET_DELETE.key => positions::delete(front, request).await,
+        key if key == versions::DESCRIBE_GROUPS.key => group_admin::describe(front, request).await,
+        key if key == versions::LIST_GROUPS.key => group_admin::list(front, request).await,
+        key if key == versions::DELETE_GROUPS.key => group_admin::delete(front, request).await,
+        key if key == versions::INIT_PRODUCER_ID.key => offsets::init_producer(front, request).await,
+        key if key == versions::CREATE_TOPICS.key => topics::create(front, request).await,
+        key if key == versions::DESCRIBE_CONFIGS.key => settings::describe(front, request).await,
+        key if key == versions::INCREMENTAL_ALTER_CONFIGS.key => settings::alter(front, request).await,
+        key if key == versions::ALTER_CONFIGS.key => settings::alter_all(front, request).await,
+        key if key == versions::CREATE_PARTITIONS.key => settings::create_partitions(front, request).await,
+        key if key == versions::DELETE_RECORDS.key => settings::delete_records(front, request).await,
+        key if key == versions::DESCRIBE_CLUSTER.key => settings::cluster(front, request),
+        key if key == versions::DELETE_TOPICS.key => topics::delete(front, request).await,
+        key => Err(WireError::Api { key }),
     }
 }

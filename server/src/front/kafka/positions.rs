@@ -1,6 +1,9 @@
 //! How far groups have come: OffsetCommit, OffsetFetch, OffsetDelete. In our own words, positions.
 
-use super::{super::Front, answered, codes, decoded, groups};
+use super::{
+    super::{Front, requests::POSITION_BYTES},
+    answered, codes, decoded, groups,
+};
 use crate::{
     coordinator::{METADATA_BYTES_MAX, METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, classic::Speaker},
     kafka::wire::{Request, StrBytes, WireError},
@@ -28,7 +31,7 @@ pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Re
     let speaker = groups::speaker(&asked.group_id, &asked.member_id, asked.group_instance_id.as_ref(), asked.generation_id_or_member_epoch);
     // By topic and partition, in the order of the request.
     let mut codes: Vec<i16> = Vec::new();
-    let (mut some, mut metadata) = (Part::default(), 0);
+    let (mut some, mut metadata) = (Chunk::default(), 0);
     for topic in &asked.topics {
         for p in &topic.partitions {
             let number = codes.len();
@@ -64,12 +67,12 @@ pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Re
 
 /// Some positions of a commit, and which ones of it they are.
 #[derive(Default)]
-struct Part {
+struct Chunk {
     numbers: Vec<usize>,
     positions: Vec<Position>,
 }
 
-impl Part {
+impl Chunk {
     async fn keep<R: Rt>(self, front: &Rc<Front<R>>, speaker: &Speaker, codes: &mut [i16]) {
         // Whoever commits nothing is told, too, whether it may.
         match groups::outcome(front.core.commit_group(speaker.clone(), self.positions).await) {
@@ -105,9 +108,6 @@ struct Kept {
     offset: i64,
     metadata: StrBytes,
 }
-
-/// A position in an answer, in bytes: as a message and as its bytes.
-pub(super) const POSITION_BYTES: usize = 384;
 
 /// What an answer takes, in bytes: what is named, or as much as the largest group has.
 pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {

@@ -3,19 +3,16 @@
 //! Settings are those of [`crate::catalog::settings`], by Kafka's names. Brokers have none that could be asked for or changed here: their list is empty.
 
 use super::{
-    super::Front,
+    super::{Front, requests::look_elsewhere},
     answered, codes, decoded,
     groups::text,
-    metadata::{broker_id, brokers},
+    metadata::{brokers, controller},
     or_there,
     topics::{allowed, alter_topic},
 };
 use crate::{
-    catalog::{
-        META_GROUP,
-        settings::{SPECS, TopicSettings, Values},
-    },
-    kafka::wire::{Request, StrBytes, WireError},
+    catalog::settings::{SPECS, TopicSettings, Values},
+    kafka::wire::{Request, StrBytes, WireError, metadata::OPERATIONS_UNKNOWN},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -29,7 +26,7 @@ use kafka_protocol::messages::{
     describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym},
     incremental_alter_configs_response::AlterConfigsResourceResponse,
 };
-use millpond_runtime::{Rt, rt::timeout};
+use millpond_runtime::Rt;
 use millpond_wire::messages::{AlterTopic, Code, DeleteRecords, Failure, Kind, Setting};
 use std::{rc::Rc, time::Duration};
 
@@ -45,8 +42,8 @@ const RESET: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
-/// How long one looks elsewhere for what is not known here, and tries to change it.
-const LOOK_MAX: Duration = Duration::from_secs(2);
+/// How long one tries to change settings.
+const ALTER_MAX: Duration = Duration::from_secs(2);
 
 /// A code, and for people why.
 type Refused = (i16, StrBytes);
@@ -62,8 +59,9 @@ fn of(failure: &Failure) -> Refused {
 }
 
 async fn known<R: Rt>(front: &Rc<Front<R>>, topic: &str) -> Result<(TopicSettings, usize), Refused> {
-    if front.core.catalog.borrow().topic(topic).is_none() && front.core.is_member() {
-        let _ = timeout(&front.core.rt, LOOK_MAX, front.core.catch_up()).await;
+    let is_strange = front.core.catalog.borrow().topic(topic).is_none();
+    if is_strange {
+        look_elsewhere(front).await;
     }
     let catalog = front.core.catalog.borrow();
     let found = catalog.topic(topic).map(|topic| (topic.settings.clone(), topic.partitions.len()));
@@ -96,16 +94,15 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
             Err((code, why)) => result.with_error_code(code).with_error_message(Some(why)),
             Ok(all) => {
                 let told = all.iter().filter(|setting| wanted(setting));
-                result.with_configs(
-                    told.map(|setting| tell(version, &asked.include_synonyms, asked.include_documentation, setting)).collect(),
-                )
+                result
+                    .with_configs(told.map(|setting| tell(version, asked.include_synonyms, asked.include_documentation, setting)).collect())
             }
         });
     }
     answered(request, &DescribeConfigsResponse::default().with_results(results))
 }
 
-fn tell(version: i16, synonyms: &bool, documented: bool, setting: &Setting) -> DescribeConfigsResourceResult {
+fn tell(version: i16, synonyms: bool, documented: bool, setting: &Setting) -> DescribeConfigsResourceResult {
     let spec = SPECS.iter().find(|spec| spec.name == setting.name);
     let source = if setting.is_default { DEFAULT } else { SET_FOR_TOPIC };
     let told = DescribeConfigsResourceResult::default()
@@ -117,7 +114,7 @@ fn tell(version: i16, synonyms: &bool, documented: bool, setting: &Setting) -> D
     };
     let own = (!setting.is_default).then(|| synonym(&setting.value, SET_FOR_TOPIC));
     let default = spec.map(|spec| synonym(spec.default, DEFAULT));
-    let told = if *synonyms { told.with_synonyms(own.into_iter().chain(default).collect()) } else { told };
+    let told = if synonyms { told.with_synonyms(own.into_iter().chain(default).collect()) } else { told };
     if version < 3 {
         return told;
     }
@@ -200,7 +197,7 @@ async fn alter_one<R: Rt>(
         return checked.map(drop).map_err(|error| of(&error.failure()));
     }
     let request = AlterTopic { name: name.to_owned(), settings, ..AlterTopic::default() };
-    alter_topic(front, request, LOOK_MAX).await.map_err(|failure| of(&failure))
+    alter_topic(front, request, ALTER_MAX).await.map_err(|failure| of(&failure))
 }
 
 /// Gives topics more partitions.
@@ -273,7 +270,6 @@ async fn delete_before<R: Rt>(front: &Rc<Front<R>>, topic: &str, partition: i32,
 /// Nodes as brokers.
 pub(super) fn cluster<R: Rt>(front: &Front<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     const BROKERS: i8 = 1;
-    const OPERATIONS_UNKNOWN: i32 = i32::MIN;
     let asked: kafka_protocol::messages::DescribeClusterRequest = decoded(request)?;
     let response = DescribeClusterResponse::default()
         .with_cluster_id(StrBytes::from_string(front.core.identity.cluster()))
@@ -285,10 +281,9 @@ pub(super) fn cluster<R: Rt>(front: &Front<R>, request: &Request) -> Result<Vec<
             &response.with_error_code(UNSUPPORTED_ENDPOINT_TYPE).with_error_message(Some(text("every node is a broker"))),
         );
     }
-    let controller = front.core.leader_of(META_GROUP).map_or(front.core.identity.node_id, |node| node.0);
     let broker = |b: crate::kafka::wire::metadata::Broker| {
         DescribeClusterBroker::default().with_broker_id(BrokerId(b.node_id)).with_host(b.host).with_port(b.port).with_rack(b.rack)
     };
     let all = brokers(front).into_iter().map(broker).collect();
-    answered(request, &response.with_controller_id(BrokerId(broker_id(controller))).with_brokers(all))
+    answered(request, &response.with_controller_id(BrokerId(controller(front))).with_brokers(all))
 }

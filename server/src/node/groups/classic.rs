@@ -2,8 +2,10 @@
 
 use super::{Core, Held, ROOM_WAIT, await_room, not_owner};
 use crate::{
-    coordinator::classic::{Begun, Described, Join, Joined, Leaver, Refused, Speaker, Sync, Synced},
-    coordinator::{Commit, Coordinator},
+    coordinator::{
+        Coordinator,
+        classic::{Begun, Described, Join, Joined, Leaver, Refused, Speaker, Sync, Synced},
+    },
     node::partition::Partition,
 };
 use millpond_runtime::Rt;
@@ -20,10 +22,10 @@ impl<R: Rt> Core<R> {
     /// A member joins the next generation of its group: answered when that begins.
     pub async fn join_group(self: &Rc<Self>, join: Join) -> Answered<Joined> {
         let new_id = self.new_member_id(join.instance.as_deref().unwrap_or(&join.client_id));
-        let group = join.group.clone();
+        let (group, name) = (join.group.clone(), join.group.clone());
         self.with_group(&group, move |core, held, partition| async move {
-            let begin = |c: &mut Coordinator, now_ms| c.join(now_ms, &join, new_id);
-            core.begin_in_group(&held, partition, &join.group, begin).await
+            let begin = |c: &mut Coordinator, now_ms| c.join(now_ms, join, new_id);
+            core.begin_in_group(&held, partition, &name, begin).await
         })
         .await
     }
@@ -61,13 +63,10 @@ impl<R: Rt> Core<R> {
             let here = core.offsets(partition)?;
             await_room(&core.rt, &here.log, ROOM_WAIT).await;
             let commit = held.coordinator.borrow_mut().commit_classic(&speaker, positions);
-            let Commit { records, reply } = match commit {
-                Ok(commit) => commit,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            core.put(&here, &held, records)?;
-            core.settle(&here, &held).await?;
-            Ok(Ok(reply))
+            match commit {
+                Ok(commit) => core.keep(&here, &held, commit).await.map(Ok),
+                Err(refused) => Ok(Err(refused)),
+            }
         })
         .await
     }

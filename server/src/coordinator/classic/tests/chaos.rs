@@ -4,23 +4,12 @@
 //! partition has two readers, and whoever keeps a position of a partition is the one that reads it.
 
 use super::*;
+use crate::coordinator::tests::Dice;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 const PARTITIONS: u32 = 12;
 const SESSION_MS: u64 = 10_000;
-
-/// Numbers from a seed: xorshift.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 #[derive(Default)]
 enum Does {

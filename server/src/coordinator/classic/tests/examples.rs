@@ -233,7 +233,7 @@ fn what_is_out_of_bounds_is_refused() {
     assert_eq!(refused(&mut seat, Join { session_timeout_ms: 10, ..join("a") }), Refused::SessionTimeout { is: 10 });
     assert!(matches!(refused(&mut seat, Join { client_id: "x".repeat(300), ..join("a") }), Refused::TooLong { .. }));
     assert!(matches!(refused(&mut seat, Join { member: "m".into(), ..join("a") }), Refused::UnknownMember { .. }));
-    for n in 0..MEMBERS_PER_GROUP_MAX {
+    for n in 0..crate::coordinator::MEMBERS_PER_GROUP_MAX {
         later(seat.join(&join(&n.to_string())));
     }
     assert!(matches!(refused(&mut seat, join("one more")), Refused::Full { .. }));
