@@ -156,13 +156,9 @@ impl Coordinator {
     /// Tombstones for groups that have no members any more, some of them; to be appended before anything else happens, and not to be waited for: a group that is read
     /// back with members that are gone loses them by their silence.
     pub fn take_over(&mut self, most: usize) -> Vec<Record> {
-        let mut names = Vec::new();
-        while names.len() < most
-            && let Some(name) = self.classic_over.pop_first()
-        {
-            names.push(name);
-        }
-        names.iter().filter(|name| !self.classic.contains_key(*name)).map(|name| records::write_group(name, None)).collect()
+        // A group that was begun anew under the name may end without a record of its own: then that of the one before goes.
+        let over = self.classic_over.extract_if(.., |name| !self.classic.contains_key(name));
+        over.take(most).map(|name| records::write_group(&name, None)).collect()
     }
 
     /// A group was read from the log.

@@ -126,6 +126,22 @@ fn members_that_fall_silent_or_leave_are_gone_and_the_last_one_ends_the_group() 
 }
 
 #[test]
+fn what_is_written_of_a_group_goes_though_another_one_was_begun_under_its_name() {
+    let mut seat = Seat::new();
+    let one = stable(&mut seat, &["a"]).remove(0);
+    let gone = [Leaver { member: one.member, instance: None }];
+    assert_eq!(seat.coordinator.leave_classic(seat.now_ms, "g", &gone), Ok(vec![Ok(())]));
+    let waiting = later(seat.join(&join("b")));
+    seat.wait(1);
+    assert!(seat.log.last().is_some_and(|record| record.value.is_some()), "the name is in use");
+    let member = seat.coordinator.described("g").expect("b is in it").members.remove(0).member;
+    assert_eq!(seat.coordinator.leave_classic(seat.now_ms, "g", &[Leaver { member, instance: None }]), Ok(vec![Ok(())]));
+    assert!(then(waiting).is_err());
+    seat.wait(1);
+    assert!(seat.log.last().is_some_and(|record| record.value.is_none()), "nobody is in it, and nothing is left of it");
+}
+
+#[test]
 fn members_are_told_their_ids_first_if_they_know_that_and_whoever_never_comes_is_not_waited_for_long() {
     let mut seat = Seat::new();
     let asked = Join { named_first: true, ..join("a") };
