@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What a disk that fails says.
-const EIO: &str = "os error 5";
+const FAILED: [&str; 2] = ["os error 5", "os error 30"];
 
 pub(crate) struct Cluster {
     pub(crate) sim: Sim,
@@ -88,7 +88,7 @@ impl Cluster {
                     self.held.set(Some(node));
                     return;
                 }
-            } else if self.failing.borrow().contains(&node) && why.contains(EIO) {
+            } else if self.failing.borrow().contains(&node) && FAILED.iter().any(|error| why.contains(error)) {
                 self.book.mark("nodes that ended when their disk failed");
             } else {
                 panic!("node {node} halted: {why}");

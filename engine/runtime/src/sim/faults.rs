@@ -13,7 +13,9 @@ pub struct FaultPlan {
     pub read_error: f64,
     /// Of each write: answers EIO and leaves any mixture of old and new sectors, `write_error`.
     pub write_error: f64,
-    /// Of each sync of a file or directory: answers EIO and drops what was dirty; the next one succeeds, `sync_error`.
+    /// Of each sync of a file: answers EIO and drops what was dirty; the next one succeeds, `sync_error`. Of each sync of a
+    /// directory: answers EIO, and either the next one covers its changes or nothing can be changed any more before
+    /// the file system is mounted anew, `sync_error` and then `file_system_read_only`.
     pub sync_error: f64,
     /// Of each write: it lands some blocks before or behind, and answers success, `misdirected_write`.
     pub misdirected_write: f64,
@@ -81,8 +83,11 @@ pub enum DiskFault {
     ReadError,
     /// The next write fails with EIO and leaves any mixture of old and new sectors.
     WriteError,
-    /// The next sync fails with EIO and drops what was dirty.
+    /// The next sync fails with EIO: of a file, it drops what was dirty; of a directory, see [`FaultPlan::sync_error`].
     SyncError,
+    /// The next sync of a directory fails with EIO; its changes are still seen, and no later sync covers them. No file system
+    /// that we know does so; what knows an old name for what it is lives through it.
+    NamesGivenUp,
     /// The next write fails with ENOSPC.
     NoSpace,
     /// The next write lands this many blocks away; never before block 0.
@@ -108,7 +113,7 @@ impl DiskFault {
         match self {
             Self::ReadError => op == DiskOp::Read,
             Self::WriteError | Self::NoSpace | Self::Misdirected { .. } => op == DiskOp::Write,
-            Self::SyncError => op == DiskOp::Sync,
+            Self::SyncError | Self::NamesGivenUp => op == DiskOp::Sync,
             Self::Stall(_) => true,
         }
     }

@@ -36,6 +36,13 @@ impl Fate {
 impl Disk {
     /// The power goes: un-synced changes are kept, lost or torn, piece by piece; then the plan's rot.
     pub(in crate::sim) fn crash(&mut self, dice: &mut Dice) {
+        self.mount_anew(dice);
+        self.rot(dice);
+    }
+
+    /// What is left is what a power cut leaves, and it can be written again.
+    fn mount_anew(&mut self, dice: &mut Dice) {
+        self.read_only = false;
         for write in mem::take(&mut self.unfinished).into_values() {
             let change = Change::Write { position: write.position, data: write.data };
             let seq = self.seq();
@@ -53,11 +60,14 @@ impl Disk {
         }
         self.settle_names(dice);
         self.forget_unreachable();
-        self.rot(dice);
     }
 
-    /// The process goes and the machine stays: what was written is there, and still not synced.
+    /// The process goes and the machine stays: what was written is there, and still not synced. A file system that
+    /// takes no changes any more is mounted anew.
     pub(in crate::sim) fn exit(&mut self, dice: &mut Dice) {
+        if self.read_only {
+            return self.mount_anew(dice);
+        }
         for write in mem::take(&mut self.unfinished).into_values() {
             let kept: Vec<_> = match dice.below(3) {
                 0 => Vec::new(),

@@ -10,6 +10,10 @@
 //! whose directory was never synced may be gone though its bytes were synced, a directory made by
 //! `create_dir_all` lasts only once its *parent* was synced, and a renamed file may bear the old name, the new one or both.
 //! It bears neither only if the old one was not synced. A name that was replaced by a rename is never left empty.
+//!
+//! A sync of a directory that fails takes one of two courses, those of ext4, XFS and Btrfs (Rebello et al., Can Applications
+//! Recover from fsync Failures?, ATC 2020): the changes stay and a later sync covers them, or the journal of the file system is
+//! given up. Then nothing can be changed any more, and whoever starts again finds it mounted anew, as after a power cut.
 
 mod crash;
 pub(super) mod image;
@@ -57,6 +61,8 @@ pub(super) struct Disk {
     /// Faults that the test asked for, with a piece of the path they are meant for.
     wanted: Vec<(String, DiskFault)>,
     quota: Option<u64>,
+    /// The file system has given its journal up: it can be read, and not changed until it is mounted anew.
+    read_only: bool,
     /// Multiplies every latency.
     pub(super) slowness: u64,
     /// Bytes that reads have answered with.
@@ -111,7 +117,7 @@ struct NameChange {
     to: Option<Ino>,
     /// The second half of a rename: happens only if the change of this number (the new name) does.
     only_after: Option<u64>,
-    /// A failed sync dropped it: no later sync covers it.
+    /// Given up ([`DiskFault::NamesGivenUp`]): no later sync covers it.
     dropped: bool,
 }
 
@@ -156,6 +162,7 @@ impl Disk {
             bad: BTreeSet::new(),
             wanted: Vec::new(),
             quota: None,
+            read_only: false,
             slowness: 1,
             read_bytes: 0,
         }
@@ -233,6 +240,7 @@ impl Disk {
         let Some(Unfinished { ino, mut position, data }) = self.unfinished.remove(&id) else {
             return Err(io::ErrorKind::NotFound.into());
         };
+        self.refuse_if_read_only()?;
         let wanted = self.take_wanted(path, DiskOp::Write, |fault| !matches!(fault, DiskFault::Stall(_)));
         let needed = self.file(ino)?.visible.would_allocate(position, data.len());
         if wanted == Some(DiskFault::NoSpace) || needed > self.free() {
@@ -285,6 +293,7 @@ impl Disk {
 
     /// Cuts or extends what the node sees.
     pub(super) fn truncate(&mut self, ino: Ino, len: u64) -> io::Result<()> {
+        self.refuse_if_read_only()?;
         let seq = self.seq();
         let file = self.file_mut(ino)?;
         file.visible.truncate(len);
@@ -294,6 +303,7 @@ impl Disk {
 
     /// Ends a sync that began at `mark`.
     pub(super) fn sync(&mut self, path: &Path, ino: Ino, mark: u64, dice: &mut Dice) -> io::Result<()> {
+        self.refuse_if_read_only()?;
         let wanted = self.take_wanted(path, DiskOp::Sync, |fault| matches!(fault, DiskFault::SyncError)).is_some();
         if wanted || dice.chance(dice.plan.sync_error) {
             dice.count("sync_error");
@@ -302,6 +312,10 @@ impl Disk {
         }
         self.file_mut(ino)?.stabilise(mark);
         Ok(())
+    }
+
+    fn refuse_if_read_only(&self) -> io::Result<()> {
+        if self.read_only { Err(io::Error::from_raw_os_error(libc::EROFS)) } else { Ok(()) }
     }
 
     /// How much longer than usual an operation takes, if the test or the plan wants that.

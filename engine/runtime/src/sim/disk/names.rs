@@ -54,6 +54,7 @@ impl Disk {
 
     /// Changes an entry; nothing but a sync of its directory makes that last.
     fn change(&mut self, dir: Ino, name: &str, to: Option<Ino>, only_after: Option<u64>) -> io::Result<u64> {
+        self.refuse_if_read_only()?;
         let seq = self.seq();
         let entries = &mut self.dir_mut(dir)?.visible;
         match to {
@@ -78,6 +79,7 @@ impl Disk {
             self.truncate(ino, 0)?;
             return Ok(ino);
         }
+        self.refuse_if_read_only()?;
         self.room_for_a_name(dice)?;
         let ino = self.new_inode(Inode::File(FileNode::default()));
         self.change(dir, name, Some(ino), None)?;
@@ -122,6 +124,7 @@ impl Disk {
             at = match self.dir(at)?.visible.get(part).copied() {
                 Some(next) => next,
                 None => {
+                    self.refuse_if_read_only()?;
                     self.room_for_a_name(dice)?;
                     let next = self.new_inode(Inode::Dir(Dir::default()));
                     self.change(at, part, Some(next), None)?;
@@ -150,18 +153,27 @@ impl Disk {
     pub(in crate::sim) fn sync_dir(&mut self, path: &Path, mark: u64, dice: &mut Dice) -> io::Result<()> {
         let ino = self.resolve(path)?;
         self.dir(ino)?;
-        let wanted = self.take_wanted(path, DiskOp::Sync, |fault| matches!(fault, DiskFault::SyncError)).is_some();
-        if wanted || dice.chance(dice.plan.sync_error) {
+        self.refuse_if_read_only()?;
+        if self.take_wanted(path, DiskOp::Sync, |fault| matches!(fault, DiskFault::NamesGivenUp)).is_some() {
             dice.count("sync_error");
             let lost = self.names.iter_mut().filter(|change| change.dir == ino && change.seq < mark);
             lost.for_each(|change| change.dropped = true);
+            return Err(eio());
+        }
+        let wanted = self.take_wanted(path, DiskOp::Sync, |fault| matches!(fault, DiskFault::SyncError)).is_some();
+        if wanted || dice.chance(dice.plan.sync_error) {
+            dice.count("sync_error");
+            if dice.coin() {
+                dice.count("file_system_read_only");
+                self.read_only = true;
+            }
             return Err(eio());
         }
         self.stabilise_names(|change| change.dir == ino && change.seq < mark);
         Ok(())
     }
 
-    /// Makes the chosen changes last, and with the removal of an old name the new one. What a failed sync dropped
+    /// Makes the chosen changes last, and with the removal of an old name the new one. What was given up
     /// is not covered, but goes once a later change of the same name lasts.
     fn stabilise_names(&mut self, chosen: impl Fn(&NameChange) -> bool) {
         let chosen: Vec<bool> = self.names.iter().map(|change| chosen(change) && !change.dropped).collect();

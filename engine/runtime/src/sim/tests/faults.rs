@@ -28,17 +28,50 @@ fn failed_sync_drops_what_was_dirty() {
 }
 
 #[test]
-fn failed_sync_of_a_directory_is_never_made_good() {
+fn names_that_were_given_up_are_never_made_good() {
     let left = outcomes(|rt| async move {
         let node = SimNode { world: rt.world.clone(), id: N1 };
         let file = rt.open(path(F), Open::Create).await.expect("room");
         file.write_at(0, filled(&file, 1, 1)).await.expect("room");
         file.sync().await.expect("no faults");
-        node.disk().inject("/", DiskFault::SyncError);
+        node.disk().inject("/", DiskFault::NamesGivenUp);
         assert!(is_eio(rt.sync_dir(path("/")).await));
         rt.sync_dir(path("/")).await.expect("the second sync says all is well");
     });
     assert_eq!(left, BTreeSet::from([None, Some(vec![1])]));
+}
+
+#[test]
+fn failed_sync_of_a_directory_is_made_good_or_ends_all_changes() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..100 {
+        let sim = Sim::new(seed);
+        let disk = sim.node(N1).disk();
+        let run = sim.block_on(N1, move |rt| async move {
+            let file = rt.open(path(F), Open::Create).await.expect("room");
+            file.write_at(0, filled(&file, 1, 1)).await.expect("room");
+            file.sync().await.expect("no faults");
+            disk.inject("/", DiskFault::SyncError);
+            assert!(is_eio(rt.sync_dir(path("/")).await));
+            let is_well = rt.sync_dir(path("/")).await.is_ok();
+            assert_eq!(file.write_at(0, filled(&file, 1, 1)).await.is_ok(), is_well);
+            assert_eq!(file.truncate(4096).await.is_ok(), is_well);
+            assert_eq!(file.sync().await.is_ok(), is_well);
+            assert_eq!(file.read_at(0, 4096).await.expect("no faults")[0], 1, "it can be read");
+            assert_eq!(rt.open(path("/other"), Open::Create).await.is_ok(), is_well);
+            assert_eq!(rt.create_dir_all(path("/dir")).await.is_ok(), is_well);
+            assert_eq!(rt.remove(path("/other")).await.is_ok(), is_well);
+            is_well
+        });
+        let is_well = run.expect("done");
+        sim.kill(N1);
+        let left = sim.node(N1).disk().read(path(F), 0, 1).ok();
+        sim.restart(N1);
+        let run = sim.block_on(N1, |rt| async move { drop(make(&rt, "/new", 1, 1).await) });
+        run.expect("whoever starts again can write");
+        seen.insert((is_well, left));
+    }
+    assert_eq!(seen, BTreeSet::from([(true, Some(vec![1])), (false, Some(vec![1])), (false, None)]));
 }
 
 #[test]
@@ -112,7 +145,9 @@ fn planned_faults_happen() {
         sim.crash(N1);
         sim.coverage().into_iter().for_each(|(name, n)| *seen.entry(name).or_insert(0) += n);
     }
-    for name in ["read_error", "write_error", "sync_error", "misdirected_write", "disk_stall", "bit_rot", "lost_name"] {
+    for name in
+        ["read_error", "write_error", "sync_error", "file_system_read_only", "misdirected_write", "disk_stall", "bit_rot", "lost_name"]
+    {
         assert!(seen.contains_key(name), "{name} never happened: {seen:?}");
     }
 }
@@ -169,11 +204,11 @@ fn full_disk_may_take_a_part() {
 }
 
 #[test]
-fn later_synced_change_of_a_name_outlives_a_dropped_one() {
+fn later_synced_change_of_a_name_outlives_one_given_up() {
     let left = outcomes(|rt| async move {
         let node = SimNode { world: rt.world.clone(), id: N1 };
         drop(rt.open(path(F), Open::Create).await.expect("room"));
-        node.disk().inject("/", DiskFault::SyncError);
+        node.disk().inject("/", DiskFault::NamesGivenUp);
         assert!(is_eio(rt.sync_dir(path("/")).await));
         rt.remove(path(F)).await.expect("it is there");
         rt.sync_dir(path("/")).await.expect("no faults");
