@@ -206,7 +206,7 @@ async fn begin_anew<R: Rt>(home: &Rc<Home<R>>, group: GroupId, segments: &crate:
         }
     };
     home.synced(lsn).await?;
-    segments.remove_before(start).await
+    segments.remove_unknown(start).await
 }
 
 impl<R: Rt> Home<R> {

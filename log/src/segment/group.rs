@@ -226,6 +226,10 @@ impl<R: Rt> GroupSegments<R> {
                 let what = format!("a block from offset {} in term {} does not follow the one before", block.first_offset, block.term);
                 return Err(corrupt(&opened.file.path, block.position, u64::from(block.len), Damage(what)));
             }
+            // Who reads several blocks at once reads what lies between them, too.
+            if let Some(gap) = before.and_then(|b| block.position.checked_sub(b.end())).filter(|gap| *gap > 0) {
+                opened.file.read(block.position - gap, gap as usize).await?;
+            }
             opened.file.verify_block(block).await?;
             before = Some(block);
             self.handles.rt().yield_if_needed().await;
@@ -417,13 +421,23 @@ impl<R: Rt> GroupSegments<R> {
         Ok(())
     }
 
-    /// Deletes segments that answer for nothing at or after `start`. The trim has been journaled and synced.
+    /// Deletes segments that answer for nothing at or after `start`. The trim has been journaled and synced. One that was begun at
+    /// `start` stays, though it may hold entries of Raft alone as yet: the journal may know it by now.
     pub async fn remove_before(&self, start: Offset) -> Result<()> {
+        self.remove_up_to(start, |active| active.name.base_offset < start).await
+    }
+
+    /// As [`GroupSegments::remove_before`], where the journal knows no growing segment: what grows goes, too.
+    pub async fn remove_unknown(&self, start: Offset) -> Result<()> {
+        self.remove_up_to(start, |_| true).await
+    }
+
+    async fn remove_up_to(&self, start: Offset, growing: impl FnOnce(&Active) -> bool) -> Result<()> {
         let gone: Vec<SegmentName> = {
             let mut state = self.state.borrow_mut();
             let n = state.sealed.partition_point(|s| s.next_offset <= start);
             let mut gone: Vec<_> = state.sealed.drain(..n).map(|s| s.name).collect();
-            if let Some(active) = state.active.take_if(|a| a.next_offset <= start) {
+            if let Some(active) = state.active.take_if(|a| a.next_offset <= start && growing(a)) {
                 gone.push(active.name);
             }
             gone

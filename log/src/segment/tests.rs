@@ -161,6 +161,25 @@ fn trimmed_segments_go_and_stay_gone() {
     });
 }
 
+/// A trim is noted, what grows begins anew where it ends, with entries of Raft alone, and is noted; then the trim is carried out. Found by
+/// the simulator of clusters (its seed 39374): the segment was gone that the journal knew, and the node did not start again.
+#[test]
+fn a_late_trim_leaves_the_segment_that_was_begun_at_its_end() {
+    on_sim(|rt| async move {
+        let group = fresh(&rt);
+        fill(&group, 3, 10, 200).await;
+        group.remove_unknown(Offset(30)).await.expect("remove");
+        assert_eq!(group.next_offset(), None);
+        let election = Entry { index: Index(31), term: Term(2), kind: EntryKind::Raft, base_offset: Offset(30), payload: Bytes::new() };
+        let mark = group.append(vec![election], Offset(30), &small(), 1, 10_000).await.expect("append");
+        group.remove_before(Offset(30)).await.expect("remove");
+        let group = reopen(&rt, mark, 30).await.expect("opens");
+        group.growing().await.expect("it is there").expect("and grows");
+        group.remove_before(Offset(31)).await.expect("remove");
+        assert_eq!((group.bytes(), group.next_offset()), (0, None));
+    });
+}
+
 #[test]
 fn files_that_the_journal_does_not_know_are_removed_and_written_anew() {
     on_sim(|rt| async move {

@@ -166,6 +166,46 @@ fn every_byte_is_guarded() {
     assert_eq!(told, 2 * 48 + block(0) + block(3) + 4096 + (4096 - block(3)), "{silent} bytes were taken for padding");
 }
 
+/// Whoever has verified a group can read all of it, also several blocks at once with what lies between them. Found by the simulator
+/// of clusters (its seed 44864).
+#[test]
+fn what_was_verified_can_be_read() {
+    let filled = || {
+        let sim = Sim::new(9);
+        let mark = sim.block_on(NODE, |rt| async move {
+            rt.create_dir_all("/groups".as_ref()).await.expect("create");
+            rt.sync_dir("/".as_ref()).await.expect("sync");
+            let (group, config) = (fresh(&rt), GroupConfig { segment_bytes: 32 << 10, ..GroupConfig::default() });
+            let mut mark = None;
+            // Of some chunks the list does not fit behind the block any more, and has 4 KiB of its own.
+            for run in 0..10 {
+                let entries = some(run * 3, 3, 1200 + 10 * run as usize);
+                mark = Some(group.append(entries, Offset(run * 3 + 3), &config, 0, 10_000).await.expect("append"));
+            }
+            assert_eq!(group.sealed().len(), 1, "one is sealed, and one grows");
+            mark.expect("some runs")
+        });
+        (sim, mark.expect("the simulation ends well"))
+    };
+    let (sim, mark) = filled();
+    let (mut all, mut refused) = (0, 0);
+    for (path, len) in sim.node(NODE).disk().files() {
+        let counts = if path.to_string_lossy().contains(&mark.name.to_string()) { mark.position } else { len };
+        for position in (0..counts).step_by(512) {
+            let (sim, mark) = filled();
+            sim.node(NODE).disk().spoil(&path, position).expect("it is there");
+            let outcome = sim.block_on(NODE, move |rt| async move {
+                let Ok(group) = reopen(&rt, mark, 0).await else { return (false, false) };
+                (group.verify().await.is_ok(), group.read(Offset(0), ALL).await.is_ok())
+            });
+            let (verified, read) = outcome.expect("the simulation ends well");
+            assert!(!verified || read, "{} from byte {position}", path.display());
+            (all, refused) = (all + 1, refused + u64::from(!verified));
+        }
+    }
+    assert!(refused > all / 2, "{refused} of {all} sectors are missed");
+}
+
 /// What a start reads of a growing segment does not depend on how much lies in it, but for its index.
 #[test]
 fn a_growing_segment_is_opened_without_reading_it() {
