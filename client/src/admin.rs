@@ -133,7 +133,7 @@ impl Admin {
     /// # Errors
     /// If it is not there, or the change is not allowed.
     pub async fn alter_topic(&self, name: &str, settings: Vec<Setting>, partitions: u32) -> Result<(TopicInfo, bool)> {
-        self.change_topic(AlterTopic { name: name.into(), settings, partitions, replication: 0 }).await
+        self.change_topic(AlterTopic { name: name.into(), settings, partitions, ..AlterTopic::default() }).await
     }
 
     /// Has this many replicas of each partition of a topic, 1 or more. Returns at once: replicas are made, or go, while the topic is in use.
@@ -141,7 +141,7 @@ impl Admin {
     /// # Errors
     /// If it is not there, or there are not so many nodes.
     pub async fn replicate_topic(&self, name: &str, replication: u32) -> Result<(TopicInfo, bool)> {
-        self.change_topic(AlterTopic { name: name.into(), settings: Vec::new(), partitions: 0, replication }).await
+        self.change_topic(AlterTopic { name: name.into(), replication, ..AlterTopic::default() }).await
     }
 
     /// Makes a change of a topic as a whole.

@@ -380,6 +380,20 @@ pub struct AlterTopic {
     /// Replicas of each partition; 0 leaves them.
     #[prost(uint32, tag = "4")]
     pub replication: u32,
+    /// Partitions whose replicas are to be on certain nodes.
+    #[prost(message, repeated, tag = "5")]
+    pub placements: Vec<Placement>,
+}
+
+/// Where the replicas of a partition are to be.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Placement {
+    /// The partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Nodes, each once; the first one should lead. Without any, replicas stay where they are now, whatever was wanted before.
+    #[prost(uint64, repeated, tag = "2")]
+    pub nodes: Vec<u64>,
 }
 
 /// Answer to [`CreateTopic`] and [`AlterTopic`].

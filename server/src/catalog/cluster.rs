@@ -6,9 +6,9 @@
 use super::{Age, Catalog, CatalogError, Effect, FOUNDER, Home, Ids, META, Partition, Plan, Topic, placement, records};
 use crate::keyed::Record;
 use millpond_runtime::{GroupId, NodeId};
-use millpond_wire::messages::{NodeLoad, RebalanceReply, ReplicaMove};
+use millpond_wire::messages::{NodeLoad, Placement, RebalanceReply, ReplicaMove};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Replicas of a partition if nobody says, where there are as many nodes.
 pub const REPLICATION_DEFAULT: usize = 3;
@@ -262,6 +262,34 @@ impl Catalog {
             replicas.want(wanted);
             partition.replicas = Some(replicas);
         }
+    }
+
+    /// Wants the replicas of a partition on certain nodes.
+    pub(super) fn put_on(&self, ids: &mut Ids, topic: &mut Topic, placement: &Placement) -> Result<(), CatalogError> {
+        let Placement { partition: number, nodes } = placement;
+        let name = topic.name.clone();
+        let refuse = |why: String| CatalogError::BadPlacement { name, partition: *number, nodes: nodes.clone(), why };
+        let Some(partition) = topic.partitions.get_mut(*number as usize) else { return Err(refuse("there is no such partition".into())) };
+        let is_in = |node: &u64| self.nodes.get(node).is_some_and(|node| node.state != NodeState::Leaving);
+        if let Some(node) = nodes.iter().find(|node| !is_in(node)) {
+            return Err(refuse(format!("there is no node {node}, or it is about to leave")));
+        }
+        if nodes.iter().collect::<BTreeSet<_>>().len() != nodes.len() || nodes.len() > REPLICATION_MAX as usize {
+            return Err(refuse(format!("each node has one replica, and there are at most {REPLICATION_MAX}")));
+        }
+        if self.nodes.len() < 2 {
+            // It is alone where it is.
+            return Ok(());
+        }
+        let mut replicas = partition.replicas.take().unwrap_or_else(|| Box::new(Replicas::begin(vec![ids.replica_on(FOUNDER)])));
+        let there = |node: u64| replicas.wanted.iter().find(|r| r.node == node).copied().or_else(|| replicas.there(node));
+        let wanted = match nodes.is_empty() {
+            true => replicas.now.clone(),
+            false => nodes.iter().map(|node| there(*node).unwrap_or_else(|| ids.replica_on(*node))).collect(),
+        };
+        replicas.want(wanted);
+        partition.replicas = Some(replicas);
+        Ok(())
     }
 
     /// Takes in a node, or takes note that one is elsewhere now (`me` is its id, if it has one). What is to be written, and its id.

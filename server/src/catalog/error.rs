@@ -84,6 +84,18 @@ pub enum CatalogError {
         /// How many nodes there are.
         nodes: usize,
     },
+    /// The replicas of a partition cannot be where they are asked for.
+    #[error("partition {partition} of topic {name} cannot be on nodes {nodes:?}: {why}")]
+    BadPlacement {
+        /// The topic.
+        name: String,
+        /// The partition.
+        partition: u32,
+        /// Where it was asked for.
+        nodes: Vec<u64>,
+        /// Why not.
+        why: String,
+    },
     /// No node has the id.
     #[error("there is no node {node}")]
     UnknownNode {
@@ -139,6 +151,7 @@ impl CatalogError {
             | Self::Internal { .. }
             | Self::Full { .. }
             | Self::BadReplication { .. }
+            | Self::BadPlacement { .. }
             | Self::UnknownNode { .. }
             | Self::TakenOut { .. }
             | Self::OldDisk { .. }
@@ -167,6 +180,7 @@ impl CatalogError {
             Self::Internal { .. } => "leave it alone".into(),
             Self::Full { .. } => "delete what is no longer needed".into(),
             Self::BadReplication { .. } => "ask for fewer, or add nodes (millpond serve --join)".into(),
+            Self::BadPlacement { .. } => "ask for nodes that are in, each once".into(),
             Self::UnknownNode { .. } => "list the nodes (millpond cluster status)".into(),
             Self::TakenOut { .. } => "start it with an empty data directory to join anew".into(),
             Self::OldDisk { node, .. } => format!(

@@ -290,6 +290,9 @@ impl Catalog {
             let replication = self.check_replication(&request.name, request.replication)?;
             self.replicate(&mut ids, &mut topic, replication);
         }
+        for placement in &request.placements {
+            self.put_on(&mut ids, &mut topic, placement)?;
+        }
         if self.topics.get(&topic.name) == Some(&topic) {
             return Ok(Plan { records: Vec::new(), topic: Some(topic) });
         }

@@ -1,5 +1,6 @@
 use super::*;
 use millpond_log::GroupConfig;
+use millpond_wire::messages::Placement;
 use proptest::prelude::*;
 
 fn create(name: &str, partitions: u32, settings: &[(&str, &str)]) -> CreateTopic {
@@ -7,7 +8,7 @@ fn create(name: &str, partitions: u32, settings: &[(&str, &str)]) -> CreateTopic
 }
 
 fn alter(name: &str, partitions: u32, settings: &[(&str, &str)]) -> AlterTopic {
-    AlterTopic { name: name.into(), partitions, settings: wire(settings), replication: 0 }
+    AlterTopic { name: name.into(), partitions, settings: wire(settings), ..AlterTopic::default() }
 }
 
 fn delete(name: &str) -> DeleteTopic {
@@ -308,6 +309,39 @@ fn spreading_over_new_nodes_wants_no_second_replica_where_there_is_one() {
             }
         }
     }
+}
+
+#[test]
+fn replicas_are_put_where_they_are_asked_for_and_stay_where_they_are_if_not() {
+    let mut catalog = cluster(4);
+    let two = CreateTopic { replication: 2, ..create("t", 2, &[]) };
+    let plan = catalog.plan_create(&two, 1).expect("valid");
+    apply(&mut catalog, &plan);
+    let before = wanted(&catalog, "t");
+    let put = |partition: u32, nodes: &[u64]| AlterTopic {
+        placements: vec![Placement { partition, nodes: nodes.to_vec() }],
+        ..alter("t", 0, &[])
+    };
+    let free: Vec<u64> = (1..=4).filter(|node| !before[1].contains(node)).collect();
+    let to = [free[0], before[1][0], free[1]];
+    let plan = catalog.plan_alter(&put(1, &to), 1).expect("valid");
+    apply(&mut catalog, &plan);
+    assert_eq!(wanted(&catalog, "t"), [before[0].clone(), to.to_vec()]);
+    let replicas = |catalog: &Catalog| catalog.topic("t").expect("created").partitions[1].replicas.clone().expect("it has some");
+    let is = replicas(&catalog);
+    assert!(!is.is_settled() && is.wanted[1] == is.now[0], "who stays is the same replica: {is:?}");
+    // Asked again, nothing changes; given up, whoever is on the way keeps its log until what there is was told.
+    assert!(!catalog.plan_alter(&put(1, &to), 1).expect("valid").changes());
+    let plan = catalog.plan_alter(&put(1, &[]), 1).expect("valid");
+    apply(&mut catalog, &plan);
+    assert_eq!(wanted(&catalog, "t"), before);
+    assert!(is.wanted.iter().all(|replica| replicas(&catalog).on(replica.node) == Some(*replica)));
+    for (partition, nodes) in [(2, &[1][..]), (0, &[9]), (0, &[1, 1])] {
+        assert!(matches!(catalog.plan_alter(&put(partition, nodes), 1), Err(CatalogError::BadPlacement { .. })), "{nodes:?}");
+    }
+    let plan = catalog.plan_node_state(free[0], NodeState::Leaving).expect("known");
+    apply(&mut catalog, &plan);
+    assert!(catalog.plan_alter(&put(0, &[free[0]]), 1).is_err(), "it is about to leave");
 }
 
 #[test]

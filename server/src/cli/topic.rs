@@ -241,7 +241,13 @@ impl Alter {
         }
         let remote = Remote::connect(global).await?;
         let settings = to_settings(&self.set, &self.unset);
-        let request = AlterTopic { name: self.name.clone(), settings, partitions: self.partitions, replication: self.replication };
+        let request = AlterTopic {
+            name: self.name.clone(),
+            settings,
+            partitions: self.partitions,
+            replication: self.replication,
+            ..AlterTopic::default()
+        };
         let (topic, changed) = remote.alter_topic(request).await?;
         let text = format!("{} {}", topic.name, if changed { "changed" } else { "was like this before" });
         out.either(&json!({ "topic": to_json(&topic, &[]), "changed": changed }), text)

@@ -93,6 +93,19 @@ impl<R: Rt> Core<R> {
         bounds
     }
 
+    /// Bytes on disk of each partition, or replica of one, that lives on this node; a core that does not answer any more tells nothing.
+    pub async fn sizes_here(self: &Rc<Self>) -> BTreeMap<GroupId, u64> {
+        let mut sizes = BTreeMap::new();
+        for core in self.core_ids() {
+            let there = self.at(core, |core| async move {
+                let partitions = core.partitions.borrow();
+                partitions.iter().filter_map(|(group, p)| Some((*group, p.state().ok()?.bytes))).collect::<Vec<_>>()
+            });
+            sizes.extend(there.await.unwrap_or_default());
+        }
+        sizes
+    }
+
     /// Fills in where the partitions of some topics stand; a partition whose owner does not know is left as it is.
     pub async fn fill_bounds(self: &Rc<Self>, topics: &mut [TopicInfo]) {
         let partitions: Vec<(String, u32)> =

@@ -1,41 +1,56 @@
-//! Apache Kafka's own client, in Java: fetched and compiled by Maven, both installed where they are missing.
+//! Apache Kafka's own client, in Java, and its command line tools: fetched and compiled by Maven, both installed where they are missing.
 
 use crate::python::done;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
-    sync::Once,
+    sync::Mutex,
 };
 
 /// So long, in seconds, may one program take.
 const PATIENCE: &str = "180";
 
-fn built() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-clients-java")
-}
+/// Programs of `clients`, in a directory of their own.
+#[derive(Clone, Copy)]
+pub(crate) struct Programs(&'static str);
 
-fn build() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+/// Those that need the client alone.
+pub(crate) const CLIENT: Programs = Programs("java");
+/// Those that need Kafka's tools.
+pub(crate) const TOOLS: Programs = Programs("tools");
+
+impl Programs {
+    fn built(self) -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-clients-{}", self.0))
+    }
+
+    fn build(self) {
+        static BUILT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+        let mut built = BUILT.lock().expect("whoever failed before has said so");
+        if built.contains(self.0) {
+            return;
+        }
         let is_there = |name: &str| Command::new(name).arg("-version").output().is_ok_and(|said| said.status.success());
         if !is_there("javac") || !is_there("mvn") {
             let script = "set -e; s=; [ \"$(id -u)\" -eq 0 ] || s=sudo; $s apt-get update -qq; \
                           DEBIAN_FRONTEND=noninteractive $s apt-get install -y -qq default-jdk-headless maven";
             done("install Java and Maven", Command::new("sh").args(["-c", script]).output().expect("a shell"));
         }
-        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/clients/java/pom.xml");
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/clients").join(self.0).join("pom.xml");
         let mut maven = Command::new("mvn");
-        maven.args(["-q", "-B", "-f"]).arg(pom).arg(format!("-Dout={}", built().display()));
-        maven.args(["package", "dependency:copy-dependencies"]).arg(format!("-DoutputDirectory={}", built().join("lib").display()));
+        maven.args(["-q", "-B", "-f"]).arg(pom).arg(format!("-Dout={}", self.built().display()));
+        maven.args(["package", "dependency:copy-dependencies"]).arg(format!("-DoutputDirectory={}", self.built().join("lib").display()));
         done("compile the programs in Java", maven.output().expect("it is there"));
-    });
-}
+        built.insert(self.0);
+    }
 
-/// Runs a class of `clients/java` to its end; what it checks holds.
-pub(crate) fn run(class: &str, args: &[&str]) {
-    build();
-    let path = format!("{0}/classes:{0}/lib/*", built().display());
-    let mut command = Command::new("timeout");
-    command.args([PATIENCE, "java", "-cp", &path, class]).args(args);
-    done(class, command.output().expect("timeout is there"));
+    /// Runs one to its end; what it checks holds.
+    pub(crate) fn run(self, class: &str, args: &[&str]) {
+        self.build();
+        let path = format!("{0}/classes:{0}/lib/*", self.built().display());
+        let mut command = Command::new("timeout");
+        command.args([PATIENCE, "java", "-cp", &path, class]).args(args);
+        done(class, command.output().expect("timeout is there"));
+    }
 }

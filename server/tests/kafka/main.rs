@@ -21,6 +21,15 @@ async fn client(node: &Node) -> Client {
     Client::builder().bootstrap(&node.address()).client_id("tests").connect().await.expect("it serves")
 }
 
+/// Waits until each of the nodes has a replica of everything.
+async fn whole(client: &Client) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while client.admin().describe_cluster().await.is_ok_and(|is| is.nodes.iter().any(|n| n.replicas < is.partitions)) {
+        assert!(Instant::now() < end, "the cluster is not whole in time");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// What one protocol has written the other reads: keys, nulls, headers (one twice), timestamps and offsets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_clients_and_native_ones_read_what_the_other_wrote() {
@@ -112,14 +121,14 @@ fn groups_of_librdkafka_share_out_go_on_and_are_administered() {
 fn groups_of_the_java_client_share_out_go_on_and_are_administered() {
     let node = Node::start();
     for assignor in ["RangeAssignor", "CooperativeStickyAssignor"] {
-        java::run("Groups", &[&node.address(), assignor]);
+        java::CLIENT.run("Groups", &[&node.address(), assignor]);
     }
 }
 
 #[test]
 fn topics_are_administered_by_the_java_client() {
     let node = Node::start();
-    java::run("Administration", &[&node.address(), "1"]);
+    java::CLIENT.run("Administration", &[&node.address(), "1"]);
 }
 
 #[test]
@@ -139,11 +148,7 @@ async fn a_group_outlives_the_node_that_looks_after_it() {
     }
     let servers: Vec<String> = nodes.iter().map(Node::address).collect();
     let admin = client(&nodes[0]).await;
-    let end = Instant::now() + Duration::from_secs(60);
-    while admin.admin().describe_cluster().await.is_ok_and(|is| is.nodes.iter().any(|n| n.replicas < is.partitions)) {
-        assert!(Instant::now() < end, "the cluster is not whole in time");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    whole(&admin).await;
     python::run_with("failover.py", &[&servers.join(",")], |said| {
         let coordinator: usize = said.parse().expect("the number of a node");
         nodes[coordinator - 1].kill();
@@ -151,8 +156,16 @@ async fn a_group_outlives_the_node_that_looks_after_it() {
     // Any node may be asked for what only one of them can do.
     nodes.iter_mut().filter(|node| node.child.is_none()).for_each(Node::serve);
     for node in &nodes {
-        java::run("Administration", &[&node.address(), "3"]);
+        java::CLIENT.run("Administration", &[&node.address(), "3"]);
     }
+    java::TOOLS.run("Tools", &[&servers.join(","), "3"]);
+}
+
+/// Kafka's own command line tools, on a node that is alone.
+#[test]
+fn kafkas_command_line_tools_work() {
+    let node = Node::start();
+    java::TOOLS.run("Tools", &[&node.address(), "1"]);
 }
 
 /// A group of Debian's kcat goes on after the node was killed, and our own client sees what it has come to.

@@ -10,12 +10,17 @@ pub(super) const OFFSET_METADATA_TOO_LARGE: i16 = 12;
 pub(super) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 pub(super) const INVALID_REQUIRED_ACKS: i16 = 21;
 pub(super) const INVALID_PARTITIONS: i16 = 37;
+pub(super) const INVALID_REPLICATION_FACTOR: i16 = 38;
 pub(super) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 pub(super) const INVALID_CONFIG: i16 = 40;
 pub(super) const INVALID_REQUEST: i16 = 42;
 pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 pub(super) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 pub(super) const MEMBER_ID_REQUIRED: i16 = 79;
+pub(super) const PREFERRED_LEADER_NOT_AVAILABLE: i16 = 80;
+pub(super) const ELIGIBLE_LEADERS_NOT_AVAILABLE: i16 = 83;
+pub(super) const ELECTION_NOT_NEEDED: i16 = 84;
+pub(super) const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 pub(super) const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
 
 const UNKNOWN_SERVER_ERROR: i16 = -1;

@@ -95,7 +95,7 @@ pub(super) fn brokers<R: Rt>(front: &Front<R>) -> Vec<Broker> {
     all.into_values().collect()
 }
 
-async fn named<R: Rt>(front: &Rc<Front<R>>, name: &str, create: bool) -> Topic {
+pub(super) async fn named<R: Rt>(front: &Rc<Front<R>>, name: &str, create: bool) -> Topic {
     let core = &front.core;
     let known = || core.catalog.borrow().topic(name).map(|topic| describe(front, topic));
     if let Some(topic) = known() {

@@ -7,7 +7,7 @@
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
 //! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`positions`] and [`group_admin`] consumer groups ·
-//! [`offsets`], [`topics`] and [`settings`] what is asked less often.
+//! [`offsets`], [`topics`], [`settings`], [`replicas`] and [`quotas`] what is asked less often.
 
 pub(super) mod codes;
 mod fetch;
@@ -17,6 +17,8 @@ mod metadata;
 mod offsets;
 mod positions;
 pub(super) mod produce;
+mod quotas;
+mod replicas;
 mod settings;
 mod topics;
 
@@ -64,11 +66,19 @@ const APIS: &[Api] = &[
     versions::INIT_PRODUCER_ID,
     versions::DESCRIBE_CONFIGS,
     versions::ALTER_CONFIGS,
+    versions::DESCRIBE_LOG_DIRS,
     versions::CREATE_PARTITIONS,
     versions::DELETE_GROUPS,
+    versions::ELECT_LEADERS,
     versions::INCREMENTAL_ALTER_CONFIGS,
+    versions::ALTER_PARTITION_REASSIGNMENTS,
+    versions::LIST_PARTITION_REASSIGNMENTS,
     versions::OFFSET_DELETE,
+    versions::DESCRIBE_CLIENT_QUOTAS,
+    versions::ALTER_CLIENT_QUOTAS,
     versions::DESCRIBE_CLUSTER,
+    versions::LIST_CONFIG_RESOURCES,
+    versions::DESCRIBE_TOPIC_PARTITIONS,
 ];
 /// The shortest request, in bytes, its length not counted: a header without a client's name.
 pub(super) const REQUEST_BYTES_MIN: u32 = 8;
@@ -126,7 +136,12 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::CREATE_TOPICS.key => Kind::CreateTopic,
         key if key == versions::DELETE_TOPICS.key => Kind::DeleteTopic,
         key if key == versions::INIT_PRODUCER_ID.key => Kind::InitProducer,
-        key if key == versions::DESCRIBE_CONFIGS.key => Kind::Metadata,
+        key if key == versions::DESCRIBE_CONFIGS.key || key == versions::LIST_CONFIG_RESOURCES.key => Kind::Metadata,
+        key if key == versions::DESCRIBE_TOPIC_PARTITIONS.key || key == versions::DESCRIBE_LOG_DIRS.key => Kind::Metadata,
+        key if key == versions::LIST_PARTITION_REASSIGNMENTS.key => Kind::DescribeCluster,
+        key if key == versions::ALTER_PARTITION_REASSIGNMENTS.key => Kind::AlterTopic,
+        key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => Kind::ListQuotas,
+        key if key == versions::ALTER_CLIENT_QUOTAS.key => Kind::AlterQuota,
         key if key == versions::INCREMENTAL_ALTER_CONFIGS.key || key == versions::ALTER_CONFIGS.key => Kind::AlterTopic,
         key if key == versions::CREATE_PARTITIONS.key => Kind::AlterTopic,
         key if key == versions::DELETE_RECORDS.key => Kind::DeleteRecords,
@@ -227,6 +242,17 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
         key if key == versions::OFFSET_FETCH.key => positions::weigh(front, request),
         key if key == versions::DESCRIBE_GROUPS.key || key == versions::LIST_GROUPS.key => group_admin::weigh(front, request),
         key if key == versions::DESCRIBE_CONFIGS.key => settings::weigh(request),
+        key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => quotas::weigh(front),
+        key if [
+            versions::DESCRIBE_LOG_DIRS.key,
+            versions::ELECT_LEADERS.key,
+            versions::LIST_PARTITION_REASSIGNMENTS.key,
+            versions::DESCRIBE_TOPIC_PARTITIONS.key,
+        ]
+        .contains(&key) =>
+        {
+            replicas::weigh(front)
+        }
         _ => 0,
     };
     REQUEST_BYTES + request.body.len() * DECODED + more
@@ -284,6 +310,14 @@ async fn carry_out_small<R: Rt>(
         key if key == versions::DELETE_RECORDS.key => settings::delete_records(front, request).await,
         key if key == versions::DESCRIBE_CLUSTER.key => settings::cluster(front, request),
         key if key == versions::DELETE_TOPICS.key => topics::delete(front, request).await,
+        key if key == versions::LIST_CONFIG_RESOURCES.key => settings::list(front, request).await,
+        key if key == versions::DESCRIBE_TOPIC_PARTITIONS.key => replicas::describe(front, request).await,
+        key if key == versions::ALTER_PARTITION_REASSIGNMENTS.key => replicas::reassign(front, request).await,
+        key if key == versions::LIST_PARTITION_REASSIGNMENTS.key => replicas::reassignments(front, request).await,
+        key if key == versions::ELECT_LEADERS.key => replicas::elect(front, request).await,
+        key if key == versions::DESCRIBE_LOG_DIRS.key => replicas::log_dirs(front, request).await,
+        key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => quotas::describe(front, request).await,
+        key if key == versions::ALTER_CLIENT_QUOTAS.key => quotas::alter(front, request).await,
         key => Err(WireError::Api { key }),
     }
 }

@@ -1,4 +1,6 @@
-//! What operators ask of topics that are there: DescribeConfigs, IncrementalAlterConfigs, AlterConfigs, CreatePartitions and DeleteRecords; and DescribeCluster.
+//! What operators ask of topics that are there: DescribeConfigs, ListConfigResources, IncrementalAlterConfigs, AlterConfigs, CreatePartitions and DeleteRecords; and DescribeCluster.
+//!
+//! What is told, and what changes go by, is what the cluster knew when the request came, whichever node is asked: an operator's tools ask one node after the other.
 //!
 //! Settings are those of [`crate::catalog::settings`], by Kafka's names. Brokers have none that could be asked for or changed here: their list is empty.
 
@@ -18,13 +20,14 @@ use bytes::Bytes;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, BrokerId, CreatePartitionsRequest, CreatePartitionsResponse, DeleteRecordsRequest,
     DeleteRecordsResponse, DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse,
+    IncrementalAlterConfigsResponse, ListConfigResourcesRequest, ListConfigResourcesResponse,
     alter_configs_response::AlterConfigsResourceResponse as Altered,
     create_partitions_response::CreatePartitionsTopicResult,
     delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
     describe_cluster_response::DescribeClusterBroker,
     describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym},
     incremental_alter_configs_response::AlterConfigsResourceResponse,
+    list_config_resources_response::ConfigResource,
 };
 use millpond_runtime::Rt;
 use millpond_wire::messages::{AlterTopic, Code, DeleteRecords, Failure, Kind, Setting};
@@ -58,11 +61,7 @@ fn of(failure: &Failure) -> Refused {
     (code, codes::text(failure))
 }
 
-async fn known<R: Rt>(front: &Rc<Front<R>>, topic: &str) -> Result<(TopicSettings, usize), Refused> {
-    let is_strange = front.core.catalog.borrow().topic(topic).is_none();
-    if is_strange {
-        look_elsewhere(front).await;
-    }
+fn known<R: Rt>(front: &Front<R>, topic: &str) -> Result<(TopicSettings, usize), Refused> {
     let catalog = front.core.catalog.borrow();
     let found = catalog.topic(topic).map(|topic| (topic.settings.clone(), topic.partitions.len()));
     found.ok_or_else(|| refused(codes::UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic"))
@@ -79,12 +78,13 @@ pub(super) fn weigh(request: &Request) -> usize {
 pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;
     let asked: DescribeConfigsRequest = decoded(request)?;
+    look_elsewhere(front).await;
     let mut results = Vec::with_capacity(asked.resources.len());
     for resource in asked.resources {
         let result =
             DescribeConfigsResult::default().with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone());
         let all = match resource.resource_type {
-            TOPIC => known(front, &resource.resource_name).await.map(|(settings, _)| settings.to_wire()),
+            TOPIC => known(front, &resource.resource_name).map(|(settings, _)| settings.to_wire()),
             BROKER => Ok(Vec::new()),
             _ => Err(refused(codes::INVALID_REQUEST, "settings are those of topics and brokers")),
         };
@@ -126,9 +126,27 @@ fn tell(version: i16, synonyms: bool, documented: bool, setting: &Setting) -> De
     told.with_config_type(kind).with_documentation(spec.filter(|_| documented).map(|spec| text(spec.help)))
 }
 
+/// What has settings: topics and brokers.
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: ListConfigResourcesRequest = decoded(request)?;
+    look_elsewhere(front).await;
+    // Version 0 asks for metrics of clients alone, of which there are none.
+    let is_asked = |kind: i8| request.header.version > 0 && (asked.resource_types.is_empty() || asked.resource_types.contains(&kind));
+    let resource = |kind: i8, name: &str| ConfigResource::default().with_resource_type(kind).with_resource_name(text(name));
+    let mut all = Vec::new();
+    if is_asked(TOPIC) {
+        all.extend(front.core.catalog.borrow().topics().map(|topic| resource(TOPIC, &topic.name)));
+    }
+    if is_asked(BROKER) {
+        all.extend(brokers(front).iter().map(|broker| resource(BROKER, &broker.node_id.to_string())));
+    }
+    answered(request, &ListConfigResourcesResponse::default().with_config_resources(all))
+}
+
 /// Changes some settings of topics.
 pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: IncrementalAlterConfigsRequest = decoded(request)?;
+    look_elsewhere(front).await;
     let mut responses = Vec::with_capacity(asked.resources.len());
     for resource in asked.resources {
         let response = AlterConfigsResourceResponse::default().with_resource_type(resource.resource_type);
@@ -146,12 +164,13 @@ pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
 /// Changes all settings of topics: those that are not given go back to their defaults.
 pub(super) async fn alter_all<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: AlterConfigsRequest = decoded(request)?;
+    look_elsewhere(front).await;
     let mut responses = Vec::with_capacity(asked.resources.len());
     for resource in asked.resources {
         let name = &resource.resource_name;
         let mut changes: Vec<_> =
             resource.configs.iter().map(|c| (c.name.to_string(), SET, c.value.as_ref().map(ToString::to_string))).collect();
-        if let (TOPIC, Ok((settings, _))) = (resource.resource_type, known(front, name).await) {
+        if let (TOPIC, Ok((settings, _))) = (resource.resource_type, known(front, name)) {
             let others = settings.overrides().map(|(name, _)| name).filter(|name| changes.iter().all(|(given, ..)| given != name));
             let others: Vec<_> = others.map(|name| (name.to_owned(), RESET, None)).collect();
             changes.extend(others);
@@ -172,10 +191,16 @@ async fn alter_one<R: Rt>(
     changes: Vec<(String, i8, Option<String>)>,
     dry_run: bool,
 ) -> Result<(), Refused> {
+    // Kafka's tools delete throttles of moves that nobody has set: what is not there is deleted at once.
+    let is_nothing = |(setting, operation, _): &(String, i8, Option<String>)| {
+        *operation == RESET && (kind != TOPIC || SPECS.iter().all(|spec| spec.name != setting))
+    };
+    let changes: Vec<_> = changes.into_iter().filter(|change| !is_nothing(change)).collect();
     if kind != TOPIC {
-        return Err(refused(codes::INVALID_REQUEST, "only topics have settings that can be changed"));
+        let nothing = kind == BROKER && changes.is_empty();
+        return if nothing { Ok(()) } else { Err(refused(codes::INVALID_REQUEST, "only topics have settings that can be changed")) };
     }
-    let (now, _) = known(front, name).await?;
+    let (now, _) = known(front, name)?;
     let is = |setting: &str| now.to_wire().into_iter().find(|s| s.name == setting).map(|s| s.value).unwrap_or_default();
     let mut settings = Vec::with_capacity(changes.len());
     for (setting, operation, value) in changes {
@@ -203,11 +228,12 @@ async fn alter_one<R: Rt>(
 /// Gives topics more partitions.
 pub(super) async fn create_partitions<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: CreatePartitionsRequest = decoded(request)?;
+    look_elsewhere(front).await;
     let mut results = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
         let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
         let done = async {
-            let (_, partitions) = known(front, &topic.name).await?;
+            let (_, partitions) = known(front, &topic.name)?;
             if topic.assignments.is_some() {
                 return Err(refused(codes::INVALID_REPLICA_ASSIGNMENT, "replicas are placed by the server: give the number of partitions"));
             }

@@ -18,18 +18,18 @@ use prost::Message;
 use std::{rc::Rc, time::Duration};
 
 /// How long one tries to reach the node that leads the catalog, whatever the client allows.
-const TRY_MAX: Duration = Duration::from_secs(5);
+pub(super) const CHANGE_MAX: Duration = Duration::from_secs(5);
 /// How long one waits between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a client allows for a change.
 pub(super) fn allowed(timeout_ms: i32) -> Duration {
-    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(TRY_MAX)
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(CHANGE_MAX)
 }
 
 /// Makes a change of the catalog, as Kafka's brokers do: whoever is asked has it made where that is possible, and waits within `allowed` while
 /// nobody leads. What it came to is told in our own words.
-async fn change<R: Rt, M: Message + Default>(
+pub(super) async fn change<R: Rt, M: Message + Default>(
     front: &Rc<Front<R>>,
     kind: Kind,
     request: &impl Message,

@@ -107,6 +107,22 @@ pub const DESCRIBE_CONFIGS: Api = Api::new(32, "DescribeConfigs", 1, 4, 4);
 pub const ALTER_CONFIGS: Api = Api::new(33, "AlterConfigs", 0, 2, 2);
 /// Gives topics more partitions.
 pub const CREATE_PARTITIONS: Api = Api::new(37, "CreatePartitions", 0, 3, 2);
+/// How much of what lies in a broker's log directories. From 5 on they may be cordoned.
+pub const DESCRIBE_LOG_DIRS: Api = Api::new(35, "DescribeLogDirs", 1, 4, 2);
+/// Has the replicas lead that should.
+pub const ELECT_LEADERS: Api = Api::new(43, "ElectLeaders", 0, 2, 2);
+/// Wants replicas elsewhere.
+pub const ALTER_PARTITION_REASSIGNMENTS: Api = Api::new(45, "AlterPartitionReassignments", 0, 1, 0);
+/// Which replicas are on their way.
+pub const LIST_PARTITION_REASSIGNMENTS: Api = Api::new(46, "ListPartitionReassignments", 0, 0, 0);
+/// How much clients may send and fetch.
+pub const DESCRIBE_CLIENT_QUOTAS: Api = Api::new(48, "DescribeClientQuotas", 0, 1, 1);
+/// Sets how much clients may send and fetch.
+pub const ALTER_CLIENT_QUOTAS: Api = Api::new(49, "AlterClientQuotas", 0, 1, 1);
+/// What has settings.
+pub const LIST_CONFIG_RESOURCES: Api = Api::new(74, "ListConfigResources", 0, 1, 0);
+/// Topics and who leads their partitions, a page at a time.
+pub const DESCRIBE_TOPIC_PARTITIONS: Api = Api::new(75, "DescribeTopicPartitions", 0, 0, 0);
 /// Deletes groups.
 pub const DELETE_GROUPS: Api = Api::new(42, "DeleteGroups", 0, 2, 2);
 /// Sets topics and brokers, some settings only.
@@ -139,11 +155,19 @@ pub const ALL: &[Api] = &[
     OFFSET_FOR_LEADER_EPOCH,
     DESCRIBE_CONFIGS,
     ALTER_CONFIGS,
+    DESCRIBE_LOG_DIRS,
     CREATE_PARTITIONS,
     DELETE_GROUPS,
+    ELECT_LEADERS,
     INCREMENTAL_ALTER_CONFIGS,
+    ALTER_PARTITION_REASSIGNMENTS,
+    LIST_PARTITION_REASSIGNMENTS,
     OFFSET_DELETE,
+    DESCRIBE_CLIENT_QUOTAS,
+    ALTER_CLIENT_QUOTAS,
     DESCRIBE_CLUSTER,
+    LIST_CONFIG_RESOURCES,
+    DESCRIBE_TOPIC_PARTITIONS,
 ];
 
 /// The row of a key.

@@ -57,6 +57,14 @@ public class Administration {
             admin.createPartitions(Map.of("administered", NewPartitions.increaseTo(4))).all().get();
             check(admin.describeTopics(List.of("administered")).allTopicNames().get().get("administered").partitions().size() == 4, "it has four");
             refused(admin.createPartitions(Map.of("administered", NewPartitions.increaseTo(3))).all(), InvalidPartitionsException.class);
+            DescribeTopicsOptions paged = new DescribeTopicsOptions().partitionSizeLimitPerResponse(3);
+            Map<String, TopicDescription> pages = admin.describeTopics(List.of("administered", "__consumer_offsets"), paged).allTopicNames().get();
+            check(pages.get("administered").partitions().size() == 4 && pages.get("__consumer_offsets").isInternal(), "page by page: " + pages);
+            check(!pages.get("administered").topicId().equals(Uuid.ZERO_UUID), "it has an id");
+            Collection<ConfigResource> resources = admin.listConfigResources().all().get();
+            check(resources.contains(at) && resources.contains(new ConfigResource(ConfigResource.Type.BROKER, "1")), resources.toString());
+            resources = admin.listConfigResources(Set.of(ConfigResource.Type.BROKER), new ListConfigResourcesOptions()).all().get();
+            check(resources.size() == Integer.parseInt(args[1]), resources.toString());
 
             for (int n = 0; n < 20; n++) producer.send(new ProducerRecord<>("administered", 0, null, "" + n)).get();
             TopicPartition first = new TopicPartition("administered", 0);
