@@ -9,6 +9,7 @@ mod member;
 #[path = "../native/node.rs"]
 mod node;
 mod python;
+mod racks;
 mod raw;
 
 use kcat::{Kcat, listed};

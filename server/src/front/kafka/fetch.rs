@@ -1,8 +1,12 @@
 //! Fetch, without sessions: whoever wants one is told so, by the number that stands for none, and asks for all each time (KIP-227 allows it).
+//!
+//! A client that says where it stands (`client.rack`) reads from a replica in its rack, if there is one (KIP-392): the leader names it instead of giving
+//! records, and a node of that rack answers as any of the replicas.
 
 use super::{
     super::{Front, conn::Conn, requests},
     Reply, codes,
+    metadata::broker_id,
 };
 use crate::{
     kafka::wire::{
@@ -12,7 +16,7 @@ use crate::{
     node::{budget::Working, read::PARTITION_BYTES},
 };
 use bytes::Bytes;
-use millpond_runtime::Rt;
+use millpond_runtime::{NodeId, Rt};
 use millpond_wire::messages::{self, Fetch};
 use std::rc::Rc;
 
@@ -24,8 +28,9 @@ pub(super) fn weigh(request: &Request) -> usize {
     request.body.len() / ASKED_BYTES_MIN * PARTITION_BYTES
 }
 
-/// As our own protocol asks.
-fn ours(asked: &FetchRequest) -> Fetch {
+/// As our own protocol asks, but for what is to be read elsewhere.
+fn ours(asked: &FetchRequest, any_replica: bool, elsewhere: &[Option<NodeId>]) -> Fetch {
+    let mut elsewhere = elsewhere.iter();
     let mut partitions = Vec::new();
     for topic in asked.topics.iter() {
         let one = |p: crate::kafka::wire::fetch::FetchPartition| messages::FetchPartition {
@@ -35,9 +40,10 @@ fn ours(asked: &FetchRequest) -> Fetch {
             offset: u64::try_from(p.fetch_offset).unwrap_or(u64::MAX),
             bytes_max: u32::try_from(p.partition_max_bytes).unwrap_or(1).max(1),
         };
-        partitions.extend(topic.partitions.iter().map(one));
+        partitions.extend(topic.partitions.iter().filter(|_| !matches!(elsewhere.next(), Some(Some(_)))).map(one));
     }
-    let wait_ms_max = if asked.min_bytes > 0 { u32::try_from(asked.max_wait_ms).unwrap_or(0) } else { 0 };
+    let waits = asked.min_bytes > 0 && partitions.len() == asked.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
+    let wait_ms_max = if waits { u32::try_from(asked.max_wait_ms).unwrap_or(0) } else { 0 };
     Fetch {
         partitions,
         bytes_min: u32::try_from(asked.min_bytes).unwrap_or(0).max(1),
@@ -45,8 +51,25 @@ fn ours(asked: &FetchRequest) -> Fetch {
         wait_ms_max,
         records_max: 0,
         replay: false,
-        any_replica: false,
+        any_replica,
     }
+}
+
+/// Where a client is to read what this node leads and what is nearer to it elsewhere, partition by partition in the order of the request.
+async fn nearer<R: Rt>(front: &Rc<Front<R>>, asked: &FetchRequest) -> Vec<Option<NodeId>> {
+    let core = &front.core;
+    if asked.rack_id.is_empty() || *asked.rack_id == *core.config.rack {
+        return Vec::new();
+    }
+    let mut partitions = Vec::new();
+    for topic in asked.topics.iter() {
+        let number =
+            |p: crate::kafka::wire::fetch::FetchPartition| (topic.topic.to_string(), u32::try_from(p.partition).unwrap_or(u32::MAX));
+        partitions.extend(topic.partitions.iter().map(number));
+    }
+    let mut found = core.readable_in(&asked.rack_id, &partitions).await;
+    found.iter_mut().for_each(|node| *node = node.filter(|node| node.0 != core.identity.node_id));
+    found
 }
 
 /// Carries it out.
@@ -62,14 +85,18 @@ pub(super) async fn carry_out<R: Rt>(
         let response = FetchResponse { error_code: codes::FETCH_SESSION_ID_NOT_FOUND, ..FetchResponse::default() };
         return Ok(Reply::small(response.frame(version, correlation_id)));
     }
-    let fetched = requests::fetched(front, conn, &ours(&asked), working).await;
+    let elsewhere = nearer(front, &asked).await;
+    let is_near = !asked.rack_id.is_empty() && *asked.rack_id == *front.core.config.rack;
+    let fetched = requests::fetched(front, conn, &ours(&asked, is_near, &elsewhere), working).await;
     let mut counters = front.core.counters.borrow_mut();
     fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref()).for_each(|f| counters.count_error(f.code()));
     counters.records_out += fetched.records;
     drop(counters);
     let (mut results, mut batches) = (fetched.reply.partitions.iter(), fetched.batches.into_iter());
+    let mut elsewhere = elsewhere.into_iter();
     let mut partition = |index: i32| {
-        let result = results.next();
+        let preferred = elsewhere.next().flatten();
+        let result = if preferred.is_some() { None } else { results.next() };
         let failure = result.and_then(|result| result.failure.as_ref());
         let records = take_batches(&mut batches, result.map_or(0, |result| result.len as usize));
         let (start, end) = result.filter(|_| failure.is_none()).map_or((-1, -1), |r| (r.start_offset as i64, r.end_offset as i64));
@@ -82,7 +109,7 @@ pub(super) async fn carry_out<R: Rt>(
             diverging_epoch: EpochEnd::UNKNOWN,
             current_leader: CurrentLeader::UNKNOWN,
             aborted_transactions: (asked.isolation_level != 0).then(Vec::new),
-            preferred_read_replica: -1,
+            preferred_read_replica: preferred.map_or(-1, |node| broker_id(node.0)),
             records,
         }
     };
