@@ -263,6 +263,7 @@ impl Catalog {
         let partitions = if request.partitions == 0 { PARTITIONS_DEFAULT } else { request.partitions };
         self.check_count(&request.name, partitions, partitions as usize)?;
         let replication = self.check_replication(&request.name, request.replication)?;
+        check_insync(&settings, replication)?;
         let mut plan = self.planned_topic(&request.name, partitions, false, settings, (homes, replication));
         if request.dry_run {
             plan.records.clear();
@@ -296,6 +297,8 @@ impl Catalog {
         if self.topics.get(&topic.name) == Some(&topic) {
             return Ok(Plan { records: Vec::new(), topic: Some(topic) });
         }
+        let replicas = topic.partitions.iter().map(|p| p.replicas.as_ref().map_or(1, |replicas| replicas.wanted.len()));
+        check_insync(&topic.settings, replicas.min().unwrap_or(1))?;
         ids.epoch += 1;
         Ok(Plan { records: vec![records::topic(&topic), records::ids(ids)], topic: Some(topic) })
     }
@@ -498,6 +501,16 @@ impl Catalog {
         }
         topic.partitions.iter().map(|p| Effect::Drop(p.home, p.group)).collect()
     }
+}
+
+/// A batch is acknowledged once a majority has it, never later: more cannot be promised.
+fn check_insync(settings: &TopicSettings, replicas: usize) -> Result<(), CatalogError> {
+    let majority = replicas / 2 + 1;
+    if settings.insync_min <= majority {
+        return Ok(());
+    }
+    let why = format!("a batch is acknowledged once a majority of its {replicas} replicas have it, which is {majority}");
+    Err(CatalogError::BadSetting { name: "min.insync.replicas".into(), value: settings.insync_min.to_string(), why })
 }
 
 fn internal_settings() -> TopicSettings {

@@ -1,7 +1,8 @@
 //! Settings of a topic, by Kafka's names: what each may be, what it is if nobody says, and what it means.
 //!
-//! Only what differs from the defaults is written down, so a better default reaches old topics too. Every setting of
-//! [`SPECS`] takes effect; a name that is not listed is refused, never stored and ignored.
+//! Only what differs from the defaults is written down, so a better default reaches old topics too. What every setting of
+//! [`SPECS`] promises is kept: most have effect, and some of Kafka's (of its files, of syncing, of elections) hold here whatever is asked for, and take no value
+//! of which that would not be true. A name that is not listed is refused, never stored and ignored.
 
 use super::{CatalogError, names::shorten};
 use millpond_log::GroupConfig;
@@ -19,6 +20,8 @@ pub enum Values {
         /// Highest.
         max: i64,
     },
+    /// From 0 to 1.
+    Ratio,
     /// One of these words.
     Word(&'static [&'static str]),
     /// One or more of these words, separated by commas.
@@ -54,10 +57,40 @@ pub const SPECS: &[Spec] = &[
         help: "what happens to old records: `delete` by age and size, `compact` to the last value of each key, or `compact,delete`",
     },
     Spec {
+        name: "compression.type",
+        values: Values::Word(&["producer"]),
+        default: "producer",
+        help: "who compresses: batches stay as their producers have compressed them",
+    },
+    Spec {
         name: "delete.retention.ms",
         values: Values::Int { min: 0, max: i64::MAX },
         default: DAY_MS,
         help: "how long a compacted topic keeps tombstones",
+    },
+    Spec {
+        name: "file.delete.delay.ms",
+        values: Values::Int { min: 0, max: i64::MAX },
+        default: "0",
+        help: "kept for Kafka's tools: a file that goes does so as soon as nobody reads it any more",
+    },
+    Spec {
+        name: "flush.messages",
+        values: Values::Int { min: 1, max: i64::MAX },
+        default: "1",
+        help: "kept for Kafka's tools: every batch is synced before it is acknowledged",
+    },
+    Spec {
+        name: "flush.ms",
+        values: Values::Int { min: 0, max: i64::MAX },
+        default: "0",
+        help: "kept for Kafka's tools: every batch is synced before it is acknowledged",
+    },
+    Spec {
+        name: "index.interval.bytes",
+        values: Values::Int { min: 0, max: i64::MAX },
+        default: "4096",
+        help: "kept for Kafka's tools: every block is indexed",
     },
     Spec {
         name: "max.message.bytes",
@@ -72,16 +105,40 @@ pub const SPECS: &[Spec] = &[
         help: "whose clock a record's timestamp is: the producer's or the server's",
     },
     Spec {
+        name: "min.cleanable.dirty.ratio",
+        values: Values::Ratio,
+        default: "0.5",
+        help: "kept for Kafka's tools: compaction goes by what it would free",
+    },
+    Spec {
         name: "min.compaction.lag.ms",
         values: Values::Int { min: 0, max: i64::MAX },
         default: "0",
         help: "how long a record stays before compaction may remove it",
     },
     Spec {
+        name: "min.insync.replicas",
+        values: Values::Int { min: 1, max: i64::MAX },
+        default: "1",
+        help: "how many replicas have a batch that is acknowledged to all: a majority has, so no more than that can be asked for",
+    },
+    Spec {
+        name: "preallocate",
+        values: Values::Word(&["false", "true"]),
+        default: "false",
+        help: "kept for Kafka's tools: journals are written in advance, segments are not",
+    },
+    Spec {
         name: "producer.id.expiration.ms",
         values: Values::Int { min: 60_000, max: i64::MAX },
         default: DAY_MS,
         help: "how long the sequence numbers of a silent producer are remembered",
+    },
+    Spec {
+        name: "remote.storage.enable",
+        values: Values::Word(&["false"]),
+        default: "false",
+        help: "whether old segments go elsewhere: not yet",
     },
     Spec {
         name: "retention.bytes",
@@ -102,10 +159,28 @@ pub const SPECS: &[Spec] = &[
         help: "size at which a segment is sealed and a new one begun",
     },
     Spec {
+        name: "segment.index.bytes",
+        values: Values::Int { min: 4, max: i64::MAX },
+        default: "10485760",
+        help: "kept for Kafka's tools: an index is as long as its segment needs",
+    },
+    Spec {
+        name: "segment.jitter.ms",
+        values: Values::Int { min: 0, max: i64::MAX },
+        default: "0",
+        help: "kept for Kafka's tools: segments are sealed one at a time for each core",
+    },
+    Spec {
         name: "segment.ms",
         values: Values::Int { min: 1000, max: i64::MAX },
         default: WEEK_MS,
         help: "age at which a segment is sealed even if it is small",
+    },
+    Spec {
+        name: "unclean.leader.election.enable",
+        values: Values::Word(&["false"]),
+        default: "false",
+        help: "whether a replica may lead that lacks what was acknowledged: never by itself (`millpond node recover`)",
     },
 ];
 
@@ -135,6 +210,8 @@ pub struct TopicSettings {
     pub message_bytes_max: usize,
     /// Whether the server's clock stamps records.
     pub append_time: bool,
+    /// How many replicas must have what is acknowledged to all. A majority has it: it is for the catalog to see that this is enough.
+    pub insync_min: usize,
 }
 
 impl Default for TopicSettings {
@@ -206,6 +283,7 @@ impl TopicSettings {
             producer_expiry_ms: number("producer.id.expiration.ms"),
             message_bytes_max: number("max.message.bytes") as usize,
             append_time: text("message.timestamp.type") == "LogAppendTime",
+            insync_min: number("min.insync.replicas") as usize,
             overrides,
         };
         if (settings.message_bytes_max as u64) > settings.segment_bytes {
@@ -249,6 +327,10 @@ fn canonical(spec: &Spec, value: &str) -> Result<String, CatalogError> {
                 return Err(bad(format!("it must be from {min} to {max}")));
             }
             Ok(n.to_string())
+        }
+        Values::Ratio => {
+            let ratio: f64 = value.trim().parse().map_err(|_| bad("a number is needed".into()))?;
+            if (0.0..=1.0).contains(&ratio) { Ok(ratio.to_string()) } else { Err(bad("it must be from 0 to 1".into())) }
         }
         Values::Word(words) => words
             .iter()

@@ -48,6 +48,45 @@ fn defaults_are_valid() {
 }
 
 #[test]
+fn promises_of_kafka_that_hold_anyway_are_taken_and_no_others() {
+    let kept = [
+        ("min.insync.replicas", "2"),
+        ("unclean.leader.election.enable", "false"),
+        ("compression.type", "producer"),
+        ("flush.messages", "9223372036854775807"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("preallocate", "true"),
+    ];
+    let settings = TopicSettings::new(kept).expect("all of them hold");
+    assert_eq!(settings.overrides().count(), kept.len(), "and told as they were asked for");
+    for (name, value) in [
+        ("unclean.leader.election.enable", "true"),
+        ("compression.type", "gzip"),
+        ("remote.storage.enable", "true"),
+        ("min.cleanable.dirty.ratio", "1.5"),
+        ("min.cleanable.dirty.ratio", "NaN"),
+        ("min.insync.replicas", "0"),
+        ("max.compaction.lag.ms", "1000"),
+    ] {
+        TopicSettings::new([(name, value)]).expect_err("it would not hold");
+    }
+    // A majority of three is two, of one is one.
+    let mut catalog = cluster(3);
+    let insync = |topic: &str, replication: u32, n: &str| CreateTopic { replication, ..create(topic, 1, &[("min.insync.replicas", n)]) };
+    let plan = catalog.plan_create(&insync("two", 3, "2"), 1).expect("a majority");
+    apply(&mut catalog, &plan);
+    for (replication, n) in [(1, "2"), (3, "3"), (2, "3")] {
+        assert!(
+            matches!(catalog.plan_create(&insync("t", replication, n), 1), Err(CatalogError::BadSetting { .. })),
+            "{n} of {replication}"
+        );
+    }
+    assert!(catalog.plan_alter(&AlterTopic { replication: 1, ..alter("two", 0, &[]) }, 1).is_err(), "one is not two");
+    assert!(catalog.plan_alter(&alter("two", 0, &[("min.insync.replicas", "3")]), 1).is_err());
+    assert!(catalog.plan_alter(&AlterTopic { replication: 1, ..alter("two", 0, &[("min.insync.replicas", "1")]) }, 1).is_ok());
+}
+
+#[test]
 fn creating_gives_groups_of_their_own_on_all_homes() {
     let mut catalog = Catalog::new();
     let plan = catalog.plan_create(&create("a", 4, &[]), 2).expect("valid");

@@ -299,6 +299,7 @@ fn settings(out: &mut Out) -> Result {
     let values = |v: Values| match v {
         Values::Int { min, max: i64::MAX } => format!("{min} or more"),
         Values::Int { min, max } => format!("{min} to {max}"),
+        Values::Ratio => "0 to 1".to_owned(),
         Values::Word(words) => words.join(" | "),
         Values::Words(words) => format!("{} (or both, with a comma)", words.join(" | ")),
     };

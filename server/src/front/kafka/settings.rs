@@ -120,6 +120,8 @@ fn tell(version: i16, synonyms: bool, documented: bool, setting: &Setting) -> De
     }
     let kind = match spec.map(|spec| spec.values) {
         Some(Values::Int { .. }) => 5,
+        Some(Values::Ratio) => 6,
+        Some(Values::Word(["false", "true"] | ["false"])) => 1,
         Some(Values::Words(_)) => 7,
         _ => 2,
     };

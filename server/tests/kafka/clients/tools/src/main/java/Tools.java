@@ -95,7 +95,9 @@ public class Tools {
     static void topics(int brokers) throws Exception {
         Main topics = org.apache.kafka.tools.TopicCommand::main;
         String replicas = String.valueOf(Math.min(brokers, 3));
-        tool(topics, "--create", "--topic", "tools", "--partitions", "3", "--replication-factor", replicas, "--config", "retention.ms=3600000");
+        // As scripts have it: what holds here anyway is taken.
+        String[] kept = {"--config", "min.insync.replicas=" + (brokers > 2 ? 2 : 1), "--config", "unclean.leader.election.enable=false", "--config", "flush.messages=1000", "--config", "compression.type=producer"};
+        tool(topics, with(new String[] {"--create", "--topic", "tools", "--partitions", "3", "--replication-factor", replicas, "--config", "retention.ms=3600000"}, kept));
         tool(topics, "--create", "--topic", "tools", "--if-not-exists");
         has(tool(topics, "--list"), "tools");
         has(tool(topics, "--describe", "--topic", "tools"), "PartitionCount: 3", "ReplicationFactor: " + replicas, "retention.ms=3600000");
