@@ -139,6 +139,19 @@ fn groups_of_kafka_python_and_aiokafka_share_out_and_go_on() {
     python::run("aiokafka_group.py", &[&node.address()]);
 }
 
+/// Kafka Connect keeps all that it knows in topics, which are compacted, and shares its work out by a protocol of its own: a second worker goes on where the
+/// first one has ended, after the server was killed.
+#[test]
+fn kafka_connect_copies_files_and_goes_on() {
+    let mut node = Node::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().display().to_string();
+    java::TOOLS.run("Connect", &[&node.address(), &at, "0", "1000"]);
+    node.kill();
+    node.serve();
+    java::TOOLS.run("Connect", &[&node.address(), &at, "1000", "2000"]);
+}
+
 /// Three nodes, of which the one that looks after a group is killed: records go on, nobody shares out anew, and nothing is lost or read twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_outlives_the_node_that_looks_after_it() {
