@@ -79,6 +79,33 @@ pub async fn run<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
 }
 
 async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
+    let Some(Begun { core, front, ports }) = begin(rt, start).await? else { return Ok(()) };
+    if core.id() == CoreId(0) && introduce(&core, &ports).await? {
+        let identity = core.identity;
+        core.shared.advance(Stage::Serving { identity, port: ports.all, ports: Arc::clone(&ports.own) });
+        core.grow_older(ports.all, &ports.own);
+    }
+    core.shared.reached(|stage| *stage == Stage::Stopping).await;
+    core.leave(LEAVE_WITHIN).await;
+    core.begin_stop();
+    if !front.drain(DRAIN_WITHIN).await {
+        tracing::warn!(core = core.id().0, "some requests were still under way after {DRAIN_WITHIN:?} and were cut off");
+    }
+    close(&core).await
+}
+
+/// A core whose doors are open.
+pub struct Begun<R: Rt> {
+    /// The core.
+    pub core: Rc<Core<R>>,
+    /// Its front.
+    pub front: Rc<Front<R>>,
+    ports: Ports,
+}
+
+/// Starts a core, up to where its doors are open: what [`run`] begins with, and all that whoever throws bytes at a front needs. Nothing,
+/// if the node is asked to stop meanwhile.
+pub async fn begin<R: Rt>(rt: R, start: Start<R>) -> Result<Option<Begun<R>>, StartFailed> {
     let Start { config, shared, calls, mesh, busy } = start;
     let me = rt.core();
     let (mut joined, mut begun) = (None, false);
@@ -91,10 +118,10 @@ async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
     }
     let Some(identity) = recovering(&shared).await else {
         shared.core_drained();
-        return Ok(());
+        return Ok(None);
     };
     let logs = open_homes(&rt, &config, identity, mesh.len()).await?;
-    let core = Core::new(rt, config, Arc::clone(&shared), identity, logs, mesh);
+    let core = Core::new(rt, config, shared, identity, logs, mesh);
     core.answer_calls(calls);
     if me == CoreId(0) {
         know(&core, joined, begun).await?;
@@ -102,20 +129,10 @@ async fn life<R: Rt>(rt: R, start: Start<R>) -> Result<(), StartFailed> {
             age::begin(&core.rt, &core.config.data).await?;
         }
     }
-    let Some((front, ports)) = open_doors(&core).await? else { return close(&core).await };
+    let Some((front, ports)) = open_doors(&core).await? else { return close(&core).await.map(|()| None) };
     core.steer();
     report::start(&core, busy);
-    if me == CoreId(0) && introduce(&core, &ports).await? {
-        shared.advance(Stage::Serving { identity, port: ports.all, ports: Arc::clone(&ports.own) });
-        core.grow_older(ports.all, &ports.own);
-    }
-    shared.reached(|stage| *stage == Stage::Stopping).await;
-    core.leave(LEAVE_WITHIN).await;
-    core.begin_stop();
-    if !front.drain(DRAIN_WITHIN).await {
-        tracing::warn!(core = me.0, "some requests were still under way after {DRAIN_WITHIN:?} and were cut off");
-    }
-    close(&core).await
+    Ok(Some(Begun { core, front, ports }))
 }
 
 /// Who the node is, or nothing if it is asked to stop before that is known.

@@ -53,6 +53,11 @@ impl Queued {
     pub(super) fn new(max: usize) -> Self {
         Self { bytes: Cell::new(0), max }
     }
+
+    /// Bytes that they take.
+    pub(super) fn used(&self) -> usize {
+        self.bytes.get()
+    }
 }
 
 /// Which protocol a connection speaks, as its first bytes tell.

@@ -15,6 +15,7 @@ use std::{
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Lane {
+    all: usize,
     free: Cell<usize>,
     waiting: RefCell<Vec<Place>>,
 }
@@ -57,7 +58,12 @@ impl Drop for InRow {
 impl Lane {
     /// Memory of so many bytes: the longest frame needs no more.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { free: Cell::new(bytes), waiting: RefCell::default() }
+        Self { all: bytes, free: Cell::new(bytes), waiting: RefCell::default() }
+    }
+
+    /// Bytes that are taken.
+    pub(super) fn used(&self) -> usize {
+        self.all - self.free.get()
     }
 
     /// Waits for memory for a frame of `bytes` bytes that began at `began`.
@@ -136,7 +142,7 @@ mod tests {
         let also = taken(poll(second.as_mut()));
         assert_eq!(lane.free.get(), 0);
         drop((held, also));
-        assert_eq!(lane.free.get(), 10);
+        assert_eq!(lane.used(), 0);
     }
 
     #[test]

@@ -192,6 +192,19 @@ impl<R: Rt> Front<R> {
         }
     }
 
+    /// What connections and their requests hold of the core's memory, in bytes; nothing once they are gone.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        let here = self.arriving.used() + self.long.used() + self.lane.used() + self.queued.used();
+        here as u64 + self.core.request_bytes()
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.conns.borrow().len()
+    }
+
     /// Lets requests that were taken be answered, for at most `wait`. True if all were.
     pub async fn drain(&self, wait: Duration) -> bool {
         self.conns.borrow().values().for_each(|conn| conn.poke.set());

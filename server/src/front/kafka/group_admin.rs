@@ -9,6 +9,7 @@ use super::{
     },
     answered, codes, decoded,
     groups::{optional, text},
+    room::Room,
 };
 use crate::{
     coordinator::classic::{Described, DescribedMember},
@@ -55,7 +56,9 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
     let version = request.header.version;
     let asked: DescribeGroupsRequest = decoded(request)?;
     let mut groups = Vec::with_capacity(asked.groups.len());
+    let mut room = Room::of(front);
     for GroupId(name) in asked.groups {
+        front.core.rt.yield_if_needed().await;
         let group = DescribedGroup::default().with_group_id(GroupId(name.clone())).with_authorized_operations(OPERATIONS_UNKNOWN);
         let group = if version >= 3 { group } else { group.with_authorized_operations(DescribedGroup::default().authorized_operations) };
         groups.push(match find(front, &name).await {
@@ -64,6 +67,8 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
                 if version >= 6 { dead.with_error_code(codes::of(&failure)).with_error_message(Some(codes::text(&failure))) } else { dead }
             }
             Err(failure) => group.with_error_code(codes::of_coordinator(&failure)),
+            // Whoever asks for the same one many times, or for too many large ones, asks again for fewer.
+            Ok(found) if !room.take(found.members.iter().map(bytes).sum()) => group.with_error_code(codes::INVALID_REQUEST),
             Ok(found) => group
                 .with_group_state(text(state(found.state)))
                 .with_protocol_type(text(&found.protocol_type))
@@ -96,6 +101,11 @@ async fn find<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<Described, Fail
     };
     let members = members.into_iter().map(member).collect();
     Ok(Described { state, generation: 0, protocol_type: CONSUMER.into(), protocol: String::new(), members })
+}
+
+/// About what a member takes in an answer: as a message and as its bytes.
+fn bytes(m: &DescribedMember) -> usize {
+    GROUP_BYTES + 2 * (m.metadata.len() + m.assignment.len())
 }
 
 fn member(version: i16, m: DescribedMember) -> DescribedGroupMember {

@@ -50,6 +50,7 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: &Request) ->
             }
             let mut topics = Vec::with_capacity(wanted.len());
             for one in wanted.iter() {
+                front.core.rt.yield_if_needed().await;
                 topics.push(match one.name {
                     Some(name) => named(front, &name, asked.allow_auto_topic_creation).await,
                     None => by_id(front, one.topic_id),

@@ -7,7 +7,7 @@
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
 //! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`positions`] and [`group_admin`] consumer groups ·
-//! [`offsets`], [`topics`], [`settings`], [`replicas`] and [`quotas`] what is asked less often.
+//! [`offsets`], [`topics`], [`settings`], [`replicas`] and [`quotas`] what is asked less often · [`room`] how much one request may ask for.
 
 pub(super) mod codes;
 mod fetch;
@@ -19,6 +19,7 @@ mod positions;
 pub(super) mod produce;
 mod quotas;
 mod replicas;
+mod room;
 mod settings;
 mod topics;
 
@@ -27,7 +28,6 @@ use super::{
     conn::{Answer, Asked, Conn, LONG_BYTES},
     dispatch::CLIENT_ID_BYTES_MAX,
     intake::Intake,
-    requests::{DECODED, REQUEST_BYTES},
 };
 use crate::{
     kafka::wire::{
@@ -206,6 +206,7 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake
     if request.api.key == versions::PRODUCE.key {
         return produce::take(front, conn, request, now).await.map(|()| true);
     }
+    room::check(front, &request)?;
     let held = if request.body.len() > LONG_BYTES {
         conn.wait_room(now, Conn::defers_nothing).await;
         Some(front.long.take(request.body.len()).await)
@@ -246,6 +247,7 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
         key if [
             versions::DESCRIBE_LOG_DIRS.key,
             versions::ELECT_LEADERS.key,
+            versions::LIST_CONFIG_RESOURCES.key,
             versions::LIST_PARTITION_REASSIGNMENTS.key,
             versions::DESCRIBE_TOPIC_PARTITIONS.key,
         ]
@@ -255,7 +257,7 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
         }
         _ => 0,
     };
-    REQUEST_BYTES + request.body.len() * DECODED + more
+    room::weigh(request) + more
 }
 
 /// Carries out a request. Nothing, if the connection is to end instead.

@@ -3,6 +3,7 @@
 use super::{
     super::{Front, requests::POSITION_BYTES},
     answered, codes, decoded, groups,
+    room::Room,
 };
 use crate::{
     coordinator::{METADATA_BYTES_MAX, METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, classic::Speaker},
@@ -139,9 +140,13 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
         return answered(request, &if version >= 2 { response.with_error_code(code) } else { response });
     }
     let mut groups = Vec::with_capacity(asked.groups.len());
+    let mut room = Room::of(front);
     for group in asked.groups {
         let wanted: Wanted = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         let (topics, code) = kept(front, &group.group_id, wanted).await;
+        // Whoever asks for the same one many times, or for too many large ones, asks again for fewer.
+        let fits = room.take(topics.iter().map(|(_, kept)| kept.len() * POSITION_BYTES).sum());
+        let code = if fits { code } else { codes::INVALID_REQUEST };
         let partition = |kept: Kept| {
             let answer = OffsetFetchResponsePartitions::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
             answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata))

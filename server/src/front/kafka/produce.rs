@@ -9,6 +9,7 @@ use super::{
     Closed, codes,
 };
 use crate::{
+    catalog::names::NAME_BYTES_MAX,
     kafka::wire::{
         Answer as _, Request, StrBytes, WireError,
         produce::{ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse},
@@ -73,24 +74,30 @@ fn refused(asked: &ProduceRequest) -> Option<i16> {
 pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, request: Request, now: Nanos) -> Result<(), Closed> {
     let (version, correlation_id) = (request.header.version, request.header.correlation_id);
     let asked = ProduceRequest::read(request.body, version)?;
-    let (mut batches, mut bytes) = (0, 0);
+    let (mut batches, mut empty, mut names, mut bytes) = (0, 0, 0, 0);
     for topic in asked.topics.iter() {
         batches += topic.partitions.len();
+        empty += usize::from(topic.partitions.is_empty());
+        names += topic.name.len();
         bytes += topic.partitions.iter().map(|p| p.records.map_or(0, |records| records.len() as u64)).sum::<u64>();
     }
-    if batches > BATCHES_MAX {
+    // A topic without partitions brings no batch, and is answered as one that does.
+    if batches + empty > BATCHES_MAX {
         return Err(WireError::Elements { what: "PartitionData", limit: BATCHES_MAX }.into());
     }
     let core = &front.core;
     let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, bytes);
     conn.silence(now, throttle_ms);
-    let held = if batches > BATCHES_FEW {
+    let refused = refused(&asked);
+    // What becomes of a batch pays for the name of a topic, if it is no longer than names are.
+    let is_usual = batches <= BATCHES_FEW && empty == 0 && names <= batches * NAME_BYTES_MAX && refused.is_none();
+    let held = if !is_usual {
         conn.wait_room(now, Conn::defers_nothing).await;
-        Some(front.long.take(batches * OUTCOME_BYTES).await)
+        Some(front.long.take((batches + empty) * OUTCOME_BYTES + names).await)
     } else {
         None
     };
-    let mut told = Told { version, correlation_id, throttle_ms, topics: Vec::with_capacity(asked.topics.len()), refused: refused(&asked) };
+    let mut told = Told { version, correlation_id, throttle_ms, topics: Vec::with_capacity(asked.topics.len()), refused };
     let mut outcomes = Vec::with_capacity(batches);
     for topic in asked.topics.iter() {
         for partition in topic.partitions.iter().filter(|_| told.refused.is_none()) {

@@ -73,6 +73,7 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
             response.next_cursor = Some(cursor(0));
             break;
         }
+        front.core.rt.yield_if_needed().await;
         let topic = metadata::named(front, name, false).await;
         let some = topic.partitions.iter().skip(skipped).take(left);
         let ids = |nodes: &[i32]| nodes.iter().copied().map(BrokerId).collect::<Vec<_>>();

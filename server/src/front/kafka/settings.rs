@@ -10,6 +10,7 @@ use super::{
     groups::text,
     metadata::{brokers, controller},
     or_there,
+    room::Room,
     topics::{allowed, alter_topic},
 };
 use crate::{
@@ -67,10 +68,13 @@ fn known<R: Rt>(front: &Front<R>, topic: &str) -> Result<(TopicSettings, usize),
     found.ok_or_else(|| refused(codes::UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic"))
 }
 
+/// About what a setting takes that is told with all of its texts, in bytes.
+const SETTING_BYTES: usize = 640;
+
 /// What an answer takes, in bytes: a resource takes four in a request, and all settings with their texts in an answer.
 pub(super) fn weigh(request: &Request) -> usize {
     const ASKED_BYTES_MIN: usize = 4;
-    const TOLD_BYTES: usize = 8 * 1024;
+    const TOLD_BYTES: usize = 16 * 1024;
     request.body.len() / ASKED_BYTES_MIN * TOLD_BYTES
 }
 
@@ -80,7 +84,9 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
     let asked: DescribeConfigsRequest = decoded(request)?;
     look_elsewhere(front).await;
     let mut results = Vec::with_capacity(asked.resources.len());
+    let mut room = Room::of(front);
     for resource in asked.resources {
+        front.core.rt.yield_if_needed().await;
         let result =
             DescribeConfigsResult::default().with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone());
         let all = match resource.resource_type {
@@ -92,6 +98,9 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
         let wanted = |setting: &Setting| keys.as_ref().is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| **key == setting.name));
         results.push(match all {
             Err((code, why)) => result.with_error_code(code).with_error_message(Some(why)),
+            Ok(all) if !room.take(all.iter().filter(|setting| wanted(setting)).count() * SETTING_BYTES) => result
+                .with_error_code(codes::INVALID_REQUEST)
+                .with_error_message(Some(text("this is more than one answer has room for: ask for the settings of fewer at a time"))),
             Ok(all) => {
                 let told = all.iter().filter(|setting| wanted(setting));
                 result
