@@ -574,7 +574,7 @@ impl Server {
             group: name.clone(),
             state: if g.members.is_empty() { "empty" } else { "stable" }.into(),
             members: g.members.len() as u32,
-            classic: String::new(),
+            ..GroupListing::default()
         };
         ListGroupsReply { groups: state.groups.iter().map(one).collect() }
     }

@@ -800,6 +800,9 @@ pub struct GroupListing {
     /// For a classic group of Kafka's, whose members share out among themselves, what kind it is, such as `consumer`; else empty.
     #[prost(string, tag = "4")]
     pub classic: String,
+    /// Of which sort its members are: `native`, Kafka's `classic` or Kafka's newer `consumer`; empty if there are none.
+    #[prost(string, tag = "5")]
+    pub sort: String,
 }
 
 /// Asks for one group.
@@ -831,6 +834,9 @@ pub struct DescribeGroupReply {
     /// For a classic group of Kafka's, whose members share out among themselves, what kind it is, such as `consumer`; else empty.
     #[prost(string, tag = "6")]
     pub classic: String,
+    /// Of which sort its members are: `native`, Kafka's `classic` or Kafka's newer `consumer`; empty if there are none.
+    #[prost(string, tag = "7")]
+    pub sort: String,
 }
 
 /// One member of a group.

@@ -70,7 +70,7 @@ pub(super) async fn positions<R: Rt>(core: &Rc<Core<R>>) -> Result<(), StartFail
     Ok(())
 }
 
-/// The groups of a partition of `__consumer_offsets`, without members.
+/// The groups of a partition of `__consumer_offsets`: those of Kafka's with the members that are written down, those of our own without.
 pub async fn coordinator<R: Rt>(core: &Core<R>, partition: &Partition<R>) -> Result<Coordinator, StartFailed> {
     let here = core.route(OFFSETS).map_or(1, |route| route.places.iter().filter(|place| place.here.is_some()).count());
     let mut coordinator = Coordinator::with_epochs_after(core.rt.rand() & EPOCHS_AFTER_MAX);

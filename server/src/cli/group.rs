@@ -87,8 +87,8 @@ async fn list(remote: &Remote, out: &mut Out) -> Result {
     let groups = remote.list_groups().await?;
     if out.json {
         let value = |g: &_| {
-            let millpond_wire::messages::GroupListing { group, state, members, classic } = g;
-            json!({ "group": group, "state": state, "members": members, "classic": classic })
+            let millpond_wire::messages::GroupListing { group, state, members, classic, sort } = g;
+            json!({ "group": group, "state": state, "members": members, "classic": classic, "type": sort })
         };
         return groups.iter().try_for_each(|g| out.value(&value(g)));
     }
@@ -96,8 +96,14 @@ async fn list(remote: &Remote, out: &mut Out) -> Result {
         out.note("there are no consumer groups; `millpond consume TOPIC --group NAME` makes one");
         return Ok(());
     }
-    let rows: Vec<Vec<String>> = groups.into_iter().map(|g| vec![g.group, g.state, g.members.to_string(), g.classic]).collect();
-    out.table(&["GROUP", "STATE", "MEMBERS", "CLASSIC"], &rows)
+    let rows: Vec<Vec<String>> =
+        groups.into_iter().map(|g| vec![g.group, g.state, g.members.to_string(), sort(&g.sort, &g.classic)]).collect();
+    out.table(&["GROUP", "STATE", "MEMBERS", "TYPE"], &rows)
+}
+
+/// `consumer`, or `classic (connect)`.
+fn sort(sort: &str, classic: &str) -> String {
+    if classic.is_empty() { sort.to_owned() } else { format!("classic ({classic})") }
 }
 
 fn lag(p: &GroupPosition) -> u64 {
@@ -107,7 +113,7 @@ fn lag(p: &GroupPosition) -> u64 {
 fn describe(group: &DescribeGroupReply, out: &mut Out) -> Result {
     let total: u64 = group.positions.iter().map(lag).sum();
     let members = group.members.len();
-    let sort = if group.classic.is_empty() { String::new() } else { format!(", classic ({})", group.classic) };
+    let sort = Some(sort(&group.sort, &group.classic)).filter(|sort| !sort.is_empty()).map(|sort| format!(", {sort}")).unwrap_or_default();
     out.line(format!("{}: {}{sort}, {members} member(s), {} records behind", group.group, group.state, thousands(total)))?;
     if !group.members.is_empty() {
         out.line("")?;
@@ -194,6 +200,7 @@ fn to_json(group: &DescribeGroupReply) -> Value {
         "state": group.state,
         "epoch": group.epoch,
         "classic": group.classic,
+        "type": group.sort,
         "members": group.members.iter().map(member).collect::<Vec<_>>(),
         "positions": group.positions.iter().map(position).collect::<Vec<_>>(),
     })

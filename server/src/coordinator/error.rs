@@ -65,8 +65,8 @@ pub enum Refused {
         /// How many.
         members: usize,
     },
-    /// The group's members share out among themselves, as Kafka's older clients do.
-    #[error("group {group} has members of Kafka's classic sort")]
+    /// The group's members are of another sort: Kafka's.
+    #[error("group {group} has members of one of Kafka's sorts")]
     OtherSort {
         /// Consumer group.
         group: String,

@@ -13,12 +13,13 @@
 //!   known by its id.
 //!
 //! `group` says how a partition is kept from having two readers, `assignor` who should have it. Groups of Kafka's older sort, whose members share
-//! out among themselves, are in [`classic`]; a group with members is of one sort, and positions are the same for both. Everything is bounded by
+//! out among themselves, are in [`classic`], and those of Kafka's newer sort, which are written down, in [`consumer`]; a group with members is of one sort, and positions are the same for both. Everything is bounded by
 //! the constants below; past them requests are refused and nothing is dropped.
 
 mod admin;
 pub mod assignor;
 pub mod classic;
+pub mod consumer;
 mod error;
 mod group;
 mod records;
@@ -165,6 +166,10 @@ pub struct Coordinator {
     classic: BTreeMap<String, classic::Group>,
     /// Those that lost their last member, whose records are to be deleted.
     classic_over: BTreeSet<String>,
+    /// Groups of Kafka's newer sort.
+    consumer: BTreeMap<String, consumer::Group>,
+    /// What of those is not as it is written.
+    consumer_changed: BTreeSet<consumer::Changed>,
     positions: BTreeMap<String, BTreeMap<Part, Value>>,
     /// Committers and sequences of commits from outside that are written and not applied.
     written: BTreeMap<Key, (u64, u64)>,
@@ -201,13 +206,14 @@ impl Coordinator {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let classic: usize = self.classic.values().map(|group| group.bytes).sum();
-        self.positions_bytes + classic + self.groups.values().map(|group| group.bytes).sum::<usize>()
+        let consumer: usize = self.consumer.values().map(|group| group.bytes).sum();
+        self.positions_bytes + classic + consumer + self.groups.values().map(|group| group.bytes).sum::<usize>()
     }
 
     /// Groups, with members or with positions.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.groups.len() + self.classic.len() + self.positions.len()
+        self.groups.len() + self.classic.len() + self.consumer.len() + self.positions.len()
     }
 
     /// The most members, owned partitions and positions that one group may have; what members of a classic group say of themselves counts as so many
@@ -216,7 +222,8 @@ impl Coordinator {
     pub fn largest(&self) -> usize {
         let positions = self.positions.values().map(BTreeMap::len).max().unwrap_or(0);
         let classic = self.classic.values().map(|group| group.people() + group.bytes / POSITION_BYTES).max().unwrap_or(0);
-        positions + self.groups.values().map(Group::parts).max().unwrap_or(0).max(classic)
+        let consumer = self.consumer.values().map(consumer::Group::parts).max().unwrap_or(0);
+        positions + self.groups.values().map(Group::parts).max().unwrap_or(0).max(classic).max(consumer)
     }
 
     fn bytes_left(&self) -> usize {
@@ -240,6 +247,9 @@ impl Coordinator {
         let before = std::mem::replace(&mut self.topics, topics);
         for group in self.groups.values_mut().filter(|g| g.wants_any(&changed)) {
             group.assign(&self.counts);
+        }
+        if !was_told || !changed.is_empty() {
+            self.consumer_topics_changed();
         }
         let id = |topics: &BTreeMap<Arc<str>, TopicView>, name| topics.get(name).map(|view| view.topic_id);
         let gone = changed.iter().filter(|name| id(&before, *name).is_some_and(|i| id(&self.topics, *name) != Some(i)));
@@ -275,7 +285,7 @@ impl Coordinator {
             return Ok(self.leave(request));
         }
         let beat = self.beat(host, request)?;
-        if self.classic.contains_key(&request.group) {
+        if self.classic.contains_key(&request.group) || self.consumer.contains_key(&request.group) {
             return Err(Refused::OtherSort { group: request.group.clone() });
         }
         let known = self.groups.get(&request.group);
@@ -311,6 +321,7 @@ impl Coordinator {
         }
         self.groups.retain(|_, g| !g.members.is_empty());
         expired.extend(self.expire_classic(now_ms));
+        expired.extend(self.expire_consumers(now_ms));
         expired
     }
 
@@ -357,6 +368,11 @@ impl Coordinator {
                 self.apply_group(name, stored);
                 return Ok(());
             }
+            Entry::Epoch(name, stored) => {
+                self.apply_epoch(name, stored);
+                return Ok(());
+            }
+            Entry::Member(name, id, stored) => return self.apply_member(key, name, &id, stored),
         };
         if value.as_ref().is_some_and(|value| self.written.get(&key) == Some(&(value.committer, value.sequence))) {
             self.written.remove(&key);
@@ -398,6 +414,11 @@ impl Coordinator {
             assert!(!group.is_over(), "{name} has members, or is not kept");
             assert!(!self.groups.contains_key(name), "{name} is of one sort");
             group.check();
+        }
+        for (name, group) in &self.consumer {
+            assert!(!group.members.is_empty(), "{name} has members, or is not kept");
+            assert!(!self.groups.contains_key(name) && !self.classic.contains_key(name), "{name} is of one sort");
+            group.check(&self.topics);
         }
         let positions: usize = self.positions.values().map(BTreeMap::len).sum();
         assert_eq!(positions, self.positions_count, "positions are counted");
@@ -454,6 +475,9 @@ impl Coordinator {
         let group = self.groups.get(&request.group);
         if request.member_id.is_empty() {
             if let Some(group) = self.classic.get(&request.group).filter(|group| !group.members.is_empty()) {
+                return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
+            }
+            if let Some(group) = self.consumer.get(&request.group) {
                 return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
             }
             return match group {
@@ -529,7 +553,7 @@ impl Coordinator {
     fn check_room(&self, members: Option<usize>) -> Result<(), Full> {
         let is = |what, max| Err(Full { what, max });
         match members {
-            None if self.groups.len() + self.classic.len() >= GROUPS_MAX => is("groups", GROUPS_MAX),
+            None if self.groups.len() + self.classic.len() + self.consumer.len() >= GROUPS_MAX => is("groups", GROUPS_MAX),
             Some(members) if members >= MEMBERS_PER_GROUP_MAX => is("members of a group", MEMBERS_PER_GROUP_MAX),
             _ if self.members() >= MEMBERS_MAX => is("members", MEMBERS_MAX),
             _ => Ok(()),
@@ -539,7 +563,8 @@ impl Coordinator {
     /// Members of all groups.
     fn members(&self) -> usize {
         let classic: usize = self.classic.values().map(classic::Group::people).sum();
-        classic + self.groups.values().map(|g| g.members.len()).sum::<usize>()
+        let consumer: usize = self.consumer.values().map(|g| g.members.len()).sum();
+        classic + consumer + self.groups.values().map(|g| g.members.len()).sum::<usize>()
     }
 
     fn current_positions(&self, group: &str) -> impl Iterator<Item = Position> {

@@ -1,4 +1,5 @@
-//! What the coordinator writes into `__consumer_offsets`: one record per group and partition, and one per classic group with members.
+//! What the coordinator writes into `__consumer_offsets`: one record per group and partition, one per classic group with members, and
+//! one per group of Kafka's newer sort and each of its members.
 //!
 //! ```text
 //!   a position
@@ -7,12 +8,21 @@
 //!   a classic group
 //!   key    | version 2 (a byte) | prost GroupKey {group}   |
 //!   value  | version 1 (a byte) | prost StoredGroup {generation, kind, way of sharing out, leader, members with their parts} |
+//!   a group of the newer sort
+//!   key    | version 3 (a byte) | prost GroupKey {group}   |
+//!   value  | version 1 (a byte) | prost StoredEpoch {epoch} |
+//!   a member of one
+//!   key    | version 4 (a byte) | prost MemberKey {group, member}   |
+//!   value  | version 1 (a byte) | prost StoredMember {what it says of itself, its epoch, what it owns, what it is meant to own} |
 //! ```
 //!
 //! The topic's id is in the value, so that a position never outlives its topic into another one of the same name. Committer and
 //! sequence are those of a commit from outside, so that an older one of the same client that comes late is known, whoever leads then.
 
-use super::classic::StoredGroup;
+use super::{
+    classic::StoredGroup,
+    consumer::{StoredEpoch, StoredMember},
+};
 use crate::{
     catalog::OFFSETS,
     keyed::{BadRecord, Record},
@@ -22,6 +32,8 @@ use prost::Message;
 
 const VERSION: u8 = 1;
 const GROUP_KEY_VERSION: u8 = 2;
+const EPOCH_KEY_VERSION: u8 = 3;
+const MEMBER_KEY_VERSION: u8 = 4;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
 pub(super) struct Key {
@@ -54,16 +66,37 @@ struct GroupKey {
     group: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Message)]
+struct MemberKey {
+    #[prost(string, tag = "1")]
+    group: String,
+    #[prost(string, tag = "2")]
+    member: String,
+}
+
 /// A record; without a value it says that what it is about is no more.
 pub(super) enum Entry {
     /// How far a group has come in a partition.
     Position(Key, Option<Value>),
     /// A classic group's newest generation.
     Group(String, Option<StoredGroup>),
+    /// The epoch of a group of the newer sort.
+    Epoch(String, Option<StoredEpoch>),
+    /// A member of one, by the names of both.
+    Member(String, String, Option<StoredMember>),
 }
 
 pub(super) fn write_group(group: &str, value: Option<&StoredGroup>) -> Record {
     Record { key: versioned(GROUP_KEY_VERSION, &GroupKey { group: group.to_owned() }), value: value.map(|value| versioned(VERSION, value)) }
+}
+
+pub(super) fn write_epoch(group: &str, value: Option<&StoredEpoch>) -> Record {
+    Record { key: versioned(EPOCH_KEY_VERSION, &GroupKey { group: group.to_owned() }), value: value.map(|value| versioned(VERSION, value)) }
+}
+
+pub(super) fn write_member(group: &str, member: &str, value: Option<&StoredMember>) -> Record {
+    let key = MemberKey { group: group.to_owned(), member: member.to_owned() };
+    Record { key: versioned(MEMBER_KEY_VERSION, &key), value: value.map(|value| versioned(VERSION, value)) }
 }
 
 pub(super) fn write(key: &Key, value: Option<&Value>) -> Record {
@@ -71,11 +104,25 @@ pub(super) fn write(key: &Key, value: Option<&Value>) -> Record {
 }
 
 pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Entry, BadRecord> {
-    if key.first() == Some(&GROUP_KEY_VERSION) {
-        let GroupKey { group } = parse(key, GROUP_KEY_VERSION, key)?;
-        return Ok(Entry::Group(group, value.map(|v| parse(key, VERSION, v)).transpose()?));
+    match key.first() {
+        Some(&GROUP_KEY_VERSION) => {
+            let GroupKey { group } = parse(key, GROUP_KEY_VERSION, key)?;
+            Ok(Entry::Group(group, read_value(key, value)?))
+        }
+        Some(&EPOCH_KEY_VERSION) => {
+            let GroupKey { group } = parse(key, EPOCH_KEY_VERSION, key)?;
+            Ok(Entry::Epoch(group, read_value(key, value)?))
+        }
+        Some(&MEMBER_KEY_VERSION) => {
+            let MemberKey { group, member } = parse(key, MEMBER_KEY_VERSION, key)?;
+            Ok(Entry::Member(group, member, read_value(key, value)?))
+        }
+        _ => Ok(Entry::Position(parse(key, VERSION, key)?, read_value(key, value)?)),
     }
-    Ok(Entry::Position(parse(key, VERSION, key)?, value.map(|v| parse(key, VERSION, v)).transpose()?))
+}
+
+fn read_value<M: Message + Default>(key: &[u8], value: Option<&[u8]>) -> Result<Option<M>, BadRecord> {
+    value.map(|value| parse(key, VERSION, value)).transpose()
 }
 
 fn versioned(version: u8, message: &impl Message) -> Bytes {

@@ -1,4 +1,4 @@
-//! What members of a classic group ask, what they are answered, and why they are refused.
+//! What members of a classic group ask, what they are answered, and why they, and members of Kafka's newer sort, are refused.
 
 use bytes::Bytes;
 
@@ -200,6 +200,46 @@ pub enum Refused {
         what: &'static str,
         /// The limit.
         max: usize,
+    },
+    /// A member of the newer sort speaks by an epoch that it does not have.
+    #[error("the member is in epoch {is}, and {said} was said: give up all partitions and join again")]
+    FencedEpoch {
+        /// Its epoch.
+        is: i32,
+        /// What was said.
+        said: i32,
+    },
+    /// A member of the newer sort keeps or asks for positions by an epoch that is over, or not there yet.
+    #[error("the member is in epoch {is}, and {said} was said: try again after the next heartbeat")]
+    StaleEpoch {
+        /// Its epoch.
+        is: i32,
+        /// What was said.
+        said: i32,
+    },
+    /// The name belongs to a member that is there.
+    #[error("the member of the name {instance} has not left")]
+    Unreleased {
+        /// The name under which one comes back.
+        instance: String,
+    },
+    /// The coordinator does not share out in this way.
+    #[error("partitions are shared out as uniform or range, and {said} was asked for")]
+    Assignor {
+        /// What was asked for.
+        said: String,
+    },
+    /// A pattern of topics that cannot be read.
+    #[error("the pattern of topics cannot be read: {why}")]
+    Pattern {
+        /// Where and why.
+        why: String,
+    },
+    /// A field is not as it must be.
+    #[error("{what}")]
+    Invalid {
+        /// The rule.
+        what: &'static str,
     },
     /// The group, or the coordinator, holds as many as it may.
     #[error("there are {max} {what}, and no more are kept")]

@@ -62,7 +62,7 @@ impl Coordinator {
             return Err(Refused::Full { what: "ways of sharing out", max: PROTOCOLS_MAX });
         }
         join.protocols.iter().try_for_each(|p| at_most("the name of a way of sharing out", p.name.len(), NAME_BYTES_MAX))?;
-        if self.groups.contains_key(&join.group) {
+        if self.groups.contains_key(&join.group) || self.consumer.contains_key(&join.group) {
             // Its members are of the other sort: the coordinator shares out among them.
             return Err(Refused::Inconsistent { is: String::new() });
         }
@@ -102,6 +102,9 @@ impl Coordinator {
     /// Members leave, or are made to; each is answered for itself.
     pub fn leave_classic(&mut self, now_ms: u64, group: &str, who: &[Leaver]) -> Result<Vec<Result<(), Refused>>, Refused> {
         check_group(group)?;
+        if let Some(left) = self.remove_consumers(group, who) {
+            return Ok(left);
+        }
         let Some(here) = self.classic.get_mut(group) else {
             return Ok(who.iter().map(|one| Err(unknown(&one.member))).collect());
         };
@@ -110,9 +113,12 @@ impl Coordinator {
         Ok(left)
     }
 
-    /// Checks a commit of a member of a classic group, or from outside: then its generation is -1 and it has no name.
+    /// Checks a commit of a member of one of Kafka's groups, or from outside: then its generation, or epoch, is -1 and it has no name.
     pub fn commit_classic(&mut self, speaker: &Speaker, positions: Vec<Position>) -> Result<Commit, Refused> {
         check_group(&speaker.group)?;
+        if let Some(commit) = self.commit_consumer(&speaker.group, &speaker.member, speaker.generation, &positions) {
+            return commit;
+        }
         match self.classic.get_mut(&speaker.group) {
             Some(group) => group.may_commit(speaker)?,
             None if speaker.generation >= 0 || !speaker.member.is_empty() || self.groups.contains_key(&speaker.group) => {
