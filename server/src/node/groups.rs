@@ -6,6 +6,7 @@
 //! * who asks for positions waits for those that are written and not synced yet: they will be what the group goes on from.
 
 mod classic;
+mod consumer;
 
 use super::{await_room, core::Core, look::Bounds, meta::append_records_now, not_owner, partition::Partition, produce::ROOM_WAIT};
 use crate::{
@@ -320,6 +321,7 @@ impl<R: Rt> Core<R> {
                 for (partition, seat) in held {
                     let expired = seat.coordinator.borrow_mut().expire(core.now_ms());
                     core.forget_groups(partition, &seat);
+                    core.write_groups_at_leisure(partition, &seat);
                     for gone in expired {
                         tracing::info!(consumer_group = gone.group, member = gone.member, "a member fell silent and was removed");
                     }

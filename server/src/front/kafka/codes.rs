@@ -15,6 +15,7 @@ pub(super) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 pub(super) const INVALID_CONFIG: i16 = 40;
 pub(super) const INVALID_REQUEST: i16 = 42;
 pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+pub(super) const GROUP_ID_NOT_FOUND: i16 = 69;
 pub(super) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 pub(super) const MEMBER_ID_REQUIRED: i16 = 79;
 pub(super) const PREFERRED_LEADER_NOT_AVAILABLE: i16 = 80;
@@ -44,11 +45,14 @@ const INVALID_PRODUCER_EPOCH: i16 = 47;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const UNKNOWN_PRODUCER_ID: i16 = 59;
 const NON_EMPTY_GROUP: i16 = 68;
-const GROUP_ID_NOT_FOUND: i16 = 69;
 const GROUP_MAX_SIZE_REACHED: i16 = 81;
 const FENCED_INSTANCE_ID: i16 = 82;
 const INVALID_RECORD: i16 = 87;
 const FENCED_MEMBER_EPOCH: i16 = 110;
+const UNRELEASED_INSTANCE_ID: i16 = 111;
+const UNSUPPORTED_ASSIGNOR: i16 = 112;
+const STALE_MEMBER_EPOCH: i16 = 113;
+const INVALID_REGULAR_EXPRESSION: i16 = 128;
 
 /// What a client is told of a failure.
 pub(super) fn of(failure: &Failure) -> i16 {
@@ -97,7 +101,7 @@ pub(super) fn of_controller(failure: &Failure) -> i16 {
     }
 }
 
-/// What a member of a classic group is told.
+/// What a member of one of Kafka's groups is told.
 pub(super) fn of_refused(refused: &Refused) -> i16 {
     match refused {
         Refused::GroupName => INVALID_GROUP_ID,
@@ -108,7 +112,12 @@ pub(super) fn of_refused(refused: &Refused) -> i16 {
         Refused::Inconsistent { .. } => INCONSISTENT_GROUP_PROTOCOL,
         Refused::NameGiven { .. } => MEMBER_ID_REQUIRED,
         Refused::SessionTimeout { .. } => INVALID_SESSION_TIMEOUT,
-        Refused::TooLong { .. } => INVALID_REQUEST,
+        Refused::TooLong { .. } | Refused::Invalid { .. } => INVALID_REQUEST,
+        Refused::FencedEpoch { .. } => FENCED_MEMBER_EPOCH,
+        Refused::StaleEpoch { .. } => STALE_MEMBER_EPOCH,
+        Refused::Unreleased { .. } => UNRELEASED_INSTANCE_ID,
+        Refused::Assignor { .. } => UNSUPPORTED_ASSIGNOR,
+        Refused::Pattern { .. } => INVALID_REGULAR_EXPRESSION,
         Refused::Full { .. } => GROUP_MAX_SIZE_REACHED,
     }
 }

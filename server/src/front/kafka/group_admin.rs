@@ -1,6 +1,6 @@
 //! What operators ask of groups: DescribeGroups, ListGroups, DeleteGroups.
 //!
-//! Groups of our own clients are told in the same way: as if their members had been given what they read by a leader.
+//! Groups of our own clients, and those of Kafka's newer sort, are told in the same way: as if their members had been given what they read by a leader.
 
 use super::{
     super::{
@@ -31,7 +31,7 @@ use std::rc::Rc;
 const CONSUMER: &str = "consumer";
 
 /// As Kafka's tools call what a group does.
-fn state(ours: &str) -> &'static str {
+pub(super) fn state(ours: &str) -> &'static str {
     match ours {
         "stable" => "Stable",
         "reconciling" => "Reconciling",
@@ -48,7 +48,12 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
         return core.groups_here() * core.cores() * GROUP_BYTES;
     }
     let asked = decoded::<DescribeGroupsRequest>(request).map_or(0, |asked| asked.groups.len());
-    asked * (GROUP_BYTES + core.largest_group_here() * POSITION_BYTES)
+    weigh_groups(front, asked)
+}
+
+/// What so many groups take with their members.
+pub(super) fn weigh_groups<R: Rt>(front: &Front<R>, groups: usize) -> usize {
+    groups * (GROUP_BYTES + front.core.largest_group_here() * POSITION_BYTES)
 }
 
 /// Groups with their members.
@@ -95,7 +100,7 @@ async fn find<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<Described, Fail
         member: m.member_id,
         instance: None,
         client_id: m.client_id,
-        host: format!("/{}", m.host),
+        host: format!("/{}", m.host.trim_start_matches('/')),
         metadata: Bytes::new(),
         assignment: consumer::assignment(&m.owned),
     };

@@ -43,7 +43,7 @@ pub(super) fn optional(string: Option<&String>) -> Option<StrBytes> {
     string.map(|string| text(string))
 }
 
-fn owned(string: Option<&StrBytes>) -> Option<String> {
+pub(super) fn owned(string: Option<&StrBytes>) -> Option<String> {
     string.map(ToString::to_string)
 }
 
@@ -227,6 +227,6 @@ pub(super) fn speaker(group: &str, member: &str, instance: Option<&StrBytes>, ge
 }
 
 /// Where a client connects from, as Kafka's tools show it.
-fn host<R: Rt>(conn: &Conn<R>) -> String {
+pub(super) fn host<R: Rt>(conn: &Conn<R>) -> String {
     format!("/{}", conn.peer.ip())
 }

@@ -117,7 +117,8 @@ async fn create_named<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<(), Fai
 fn by_id<R: Rt>(front: &Front<R>, id: TopicId) -> Topic {
     const UNKNOWN_TOPIC_ID: i16 = 100;
     let catalog = front.core.catalog.borrow();
-    let found = catalog.topics().find(|topic| topic_id(front, topic) == id);
+    let number = topic_number(front, id);
+    let found = catalog.topics().find(|topic| Some(topic.topic_id) == number);
     found.map_or_else(|| Topic { name: None, topic_id: id, ..missing("", UNKNOWN_TOPIC_ID) }, |topic| describe(front, topic))
 }
 
@@ -132,12 +133,19 @@ fn missing(name: &str, error_code: i16) -> Topic {
     }
 }
 
-/// Topics of one name that come one after the other have different ids, in this cluster and in others.
-fn topic_id<R: Rt>(front: &Front<R>, topic: &OurTopic) -> TopicId {
+/// What a topic is called by its id: that of the cluster, and the number that the catalog gave it, which is never 0 and never given again. So topics of one name that
+/// come one after the other have different ids, in this cluster and in others.
+pub(super) fn topic_id<R: Rt>(front: &Front<R>, number: u64) -> TopicId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&front.core.identity.cluster_id.to_be_bytes());
-    id[8..].copy_from_slice(&topic.topic_id.to_be_bytes());
+    id[8..].copy_from_slice(&number.to_be_bytes());
     TopicId(id)
+}
+
+/// The number of a topic; nothing if it is none of this cluster's.
+pub(super) fn topic_number<R: Rt>(front: &Front<R>, id: TopicId) -> Option<u64> {
+    let number = u64::from_be_bytes(id.0[8..].try_into().expect("eight bytes"));
+    Some(number).filter(|number| topic_id(front, *number) == id)
 }
 
 fn describe<R: Rt>(front: &Front<R>, topic: &OurTopic) -> Topic {
@@ -156,7 +164,7 @@ fn describe<R: Rt>(front: &Front<R>, topic: &OurTopic) -> Topic {
     Topic {
         error_code: codes::NONE,
         name: Some(StrBytes::from_string(topic.name.clone())),
-        topic_id: topic_id(front, topic),
+        topic_id: topic_id(front, topic.topic_id),
         is_internal: topic.internal,
         partitions: topic.partitions.iter().enumerate().map(partition).collect(),
         topic_authorized_operations: OPERATIONS_UNKNOWN,

@@ -6,10 +6,12 @@
 //! Answers come in the order of the requests. A batch that is not to be acknowledged has no answer; if it fails, the connection ends. So it does after bytes that
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
-//! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`positions`] and [`group_admin`] consumer groups ·
+//! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
+//! [`group_admin`] consumer groups ·
 //! [`offsets`], [`topics`], [`settings`], [`replicas`] and [`quotas`] what is asked less often · [`room`] how much one request may ask for.
 
 pub(super) mod codes;
+mod consumer_groups;
 mod fetch;
 mod group_admin;
 mod groups;
@@ -77,6 +79,8 @@ const APIS: &[Api] = &[
     versions::DESCRIBE_CLIENT_QUOTAS,
     versions::ALTER_CLIENT_QUOTAS,
     versions::DESCRIBE_CLUSTER,
+    versions::CONSUMER_GROUP_HEARTBEAT,
+    versions::CONSUMER_GROUP_DESCRIBE,
     versions::LIST_CONFIG_RESOURCES,
     versions::DESCRIBE_TOPIC_PARTITIONS,
 ];
@@ -129,7 +133,8 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::OFFSET_COMMIT.key || key == versions::OFFSET_DELETE.key => Kind::CommitOffsets,
         key if key == versions::OFFSET_FETCH.key => Kind::FetchOffsets,
         key if key == versions::HEARTBEAT.key || key == versions::LEAVE_GROUP.key => Kind::GroupHeartbeat,
-        key if key == versions::DESCRIBE_GROUPS.key => Kind::DescribeGroup,
+        key if key == versions::CONSUMER_GROUP_HEARTBEAT.key => Kind::GroupHeartbeat,
+        key if key == versions::DESCRIBE_GROUPS.key || key == versions::CONSUMER_GROUP_DESCRIBE.key => Kind::DescribeGroup,
         key if key == versions::LIST_GROUPS.key => Kind::ListGroups,
         key if key == versions::DELETE_GROUPS.key => Kind::DeleteGroup,
         key if key == versions::API_VERSIONS.key => Kind::Hello,
@@ -242,6 +247,9 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
         key if key == versions::METADATA.key => metadata::weigh(front, request),
         key if key == versions::OFFSET_FETCH.key => positions::weigh(front, request),
         key if key == versions::DESCRIBE_GROUPS.key || key == versions::LIST_GROUPS.key => group_admin::weigh(front, request),
+        key if key == versions::CONSUMER_GROUP_HEARTBEAT.key || key == versions::CONSUMER_GROUP_DESCRIBE.key => {
+            consumer_groups::weigh(front, request)
+        }
         key if key == versions::DESCRIBE_CONFIGS.key => settings::weigh(request),
         key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => quotas::weigh(front),
         key if [
@@ -297,6 +305,8 @@ async fn carry_out_small<R: Rt>(
         key if key == versions::SYNC_GROUP.key => groups::sync(front, request, working).await,
         key if key == versions::HEARTBEAT.key => groups::heartbeat(front, request).await,
         key if key == versions::LEAVE_GROUP.key => groups::leave(front, request).await,
+        key if key == versions::CONSUMER_GROUP_HEARTBEAT.key => consumer_groups::heartbeat(front, conn, request).await,
+        key if key == versions::CONSUMER_GROUP_DESCRIBE.key => consumer_groups::describe(front, request).await,
         key if key == versions::OFFSET_COMMIT.key => positions::commit(front, request).await,
         key if key == versions::OFFSET_FETCH.key => positions::fetch(front, request).await,
         key if key == versions::OFFSET_DELETE.key => positions::delete(front, request).await,

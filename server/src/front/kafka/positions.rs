@@ -23,7 +23,7 @@ use kafka_protocol::messages::{
     },
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{FetchOffsets, Position, TopicPartitions};
+use millpond_wire::messages::{Position, TopicPartitions};
 use std::{collections::BTreeMap, rc::Rc};
 
 /// Keeps positions: synced before the answer. Many are kept in several batches.
@@ -128,7 +128,7 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     let asked: OffsetFetchRequest = decoded(request)?;
     if version < 8 {
         let wanted: Wanted = asked.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        let (topics, code) = kept(front, &asked.group_id, wanted).await;
+        let (topics, code) = kept(front, groups::speaker(&asked.group_id, "", None, -1), wanted).await;
         let partition = |kept: Kept| {
             let answer = OffsetFetchResponsePartition::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
             answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata)).with_error_code(code)
@@ -143,7 +143,8 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     let mut room = Room::of(front);
     for group in asked.groups {
         let wanted: Wanted = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        let (topics, code) = kept(front, &group.group_id, wanted).await;
+        let member = group.member_id.as_deref().unwrap_or_default();
+        let (topics, code) = kept(front, groups::speaker(&group.group_id, member, None, group.member_epoch), wanted).await;
         // Whoever asks for the same one many times, or for too many large ones, asks again for fewer.
         let fits = room.take(topics.iter().map(|(_, kept)| kept.len() * POSITION_BYTES).sum());
         let code = if fits { code } else { codes::INVALID_REQUEST };
@@ -161,11 +162,10 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     answered(request, &OffsetFetchResponse::default().with_groups(groups))
 }
 
-async fn kept<R: Rt>(front: &Rc<Front<R>>, group: &str, wanted: Wanted) -> (Vec<(TopicName, Vec<Kept>)>, i16) {
-    let reply = front.core.fetch_offsets(FetchOffsets { group: group.to_owned(), ..FetchOffsets::default() }).await;
-    let (positions, code) = match reply {
+async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted) -> (Vec<(TopicName, Vec<Kept>)>, i16) {
+    let (positions, code) = match groups::outcome(front.core.fetch_group(speaker).await) {
         Ok(reply) => (reply.positions, codes::NONE),
-        Err(failure) => (Vec::new(), codes::of_coordinator(&failure)),
+        Err(code) => (Vec::new(), code),
     };
     let mut found: BTreeMap<String, BTreeMap<u32, Position>> = BTreeMap::new();
     for position in positions {

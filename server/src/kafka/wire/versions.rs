@@ -132,6 +132,11 @@ pub const OFFSET_DELETE: Api = Api::new(47, "OffsetDelete", 0, 0, NEVER);
 /// Which brokers there are.
 pub const DESCRIBE_CLUSTER: Api = Api::new(60, "DescribeCluster", 0, 2, 0);
 
+/// Joins, stays in or leaves a group whose coordinator shares out (KIP-848).
+pub const CONSUMER_GROUP_HEARTBEAT: Api = Api::new(68, "ConsumerGroupHeartbeat", 0, 1, 0);
+/// What such groups are like.
+pub const CONSUMER_GROUP_DESCRIBE: Api = Api::new(69, "ConsumerGroupDescribe", 0, 1, 0);
+
 /// All rows, by their keys.
 pub const ALL: &[Api] = &[
     PRODUCE,
@@ -166,6 +171,8 @@ pub const ALL: &[Api] = &[
     DESCRIBE_CLIENT_QUOTAS,
     ALTER_CLIENT_QUOTAS,
     DESCRIBE_CLUSTER,
+    CONSUMER_GROUP_HEARTBEAT,
+    CONSUMER_GROUP_DESCRIBE,
     LIST_CONFIG_RESOURCES,
     DESCRIBE_TOPIC_PARTITIONS,
 ];

@@ -1,4 +1,4 @@
-//! Classic groups next to their coordinator: whoever joins or asks for a part waits here, and no longer than the group does.
+//! Classic groups of Kafka's next to their coordinator: whoever joins or asks for a part waits here, and no longer than the group does.
 
 use super::{Core, Held, ROOM_WAIT, await_room, not_owner};
 use crate::{
@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, rc::Rc, time::Duration};
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What is answered, or why it is not; the failure is one of the node.
-type Answered<T> = Result<Result<T, Refused>, Failure>;
+pub(super) type Answered<T> = Result<Result<T, Refused>, Failure>;
 
 impl<R: Rt> Core<R> {
     /// A member joins the next generation of its group: answered when that begins.
@@ -49,10 +49,12 @@ impl<R: Rt> Core<R> {
     /// Members leave, each answered for itself.
     pub async fn leave_group(self: &Rc<Self>, group: String, who: Vec<Leaver>) -> Answered<Vec<Result<(), Refused>>> {
         let name = group.clone();
-        self.with_group(
-            &name,
-            move |core, held, _| async move { Ok(held.coordinator.borrow_mut().leave_classic(core.now_ms(), &group, &who)) },
-        )
+        self.with_group(&name, move |core, held, partition| async move {
+            let left = held.coordinator.borrow_mut().leave_classic(core.now_ms(), &group, &who);
+            let here = core.offsets(partition)?;
+            core.settle_changed(&here, &held).await?;
+            Ok(left)
+        })
         .await
     }
 
@@ -167,7 +169,7 @@ impl<R: Rt> Core<R> {
     }
 
     /// An id that nobody ever had: chance says so.
-    fn new_member_id(&self, name: &str) -> String {
+    pub(super) fn new_member_id(&self, name: &str) -> String {
         const NAME_BYTES_MAX: usize = 128;
         let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
         let (high, low) = (self.rt.rand(), self.rt.rand());

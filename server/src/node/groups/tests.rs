@@ -134,3 +134,45 @@ fn a_large_group_is_deleted_whole() {
         assert_eq!(gone.code(), Code::UnknownGroup);
     });
 }
+
+/// What a member of Kafka's newer sort is told is synced before: after a power cut it goes on by its epoch with what it owns, and keeps its positions.
+#[test]
+fn memberships_of_kafkas_newer_sort_outlive_the_node() {
+    use crate::coordinator::{classic::Speaker, consumer::Beat};
+    for_seeds(20, |seed| {
+        let sim = Sim::new(seed);
+        let join = || Beat {
+            group: "g".into(),
+            member: "m".into(),
+            rebalance_timeout_ms: Some(1_000),
+            names: Some(vec!["t".into()]),
+            ..Beat::default()
+        };
+        let speaker = |generation| Speaker { group: "g".into(), member: "m".into(), generation, ..Speaker::default() };
+        let before = sim.block_on(NODE, move |rt| async move {
+            let core = core(rt).await.expect("a first start");
+            create(&core).await;
+            let joined = core.beat_consumer(join()).await.expect("it serves").expect("joined");
+            core.commit_group(speaker(joined.epoch), at(15)).await.expect("it serves").expect("kept");
+            joined
+        });
+        let before = before.expect("it runs to its end");
+        assert_eq!(before.assigned.as_ref().map(std::collections::BTreeSet::len), Some(1));
+        sim.crash(NODE);
+        sim.restart(NODE);
+        let after = sim.block_on(NODE, move |rt| async move {
+            let core = core(rt).await.expect("a second start");
+            let says = Beat { group: "g".into(), member: "m".into(), epoch: before.epoch, owned: before.assigned, ..Beat::default() };
+            let beaten = core.beat_consumer(says).await.expect("it serves").expect("it is known");
+            assert_eq!((beaten.epoch, beaten.assigned), (before.epoch, None), "nothing has changed");
+            core.commit_group(speaker(before.epoch), at(16)).await.expect("it serves").expect("kept");
+            let told = core.fetch_group(speaker(before.epoch)).await.expect("it serves").expect("a member may ask");
+            assert_eq!(told.positions.first().map(|p| p.offset), Some(16));
+            assert!(core.fetch_group(speaker(before.epoch + 1)).await.expect("it serves").is_err());
+            let leaves = Beat { group: "g".into(), member: "m".into(), epoch: -1, ..Beat::default() };
+            core.beat_consumer(leaves).await.expect("it serves").expect("it has left");
+            assert_eq!(core.described_consumer("g".into()).await.expect("it serves"), None);
+        });
+        after.expect("it runs to its end");
+    });
+}

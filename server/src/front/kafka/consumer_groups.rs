@@ -1,0 +1,139 @@
+//! Consumer groups of Kafka's newer sort (KIP-848): ConsumerGroupHeartbeat, ConsumerGroupDescribe.
+//!
+//! Partitions are named by their topics' ids; those that are none of this cluster's are left out.
+
+use super::{
+    super::{Front, conn::Conn},
+    answered, codes, decoded,
+    group_admin::{self, state},
+    groups::{host, optional, outcome, owned, text},
+    metadata::{topic_id, topic_number},
+};
+use crate::{
+    coordinator::consumer::{Beat, Beaten, Described, DescribedMember, Parts, Slot},
+    kafka::wire::{Request, TopicId, WireError, metadata::OPERATIONS_UNKNOWN, versions},
+};
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId,
+    TopicName,
+    consumer_group_describe_response::{Assignment as Told, DescribedGroup, Member, TopicPartitions as ToldPartitions},
+    consumer_group_heartbeat_request::TopicPartitions as Owned,
+    consumer_group_heartbeat_response::{Assignment, TopicPartitions},
+};
+use millpond_runtime::Rt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    rc::Rc,
+};
+
+/// Whose members are described: those of this sort.
+const MEMBER_TYPE: i8 = 1;
+
+/// A partition in an assignment, in bytes: as a message and as its bytes.
+const SLOT_BYTES: usize = 24;
+
+/// What an answer takes, in bytes: an assignment may be all that the largest group has.
+pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
+    if request.api.key == versions::CONSUMER_GROUP_HEARTBEAT.key {
+        return front.core.largest_group_here().min(front.core.catalog.borrow().partitions()) * SLOT_BYTES;
+    }
+    group_admin::weigh_groups(front, decoded::<ConsumerGroupDescribeRequest>(request).map_or(0, |asked| asked.group_ids.len()))
+}
+
+/// A member lives, joins or leaves.
+pub(super) async fn heartbeat<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: ConsumerGroupHeartbeatRequest = decoded(request)?;
+    let member = asked.member_id.clone();
+    let beat = Beat {
+        group: asked.group_id.to_string(),
+        member: asked.member_id.to_string(),
+        instance: owned(asked.instance_id.as_ref()),
+        epoch: asked.member_epoch,
+        rack: owned(asked.rack_id.as_ref()),
+        rebalance_timeout_ms: u32::try_from(asked.rebalance_timeout_ms).ok(),
+        names: asked.subscribed_topic_names.map(|names| names.iter().map(|name| name.to_string()).collect()),
+        regex: owned(asked.subscribed_topic_regex.as_ref()),
+        assignor: owned(asked.server_assignor.as_ref()),
+        owned: asked.topic_partitions.map(|topics| slots(front, &topics)),
+        client_id: conn.client().to_string(),
+        host: host(conn),
+    };
+    let answer = front.core.beat_consumer(beat).await;
+    let refused = answer.as_ref().ok().and_then(|answer| answer.as_ref().err()).map(ToString::to_string);
+    let response = ConsumerGroupHeartbeatResponse::default();
+    let response = match outcome(answer) {
+        Err(code) => response.with_error_code(code).with_error_message(optional(refused.as_ref())).with_member_id(Some(member)),
+        Ok(Beaten { member, epoch, heartbeat_ms, assigned }) => response
+            .with_member_id(Some(text(&member)))
+            .with_member_epoch(epoch)
+            .with_heartbeat_interval_ms(i32::try_from(heartbeat_ms).unwrap_or(i32::MAX))
+            .with_assignment(assigned.map(|assigned| assignment(front, &assigned))),
+    };
+    answered(request, &response)
+}
+
+fn slots<R: Rt>(front: &Front<R>, topics: &[Owned]) -> BTreeSet<Slot> {
+    let known = topics.iter().filter_map(|topic| Some((topic_number(front, TopicId(topic.topic_id.into_bytes()))?, &topic.partitions)));
+    let slots = known.flat_map(|(topic_id, partitions)| {
+        partitions.iter().filter_map(move |partition| Some(Slot { topic_id, partition: u32::try_from(*partition).ok()? }))
+    });
+    slots.collect()
+}
+
+fn assignment<R: Rt>(front: &Front<R>, assigned: &BTreeSet<Slot>) -> Assignment {
+    let mut topics: BTreeMap<u64, Vec<i32>> = BTreeMap::new();
+    assigned.iter().for_each(|slot| topics.entry(slot.topic_id).or_default().push(slot.partition as i32));
+    let topic =
+        |(number, partitions): (u64, Vec<i32>)| TopicPartitions::default().with_topic_id(uuid(front, number)).with_partitions(partitions);
+    Assignment::default().with_topic_partitions(topics.into_iter().map(topic).collect())
+}
+
+/// A topic's id in the form that the crate has for it.
+fn uuid<R: Rt, T: TryFrom<Vec<u8>, Error: Debug>>(front: &Front<R>, number: u64) -> T {
+    T::try_from(topic_id(front, number).0.to_vec()).expect("an id has sixteen bytes")
+}
+
+/// Groups with their members, epochs, and what these own and are meant to own.
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: ConsumerGroupDescribeRequest = decoded(request)?;
+    let mut groups = Vec::with_capacity(asked.group_ids.len());
+    for GroupId(name) in asked.group_ids {
+        let group = DescribedGroup::default().with_group_id(GroupId(name.clone())).with_authorized_operations(OPERATIONS_UNKNOWN);
+        groups.push(match front.core.described_consumer(name.to_string()).await {
+            Err(failure) => group.with_error_code(codes::of_coordinator(&failure)).with_error_message(Some(codes::text(&failure))),
+            Ok(None) => group.with_error_code(codes::GROUP_ID_NOT_FOUND).with_error_message(Some(text("it has no members of this sort"))),
+            Ok(Some(Described { state: is, epoch, assignor, members })) => group
+                .with_group_state(text(state(is)))
+                .with_group_epoch(epoch)
+                .with_assignment_epoch(epoch)
+                .with_assignor_name(text(assignor))
+                .with_members(members.into_iter().map(|m| member(front, request.header.version, m)).collect()),
+        });
+    }
+    answered(request, &ConsumerGroupDescribeResponse::default().with_groups(groups))
+}
+
+fn member<R: Rt>(front: &Front<R>, version: i16, m: DescribedMember) -> Member {
+    let told = |parts: Vec<Parts>| {
+        let topic = |part: Parts| {
+            let partitions = part.partitions.into_iter().map(|partition| partition as i32).collect();
+            let topic = ToldPartitions::default().with_topic_id(uuid(front, part.topic_id)).with_partitions(partitions);
+            topic.with_topic_name(TopicName(text(&part.topic)))
+        };
+        Told::default().with_topic_partitions(parts.into_iter().map(topic).collect())
+    };
+    let member = Member::default()
+        .with_member_id(text(&m.member))
+        .with_instance_id(optional(m.instance.as_ref()))
+        .with_rack_id(optional(m.rack.as_ref()))
+        .with_member_epoch(m.epoch)
+        .with_client_id(text(&m.client_id))
+        .with_client_host(text(&m.host))
+        .with_subscribed_topic_names(m.names.iter().map(|name| TopicName(text(name))).collect())
+        .with_subscribed_topic_regex(optional(m.regex.as_ref()))
+        .with_assignment(told(m.assigned))
+        .with_target_assignment(told(m.target));
+    if version >= 1 { member.with_member_type(MEMBER_TYPE) } else { member }
+}
