@@ -1,6 +1,6 @@
 //! Apache Kafka's own client, in Java, and its command line tools: fetched and compiled by Maven, both installed where they are missing.
 
-use crate::python::done;
+use crate::python::{done, done_with};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -47,10 +47,19 @@ impl Programs {
 
     /// Runs one to its end; what it checks holds.
     pub(crate) fn run(self, class: &str, args: &[&str]) {
+        done(class, self.command(class, args).output().expect("timeout is there"));
+    }
+
+    /// The same for one that says something in between: then `meanwhile` is done, and it is told so.
+    pub(crate) fn run_with(self, class: &str, args: &[&str], meanwhile: impl FnOnce(&str)) {
+        done_with(class, &mut self.command(class, args), meanwhile);
+    }
+
+    fn command(self, class: &str, args: &[&str]) -> Command {
         self.build();
         let path = format!("{0}/classes:{0}/lib/*", self.built().display());
         let mut command = Command::new("timeout");
         command.args([PATIENCE, "java", "-cp", &path, class]).args(args);
-        done(class, command.output().expect("timeout is there"));
+        command
     }
 }

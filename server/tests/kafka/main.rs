@@ -1,6 +1,7 @@
 //! Kafka's protocol against a real server: a real client (Debian's kcat, with librdkafka 2.0.2, which takes small mistakes amiss), and bytes that no client sends.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes, in real time")]
 
+mod crowd;
 mod java;
 mod kcat;
 #[path = "../cluster/member.rs"]
@@ -12,6 +13,11 @@ mod python;
 mod racks;
 mod raw;
 
+use crowd::Sort;
+use kafka_protocol::{
+    messages::{MetadataRequest, TopicName, metadata_request::MetadataRequestTopic},
+    protocol::StrBytes,
+};
 use kcat::{Kcat, listed};
 use millpond_client::{Client, NewTopic, ProducerRecord};
 use node::Node;
@@ -126,6 +132,30 @@ fn groups_of_the_java_client_share_out_go_on_and_are_administered() {
     }
 }
 
+/// Groups whose partitions the server shares out (KIP-848), as librdkafka has them: in both of the ways that there are, with topics by a pattern, and over a SIGKILL.
+#[test]
+fn groups_of_librdkafka_by_kip_848_go_on_after_a_kill() {
+    let mut node = Node::start();
+    for assignor in ["uniform", "range"] {
+        python::run_with("confluent.py", &[&node.address(), assignor, "consumer"], |_| {
+            node.kill();
+            node.serve();
+        });
+    }
+}
+
+/// The same as Kafka's own client has them, with members by name and their epochs.
+#[test]
+fn groups_of_the_java_client_by_kip_848_go_on_after_a_kill() {
+    let mut node = Node::start();
+    for assignor in ["uniform", "range"] {
+        java::CLIENT.run_with("Groups", &[&node.address(), assignor, "consumer"], |_| {
+            node.kill();
+            node.serve();
+        });
+    }
+}
+
 #[test]
 fn topics_are_administered_by_the_java_client() {
     let node = Node::start();
@@ -152,7 +182,8 @@ fn kafka_connect_copies_files_and_goes_on() {
     java::TOOLS.run("Connect", &[&node.address(), &at, "1000", "2000"]);
 }
 
-/// Three nodes, of which the one that looks after a group is killed: records go on, nobody shares out anew, and nothing is lost or read twice.
+/// Three nodes, of which the one that looks after a group is killed, once for each sort of group: records go on, nobody shares out anew, and nothing is lost or read
+/// twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_outlives_the_node_that_looks_after_it() {
     let mut nodes = vec![Node::start()];
@@ -163,12 +194,14 @@ async fn a_group_outlives_the_node_that_looks_after_it() {
     let servers: Vec<String> = nodes.iter().map(Node::address).collect();
     let admin = client(&nodes[0]).await;
     whole(&admin).await;
-    python::run_with("failover.py", &[&servers.join(",")], |said| {
-        let coordinator: usize = said.parse().expect("the number of a node");
-        nodes[coordinator - 1].kill();
-    });
+    for sort in ["classic", "consumer"] {
+        python::run_with("failover.py", &[&servers.join(","), sort], |said| {
+            let coordinator: usize = said.parse().expect("the number of a node");
+            nodes[coordinator - 1].kill();
+        });
+        nodes.iter_mut().filter(|node| node.child.is_none()).for_each(Node::serve);
+    }
     // Any node may be asked for what only one of them can do.
-    nodes.iter_mut().filter(|node| node.child.is_none()).for_each(Node::serve);
     for node in &nodes {
         java::CLIENT.run("Administration", &[&node.address(), "3"]);
     }
@@ -180,6 +213,36 @@ async fn a_group_outlives_the_node_that_looks_after_it() {
 fn kafkas_command_line_tools_work() {
     let node = Node::start();
     java::TOOLS.run("Tools", &[&node.address(), "1"]);
+}
+
+/// Members come and go by the hundred: no partition has two readers at any time, none is without one in the end, and whoever stays goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_members_by_kip_848_reads_everything_once_whoever_dies() {
+    const PARTITIONS: u32 = 200;
+    let node = Node::start();
+    client(&node).await.admin().create_topic(NewTopic::new("wide").partitions(PARTITIONS)).await.expect("created");
+    let mut raw = Raw::connect(&node.address());
+    let named = MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_static_str("wide"))));
+    let told = raw.call(12, &MetadataRequest::default().with_topics(Some(vec![named]))).expect("an answer");
+    let topic_id = told.topics[0].topic_id;
+    assert!(!topic_id.is_nil());
+    // The other way round, it is found by its id, and one of another id is not.
+    let by_id = |id| MetadataRequestTopic::default().with_topic_id(id).with_name(None);
+    let strange = TryFrom::try_from(vec![7; 16]).expect("sixteen bytes");
+    let told = raw.call(12, &MetadataRequest::default().with_topics(Some(vec![by_id(topic_id), by_id(strange)]))).expect("an answer");
+    assert_eq!(told.topics[0].name.as_ref().map(|name| name.as_str()), Some("wide"));
+    assert_eq!(told.topics[0].partitions.len(), PARTITIONS as usize);
+    assert_eq!((told.topics[1].error_code, &told.topics[1].name), (100, &None));
+    tokio::task::spawn_blocking(move || crowd::run(&node, "wide", PARTITIONS, Sort::Consumer(topic_id.into_bytes())))
+        .await
+        .expect("it ends");
+}
+
+/// The same for classic groups that share out cooperatively.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_classic_members_reads_everything_once_whoever_dies() {
+    let node = Node::start();
+    tokio::task::spawn_blocking(move || crowd::run(&node, "wide", 200, Sort::Classic)).await.expect("it ends");
 }
 
 /// A group of Debian's kcat goes on after the node was killed, and our own client sees what it has come to.

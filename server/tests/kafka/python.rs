@@ -43,8 +43,12 @@ pub(crate) fn run(program: &str, args: &[&str]) {
 
 /// The same for one that says something in between: then `meanwhile` is done, and it is told so.
 pub(crate) fn run_with(program: &str, args: &[&str], meanwhile: impl FnOnce(&str)) {
-    let mut child =
-        command(program, args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("timeout is there");
+    done_with(program, &mut command(program, args), meanwhile);
+}
+
+/// Runs a program, and does `meanwhile` when it says something.
+pub(crate) fn done_with(program: &str, command: &mut Command, meanwhile: impl FnOnce(&str)) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("timeout is there");
     let mut line = String::new();
     let mut said = BufReader::new(child.stdout.take().expect("piped"));
     said.read_line(&mut line).expect("it says something, or ends");

@@ -1,16 +1,15 @@
 //! Clients that say where they stand read there (KIP-392).
 
-use crate::{client, node::Node, python, raw, raw::Raw, whole};
+use crate::{client, node::Node, python, raw::Raw, whole};
 use kafka_protocol::{
     messages::{
-        BrokerId, FetchRequest, FetchResponse, TopicName,
+        BrokerId, FetchRequest, TopicName,
         fetch_request::{FetchPartition, FetchTopic},
     },
-    protocol::{Decodable, Encodable, StrBytes},
+    protocol::StrBytes,
 };
 use millpond_client::{NewTopic, ProducerRecord};
 
-const FETCH: i16 = 1;
 const VERSION: i16 = 11;
 const PARTITIONS: u32 = 6;
 
@@ -20,12 +19,7 @@ fn fetch(server: &str, rack: &'static str, partition: u32) -> (i16, i32, usize) 
     let topic = FetchTopic::default().with_topic(TopicName(StrBytes::from_static_str("near"))).with_partitions(vec![wanted]);
     let request = FetchRequest::default().with_replica_id(BrokerId(-1)).with_max_wait_ms(100).with_min_bytes(1).with_max_bytes(1 << 20);
     let request = request.with_session_epoch(-1).with_topics(vec![topic]).with_rack_id(StrBytes::from_static_str(rack));
-    let mut body = bytes::BytesMut::new();
-    request.encode(&mut body, VERSION).expect("encoded");
-    let mut raw = Raw::connect(server);
-    raw.send(&raw::request(7, FETCH, VERSION, &body));
-    let (_, answer) = raw.receive().expect("an answer");
-    let answer = FetchResponse::decode(&mut bytes::Bytes::from(answer), VERSION).expect("decoded");
+    let answer = Raw::connect(server).call(VERSION, &request).expect("an answer");
     let found = &answer.responses[0].partitions[0];
     (found.error_code, found.preferred_read_replica.0, found.records.as_ref().map_or(0, bytes::Bytes::len))
 }

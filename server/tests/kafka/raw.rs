@@ -1,5 +1,10 @@
 //! Requests as bytes.
 
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::{
+    messages::RequestHeader,
+    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
+};
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -35,6 +40,27 @@ impl Raw {
         self.0.read_exact(&mut frame).ok()?;
         let number = i32::from_be_bytes(frame[..4].try_into().expect("four bytes"));
         Some((number, frame.split_off(4)))
+    }
+}
+
+impl Raw {
+    /// Sends a request that the crate encodes, and waits for its answer. Nothing if the connection has ended.
+    pub(crate) fn call<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
+        const NUMBER: i32 = 4711;
+        let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version);
+        let header = header.with_correlation_id(NUMBER).with_client_id(Some(StrBytes::from_static_str("test")));
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, R::header_version(version)).expect("a header");
+        request.encode(&mut frame, version).expect("a request of this version");
+        self.send(&[&(frame.len() as u32).to_be_bytes()[..], &frame].concat());
+        let (number, body) = self.receive()?;
+        assert_eq!(number, NUMBER);
+        // A header with tagged fields has none of them.
+        let tags = usize::from(<R::Response as HeaderVersion>::header_version(version) > 0);
+        let mut body = Bytes::from(body).slice(tags..);
+        let answer = R::Response::decode(&mut body, version).expect("an answer of this version");
+        assert!(body.is_empty(), "{} bytes follow", body.len());
+        Some(answer)
     }
 }
 

@@ -1,4 +1,4 @@
-"""A group that is at work while the node that looks after it is killed.
+"""A group that is at work while the node that looks after it is killed: a classic one, or one of the sort that is given.
 
 Says which one that is, goes on once it is told that it is gone, and asserts that nothing was lost or read twice, and that nobody shared out anew.
 """
@@ -11,18 +11,19 @@ import time
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-servers = sys.argv[1]
-topic, group, PARTITIONS = "failover", "survivors", 6
+servers, sort = sys.argv[1], sys.argv[2]
+topic, group, PARTITIONS = f"failover-{sort}", f"survivors-{sort}", 6
+SETTINGS = {"classic": {"session.timeout.ms": 10000, "heartbeat.interval.ms": 500}, "consumer": {"group.protocol": "consumer"}}
 PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
 
 admin = AdminClient({"bootstrap.servers": servers})
 admin.create_topics([NewTopic(topic, PARTITIONS, 3)])[topic].result(30)
 producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
-seen, assigned, stop, failed = [], [], threading.Event(), []
+seen, parts, changes, stop, failed = [], [0, 0], [], threading.Event(), []
 lock = threading.Lock()
 
 
-def consume():
+def consume(number):
     try:
         consumer = Consumer(
             {
@@ -30,13 +31,14 @@ def consume():
                 "group.id": group,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
-                "session.timeout.ms": 10000,
-                "heartbeat.interval.ms": 500,
             }
+            | SETTINGS[sort]
         )
-        consumer.subscribe([topic], on_assign=lambda _, parts: assigned.append(len(parts)))
+        changed = lambda _, some: changes.append((number, len(some)))
+        consumer.subscribe([topic], on_assign=changed, on_revoke=changed)
         while not stop.is_set():
             message = consumer.poll(0.1)
+            parts[number] = len(consumer.assignment())
             if message is None:
                 continue
             if message.error():
@@ -54,7 +56,7 @@ def wait(what, done, within=60):
     end = time.monotonic() + within
     while not done():
         assert not failed, failed
-        assert time.monotonic() < end, f"{what}: {len(seen)} of {sent} are read, assigned {assigned}"
+        assert time.monotonic() < end, f"{what}: {len(seen)} of {sent} are read, {parts} are assigned after {changes}"
         time.sleep(0.05)
 
 
@@ -68,12 +70,12 @@ def send(count):
 
 
 sent = 0
-threads = [threading.Thread(target=consume) for _ in range(2)]
+threads = [threading.Thread(target=consume, args=[number]) for number in range(2)]
 for thread in threads:
     thread.start()
-wait("both have a part", lambda: sum(assigned[-2:]) == PARTITIONS and len(assigned) >= 2)
+wait("both have a part", lambda: all(parts) and sum(parts) == PARTITIONS)
 send(300)
-before = len(assigned)
+before = len(changes)
 described = admin.describe_consumer_groups([group])[group].result(30)
 members = sorted(m.member_id for m in described.members)
 print(described.coordinator.id, flush=True)
@@ -84,7 +86,7 @@ send(1000)
 assert producer.flush(60) == 0
 wait("everything is read", lambda: len(set(seen)) == sent)
 assert len(seen) == sent, f"{len(seen) - sent} were read twice"
-assert len(assigned) == before, f"it was shared out anew: {assigned}"
+assert len(changes) == before, f"it was shared out anew: {changes}"
 described = admin.describe_consumer_groups([group])[group].result(30)
 assert sorted(m.member_id for m in described.members) == members, "they are the same"
 stop.set()

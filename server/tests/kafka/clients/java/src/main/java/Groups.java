@@ -8,16 +8,23 @@ import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.*;
 import org.apache.kafka.common.serialization.*;
 
-/** Apache Kafka's own client: topics, an idempotent producer, and groups that grow, shrink, come back, and have members by name. */
+/**
+ * Apache Kafka's own client: topics, an idempotent producer, and groups that grow, shrink, come back, and have members by name. Their members share out among
+ * themselves in the way that is given; or the server does, if the sort of group is given, too: consumer. Then it is said when the server may be killed and
+ * started anew in between.
+ */
 public class Groups {
     static final int PARTITIONS = 6, RECORDS = 600;
     static final long NOW = System.currentTimeMillis() - 3_600_000;
     static String server, topic, group, assignor;
+    static boolean byServer;
+    static Admin admin;
 
     static Consumer<String, String> consumer(String... more) {
         Properties p = new Properties();
-        p.putAll(Map.of("bootstrap.servers", server, "group.id", group, "auto.offset.reset", "earliest", "enable.auto.commit", "false",
-            "partition.assignment.strategy", assignor, "session.timeout.ms", "6000", "heartbeat.interval.ms", "500"));
+        p.putAll(Map.of("bootstrap.servers", server, "group.id", group, "auto.offset.reset", "earliest", "enable.auto.commit", "false"));
+        p.putAll(byServer ? Map.of("group.protocol", "consumer", "group.remote.assignor", assignor)
+            : Map.of("partition.assignment.strategy", assignor, "session.timeout.ms", "6000", "heartbeat.interval.ms", "500"));
         for (int n = 0; n < more.length; n += 2) p.put(more[n], more[n + 1]);
         Consumer<String, String> c = new KafkaConsumer<>(p, new StringDeserializer(), new StringDeserializer());
         c.subscribe(List.of(topic));
@@ -45,6 +52,23 @@ public class Groups {
         return parts.size() == PARTITIONS && new HashSet<>(parts).size() == PARTITIONS;
     }
 
+    /** The group, once it is stable. */
+    static ConsumerGroupDescription described(List<Consumer<String, String>> all) throws Exception {
+        for (long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(60); ; poll(all, v -> spread(all))) {
+            ConsumerGroupDescription d = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+            if (d.groupState() == GroupState.STABLE) return d;
+            check(System.nanoTime() < end, d.toString());
+            Thread.sleep(100);
+        }
+    }
+
+    /** What members know of the group: their epochs. */
+    static Map<String, Integer> epochs(ConsumerGroupDescription d) {
+        Map<String, Integer> all = new TreeMap<>();
+        for (MemberDescription m : d.members()) all.put(m.consumerId(), m.memberEpoch().orElse(-1));
+        return all;
+    }
+
     static void check(boolean holds, String what) {
         if (!holds) throw new AssertionError(what);
     }
@@ -57,12 +81,14 @@ public class Groups {
 
     public static void main(String[] args) throws Exception {
         server = args[0];
-        assignor = "org.apache.kafka.clients.consumer." + args[1];
+        byServer = args.length > 2 && args[2].equals("consumer");
+        assignor = byServer ? args[1] : "org.apache.kafka.clients.consumer." + args[1];
         topic = "java-" + args[1];
         group = "group-" + args[1];
         Properties p = new Properties();
         p.put("bootstrap.servers", server);
-        try (Admin admin = Admin.create(p); Producer<String, String> producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
+        admin = Admin.create(p);
+        try (Admin closed = admin; Producer<String, String> producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
             admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, (short) 1))).all().get();
             for (int n = 0; n < RECORDS; n++) producer.send(new ProducerRecord<>(topic, null, NOW + n, "key-" + n % 60, "" + n));
             producer.flush();
@@ -73,10 +99,22 @@ public class Groups {
             poll(all, v -> spread(all));
             all.remove(0).close();
             poll(all, v -> spread(all));
-            ConsumerGroupDescription d = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
-            check(d.groupState() == GroupState.STABLE && d.members().size() == 2, d.toString());
+            ConsumerGroupDescription d = described(all);
+            check(d.members().size() == 2 && d.type() == (byServer ? GroupType.CONSUMER : GroupType.CLASSIC), d.toString());
             check(d.members().stream().mapToInt(m -> m.assignment().topicPartitions().size()).sum() == PARTITIONS, d.toString());
-            check(admin.listGroups().all().get().stream().anyMatch(g -> g.groupId().equals(group)), "it is listed");
+            check(admin.listGroups().all().get().stream().anyMatch(g -> g.groupId().equals(group) && g.type().equals(Optional.of(d.type()))), "it is listed");
+            if (byServer) {
+                check(d.partitionAssignor().equals(assignor) && epochs(d).values().stream().allMatch(e -> Optional.of(e).equals(d.groupEpoch())), d.toString());
+                check(d.members().stream().allMatch(m -> m.targetAssignment().equals(Optional.of(m.assignment()))), d.toString());
+                List<Set<TopicPartition>> had = new ArrayList<>();
+                for (Consumer<String, String> c : all) had.add(c.assignment());
+                System.out.println("kill it");
+                System.in.read();
+                poll(all, v -> true);
+                check(epochs(described(all)).equals(epochs(d)), epochs(described(all)) + " of " + epochs(d));
+                for (Consumer<String, String> c : all) check(had.contains(c.assignment()), "nobody was disturbed");
+                for (Consumer<String, String> c : all) c.commitSync();
+            }
             for (Consumer<String, String> c : all) c.close();
             all.clear();
 
