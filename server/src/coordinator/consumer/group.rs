@@ -147,12 +147,14 @@ impl Group {
 
     /// Takes in a member as it was written.
     pub(super) fn read_back(&mut self, id: &str, member: Option<Member>) {
-        if let Some(before) = self.members.remove(id) {
-            // Those of others may have been given to them meanwhile.
+        if self.members.remove(id).is_some() {
+            // What was another's meanwhile, by its record or by its name, stays that one's.
             self.owners.retain(|_, owner| **owner != *id);
-            before.instance.map(|instance| self.instances.remove(&instance));
+            self.instances.retain(|_, named| **named != *id);
         }
         let Some(member) = member else { return };
+        // Of a group that was over, its own record may have been deleted and those of members not yet.
+        self.epoch = self.epoch.max(member.epoch);
         let id: Arc<str> = id.into();
         member.held().for_each(|slot| drop(self.owners.insert(*slot, Arc::clone(&id))));
         if let Some(instance) = &member.instance {

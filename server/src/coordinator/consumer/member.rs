@@ -4,6 +4,7 @@ use super::{
     asked::{Beat, Slot},
     share::Assignor,
 };
+use crate::coordinator::SESSION_MS_MAX;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -62,7 +63,7 @@ impl Member {
             self.rack.clone_from(&beat.rack);
         }
         if let Some(timeout_ms) = beat.rebalance_timeout_ms {
-            self.rebalance_timeout_ms = timeout_ms;
+            self.rebalance_timeout_ms = timeout_ms.clamp(1, SESSION_MS_MAX);
         }
         let before = (self.names.clone(), self.regex.clone(), self.assignor);
         if let Some(names) = names {

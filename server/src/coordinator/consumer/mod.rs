@@ -22,8 +22,8 @@ pub(super) use group::Group;
 pub(super) use stored::{StoredEpoch, StoredMember};
 
 use super::{
-    Commit, Coordinator, Expired, MEMBERS_PER_GROUP_MAX, NAME_BYTES_MAX, SESSION_MS_DEFAULT, SESSION_MS_MAX, TOPICS_PER_MEMBER_MAX,
-    classic::Leaver, classic::Refused, records,
+    Commit, Coordinator, Expired, MEMBERS_PER_GROUP_MAX, NAME_BYTES_MAX, SESSION_MS_DEFAULT, TOPICS_PER_MEMBER_MAX, classic::Leaver,
+    classic::Refused, records,
 };
 use crate::keyed::{BadRecord, Record};
 use group::{LEAVE, Said, by_topic, unknown};
@@ -249,9 +249,6 @@ impl Coordinator {
         }
         if [&beat.instance, &beat.rack].into_iter().flatten().any(String::is_empty) {
             return invalid("a name is not empty");
-        }
-        if beat.rebalance_timeout_ms.is_some_and(|ms| !(1..=SESSION_MS_MAX).contains(&ms)) {
-            return invalid("partitions are given up within 1 ms to 30 minutes");
         }
         let names = beat.names.as_deref().unwrap_or_default();
         if names.len() > TOPICS_PER_MEMBER_MAX || names.iter().map(String::len).sum::<usize>() > NAMES_BYTES_MAX {

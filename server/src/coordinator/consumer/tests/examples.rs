@@ -246,7 +246,6 @@ fn what_is_out_of_bounds_is_refused() {
         Beat { epoch: AWAY, ..join("a", &["t"]) },
         Beat { epoch: 3, ..join("", &["t"]) },
         Beat { rebalance_timeout_ms: None, ..join("a", &["t"]) },
-        Beat { rebalance_timeout_ms: Some(0), ..join("a", &["t"]) },
         Beat { names: None, ..join("a", &["t"]) },
         Beat { owned: Some(slots(7, 0..1)), ..join("a", &["t"]) },
         Beat { instance: Some(String::new()), ..join("a", &["t"]) },
