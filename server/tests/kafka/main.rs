@@ -276,6 +276,9 @@ fn requests_are_answered_in_their_order_however_they_arrive() {
     for number in 0..20 {
         assert_eq!(raw.receive().expect("an answer").0, number);
     }
+    // What follows a body is ignored, as by Kafka: librdkafka 2.16 sends three bytes behind a request for all topics.
+    raw.send(&raw::request(20, 3, 4, &[0, 0, 0, 0, 1, 9, 9, 9]));
+    assert_eq!(raw.receive().expect("an answer").0, 20);
     // A version that nobody knows is answered in version 0, with what there is (KIP-511).
     raw.send(&raw::api_versions(77, 99));
     let (number, body) = raw.receive().expect("an answer");
@@ -300,7 +303,6 @@ fn bytes_that_are_no_requests_end_their_connection_only() {
         ("as many topics to list offsets of", raw::request(1, 2, 1, &[0xff, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff])),
         ("as many topics to create", raw::request(1, 19, 2, &[0x7f, 0xff, 0xff, 0xff])),
         ("as many partitions to produce to", raw::request(1, 0, 3, &[0xff, 0xff, 0, 1, 0, 0, 0, 9, 0x7f, 0xff, 0xff, 0xff])),
-        ("bytes behind the body", raw::request(1, 3, 4, &[0, 0, 0, 0, 1, 9])),
     ];
     for (what, bytes) in frames {
         let mut raw = Raw::connect(&node.address());

@@ -93,6 +93,16 @@ pub(super) enum Closed {
     /// It does not speak the protocol.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// A request whose body is not sound.
+    #[error("{name} in version {version}: {error}")]
+    Request {
+        /// The API.
+        name: &'static str,
+        /// Its version.
+        version: i16,
+        /// What is wrong with it.
+        error: WireError,
+    },
     /// An API that is known and not answered here.
     #[error("{0} was asked for, which is not advertised")]
     Unadvertised(&'static str),
@@ -211,7 +221,8 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake
     if request.api.key == versions::PRODUCE.key {
         return produce::take(front, conn, request, now).await.map(|()| true);
     }
-    room::check(front, &request)?;
+    let named = |error| Closed::Request { name: request.api.name, version, error };
+    room::check(front, &request).map_err(named)?;
     let held = if request.body.len() > LONG_BYTES {
         conn.wait_room(now, Conn::defers_nothing).await;
         Some(front.long.take(request.body.len()).await)

@@ -45,7 +45,6 @@ impl ApiVersionsRequest {
             this.client_software_version = r.string("ClientSoftwareVersion")?;
             r.skip_tags("ApiVersionsRequest")?;
         }
-        r.finish()?;
         Ok(this)
     }
 }

@@ -104,12 +104,6 @@ pub enum WireError {
         /// What was found.
         found: i8,
     },
-    /// Bytes are left after the message.
-    #[error("{left} bytes follow the message")]
-    Trailing {
-        /// How many.
-        left: usize,
-    },
     /// An API that is not known here.
     #[error("API key {key} is not known here")]
     Api {

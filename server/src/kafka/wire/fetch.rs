@@ -112,7 +112,6 @@ impl FetchRequest {
             }
             Ok(tag == 0)
         })?;
-        r.finish()?;
         Ok(this)
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Those allocate by whatever count they read: the four bytes `7f ff ff ff` as the number of an array's elements end the process. So a body
 //! is walked over first, by its schema: each length and count is held against the bytes that are left, nulls are where they may be, tagged
-//! fields that are known are as long as they say, the elements of all arrays together are at most [`ELEMENTS_MAX`], and the body ends with
-//! its last field. How deep structures lie in one another is up to the schema, not to the bytes. Nothing is allocated for any of it. What
-//! passes is then decoded as it is; strings that are not UTF-8 are left to the decoder to refuse.
+//! fields that are known are as long as they say, and the elements of all arrays together are at most [`ELEMENTS_MAX`]. How deep structures
+//! lie in one another is up to the schema, not to the bytes. Nothing is allocated for any of it. What passes is then decoded as it is;
+//! strings that are not UTF-8 are left to the decoder to refuse.
 //!
 //! [`answer`] is the way back, for answers that the crate encodes.
 
@@ -19,11 +19,10 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 /// it takes on the wire, and one with a tagged field that nobody knows some 540 for the two: at most some 70 MiB in all.
 pub const ELEMENTS_MAX: usize = 256 * 1024;
 
-/// Checks the body of a request and decodes it: all of it, or none. [`Api::check`] comes before it; this knows all versions of Kafka 4.1.
+/// Checks the body of a request and decodes it. What follows its last field is ignored ([`super`]). [`Api::check`] comes before it; this knows all versions of Kafka 4.1.
 pub fn decode_guarded<T: Decodable>(key: i16, version: i16, body: &mut Bytes) -> Result<T, WireError> {
     check(key, version, body)?;
-    let request = T::decode(body, version).map_err(|e| WireError::Decode { key, version, why: e.to_string() })?;
-    if body.is_empty() { Ok(request) } else { Err(WireError::Trailing { left: body.len() }) }
+    T::decode(body, version).map_err(|e| WireError::Decode { key, version, why: e.to_string() })
 }
 
 /// The frame of an answer that the crate encodes, in pieces to be sent one behind the other.
@@ -33,13 +32,12 @@ pub fn answer(api: &Api, version: i16, correlation_id: i32, body: &impl Encodabl
     Ok(w.finish_frame())
 }
 
-/// Walks over the body of a request, which must end where its last field does. Returns how many elements and tagged fields it has.
+/// Walks over the body of a request, up to its last field. Returns how many elements and tagged fields it has.
 pub fn check(key: i16, version: i16, body: &Bytes) -> Result<usize, WireError> {
     let (schema, flexible) = Schema::of(key, version)?;
     let mut r = Reader::new(body.clone(), flexible);
     let mut walk = Walk { version, elements: 0 };
     walk.fields(&mut r, schema.fields, schema.name)?;
-    r.finish()?;
     Ok(walk.elements)
 }
 

@@ -68,7 +68,6 @@ impl MetadataRequest {
         let include_cluster_authorized_operations = (8..=10).contains(&version) && r.bool("IncludeClusterAuthorizedOperations")?;
         let include_topic_authorized_operations = version >= 8 && r.bool("IncludeTopicAuthorizedOperations")?;
         r.skip_tags("MetadataRequest")?;
-        r.finish()?;
         Ok(Self { topics, allow_auto_topic_creation, include_cluster_authorized_operations, include_topic_authorized_operations })
     }
 }

@@ -11,6 +11,9 @@
 //! What is hot or comes before everything else is written by hand: [`produce`], [`fetch`], [`metadata`], [`api_versions`]. The bodies of
 //! all other requests are decoded by the `kafka-protocol` crate, which believes lengths; [`guard`] checks them first.
 //!
+//! What follows the last field of a body is ignored, as Kafka's brokers ignore it: librdkafka up to 2.16 at least sends three bytes behind a Metadata request for all
+//! topics, which whoever subscribes to a pattern does.
+//!
 //! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie ·
 //! [`versions`] which APIs there are · [`header`] what stands before a body · [`api_versions`], [`metadata`], [`produce`], [`fetch`] the
 //! messages by hand · [`consumer`] what consumers tell each other · [`guard`] the check before all others, and `schema` what they are made of.

@@ -63,7 +63,6 @@ impl ProduceRequest {
             topics: Table::read(r, version, "TopicData")?,
         };
         r.skip_tags("ProduceRequest")?;
-        r.finish()?;
         Ok(this)
     }
 }

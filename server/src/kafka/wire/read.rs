@@ -71,11 +71,6 @@ impl Reader {
         self.bytes.slice(self.at..self.end)
     }
 
-    /// Refuses bytes that are left: a message ends with its last field.
-    pub fn finish(&self) -> Result<(), WireError> {
-        if self.left() == 0 { Ok(()) } else { Err(WireError::Trailing { left: self.left() }) }
-    }
-
     /// Goes over the next `n` bytes.
     pub fn skip(&mut self, n: usize, what: &'static str) -> Result<(), WireError> {
         self.take(n, what).map(drop)

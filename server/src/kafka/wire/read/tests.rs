@@ -25,7 +25,7 @@ proptest! {
         prop_assert_eq!((r.i8("a")?, r.i16("b")?, r.i32("c")?, r.i64("d")?), (a, b, c, d));
         prop_assert_eq!((r.u16("e")?, r.u32("f")?, r.uvarint("g")?, r.varint("h")?, r.varlong("i")?), (e, f, g, h, i));
         prop_assert_eq!((r.bool("yes")?, r.topic_id("id")?, r.f64("x")?), (yes, TopicId(id), x));
-        r.finish()?;
+        assert_eq!(r.left(), 0, "all was read");
     }
 
     #[test]
@@ -55,7 +55,7 @@ proptest! {
         prop_assert_eq!(table.iter().collect::<Vec<_>>(), numbers);
         prop_assert_eq!(r.nullable_count(1, "nothing")?, None);
         r.skip_tags("all")?;
-        r.finish()?;
+        assert_eq!(r.left(), 0, "all was read");
     }
 
     #[test]
