@@ -15,6 +15,7 @@ mod disk;
 mod frames;
 mod honest;
 mod idle;
+mod kafka;
 mod node;
 mod slow;
 mod waits;

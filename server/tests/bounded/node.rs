@@ -186,6 +186,11 @@ impl Node {
         self.status("VmHWM")
     }
 
+    /// What the process took right after its start.
+    pub(crate) fn base(&self) -> Bytes {
+        self.base
+    }
+
     /// The budget, and what the process took before it served anybody.
     pub(crate) fn bound(&self) -> Bytes {
         Bytes(self.memory.0 + self.base.0)

@@ -1,0 +1,259 @@
+//! A sound request for each API in each version, as Kafka's own schemas have it.
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{
+        alter_configs_request as ac, create_partitions_request as cp, create_topics_request as ct, delete_records_request as dr,
+        describe_configs_request as dc, fetch_request as f, incremental_alter_configs_request as iac, join_group_request as jg,
+        leave_group_request as lg, list_offsets_request as lo, metadata_request as md, offset_commit_request as oc,
+        offset_delete_request as od, offset_fetch_request as of, produce_request as p, sync_group_request as sg, *,
+    },
+    protocol::{Message, Request, StrBytes},
+};
+
+/// One request.
+pub(crate) struct Sound {
+    /// Its API, and the version.
+    pub(crate) key: i16,
+    pub(crate) version: i16,
+    /// Whether lengths are compact, and structures end with tagged fields.
+    pub(crate) flexible: bool,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The number that all requests have.
+pub(crate) const NUMBER: i32 = 4711;
+
+/// The frame of a request, its length as it is.
+pub(crate) fn frame(key: i16, version: i16, flexible: bool, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 4];
+    frame.extend(key.to_be_bytes());
+    frame.extend(version.to_be_bytes());
+    frame.extend(NUMBER.to_be_bytes());
+    frame.extend([0, 4, b't', b'e', b's', b't']);
+    frame.extend(flexible.then_some(0));
+    frame.extend(body);
+    let len = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&len.to_be_bytes());
+    frame
+}
+
+impl Sound {
+    /// Its frame, with another body.
+    pub(crate) fn with(&self, body: &[u8]) -> Vec<u8> {
+        frame(self.key, self.version, self.flexible, body)
+    }
+
+    /// Its frame.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        self.with(&self.body)
+    }
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+/// The group of a request: each has its own, so that nobody waits for the members of another.
+fn group(version: i16) -> GroupId {
+    GroupId(text(&format!("group-{version}")))
+}
+
+/// A request as `make` makes it for each version in the range.
+fn each<T: Request>((min, max): (i16, i16), make: impl Fn(i16) -> T) -> Vec<Sound> {
+    let range = min.max(<T as Message>::VERSIONS.min)..=max.min(<T as Message>::VERSIONS.max);
+    let one = |version| {
+        let mut body = BytesMut::new();
+        make(version).encode(&mut body, version).unwrap_or_else(|e| panic!("key {} in version {version}: {e}", T::KEY));
+        Sound { key: T::KEY, version, flexible: T::header_version(version) >= 2, body: body.to_vec() }
+    };
+    range.map(one).collect()
+}
+
+fn plain<T: Request + Default>(versions: (i16, i16)) -> Vec<Sound> {
+    each(versions, |_| T::default())
+}
+
+/// Sound requests of an API in these versions.
+pub(crate) fn of(key: i16, versions: (i16, i16)) -> Vec<Sound> {
+    match key {
+        0 => each(versions, produce),
+        1 => each(versions, fetch),
+        2 => each(versions, list_offsets),
+        3 => each(versions, metadata),
+        8..=14 => of_groups(key, versions),
+        15 => each(versions, |version| DescribeGroupsRequest::default().with_groups(vec![group(version), group(0)])),
+        16 => each(versions, |version| {
+            ListGroupsRequest::default().with_states_filter((0..i32::from(version >= 4)).map(|_| text("Stable")).collect())
+        }),
+        18 => each(versions, |version| {
+            let name = text(if version >= 3 { "tests" } else { "" });
+            ApiVersionsRequest::default().with_client_software_name(name.clone()).with_client_software_version(name)
+        }),
+        22 => plain::<InitProducerIdRequest>(versions),
+        42 => each(versions, |version| DeleteGroupsRequest::default().with_groups_names(vec![group(version)])),
+        47 => each(versions, offset_delete),
+        60 => plain::<DescribeClusterRequest>(versions),
+        _ => of_administration(key, versions),
+    }
+}
+
+fn of_groups(key: i16, versions: (i16, i16)) -> Vec<Sound> {
+    match key {
+        8 => each(versions, offset_commit),
+        9 => each(versions, offset_fetch),
+        10 => each(versions, |version| {
+            let asked = FindCoordinatorRequest::default();
+            if version >= 4 { asked.with_coordinator_keys(vec![text("a"), text("b")]) } else { asked.with_key(text("a")) }
+        }),
+        11 => each(versions, join_group),
+        12 => each(versions, |version| {
+            HeartbeatRequest::default().with_group_id(group(version)).with_member_id(text("m")).with_generation_id(1)
+        }),
+        13 => each(versions, |version| {
+            let asked = LeaveGroupRequest::default().with_group_id(group(version));
+            let member = || lg::MemberIdentity::default().with_member_id(text("m"));
+            if version >= 3 { asked.with_members(vec![member(), member()]) } else { asked.with_member_id(text("m")) }
+        }),
+        _ => each(versions, sync_group),
+    }
+}
+
+fn of_administration(key: i16, versions: (i16, i16)) -> Vec<Sound> {
+    match key {
+        19 => each(versions, create_topics),
+        20 => each(versions, |version| {
+            let asked = DeleteTopicsRequest::default().with_timeout_ms(100);
+            if version >= 6 { asked } else { asked.with_topic_names(vec![topic("gone"), topic("gone-too")]) }
+        }),
+        21 => each(versions, |_| {
+            let partition = dr::DeleteRecordsPartition::default().with_offset(1);
+            let topics = vec![dr::DeleteRecordsTopic::default().with_name(topic("t")).with_partitions(vec![partition])];
+            DeleteRecordsRequest::default().with_topics(topics)
+        }),
+        32 => each(versions, |_| {
+            let one = |keys| {
+                let asked = dc::DescribeConfigsResource::default().with_resource_type(2).with_resource_name(text("t"));
+                asked.with_configuration_keys(keys)
+            };
+            DescribeConfigsRequest::default().with_resources(vec![one(None), one(Some(vec![text("retention.ms")]))])
+        }),
+        33 => each(versions, |_| {
+            let config = ac::AlterableConfig::default().with_name(text("retention.ms")).with_value(Some(text("-1")));
+            let resource = ac::AlterConfigsResource::default().with_resource_type(2).with_resource_name(text("t"));
+            AlterConfigsRequest::default().with_resources(vec![resource.with_configs(vec![config])])
+        }),
+        37 => each(versions, |_| {
+            let one = cp::CreatePartitionsTopic::default().with_name(topic("t")).with_count(2);
+            CreatePartitionsRequest::default().with_topics(vec![one]).with_validate_only(true)
+        }),
+        44 => each(versions, |_| {
+            let config = iac::AlterableConfig::default().with_name(text("retention.ms")).with_value(Some(text("-1")));
+            let resource = iac::AlterConfigsResource::default().with_resource_type(2).with_resource_name(text("t"));
+            IncrementalAlterConfigsRequest::default().with_resources(vec![resource.with_configs(vec![config])])
+        }),
+        _ => of_others(key, versions),
+    }
+}
+
+/// What may come to be answered one day.
+fn of_others(key: i16, versions: (i16, i16)) -> Vec<Sound> {
+    match key {
+        17 => plain::<SaslHandshakeRequest>(versions),
+        23 => plain::<OffsetForLeaderEpochRequest>(versions),
+        24 => plain::<AddPartitionsToTxnRequest>(versions),
+        25 => plain::<AddOffsetsToTxnRequest>(versions),
+        26 => plain::<EndTxnRequest>(versions),
+        28 => plain::<TxnOffsetCommitRequest>(versions),
+        35 => plain::<DescribeLogDirsRequest>(versions),
+        36 => plain::<SaslAuthenticateRequest>(versions),
+        43 => plain::<ElectLeadersRequest>(versions),
+        61 => plain::<DescribeProducersRequest>(versions),
+        65 => plain::<DescribeTransactionsRequest>(versions),
+        66 => plain::<ListTransactionsRequest>(versions),
+        68 => plain::<ConsumerGroupHeartbeatRequest>(versions),
+        69 => plain::<ConsumerGroupDescribeRequest>(versions),
+        74 => plain::<ListConfigResourcesRequest>(versions),
+        75 => plain::<DescribeTopicPartitionsRequest>(versions),
+        key => panic!("API {key} is advertised, and nobody has written a sound request of it here"),
+    }
+}
+
+fn produce(_: i16) -> ProduceRequest {
+    let batch = crate::wire::batch(b"a record").freeze();
+    let one = |index| p::PartitionProduceData::default().with_index(index).with_records(Some(Bytes::clone(&batch)));
+    let data = vec![p::TopicProduceData::default().with_name(topic("t")).with_partition_data(vec![one(0), one(1)])];
+    ProduceRequest::default().with_acks(-1).with_timeout_ms(1_000).with_topic_data(data)
+}
+
+fn fetch(version: i16) -> FetchRequest {
+    let partition = f::FetchPartition::default().with_partition_max_bytes(1_000);
+    let topics = vec![f::FetchTopic::default().with_topic(topic("t")).with_partitions(vec![partition])];
+    let forgotten = f::ForgottenTopic::default().with_topic(topic("t")).with_partitions(vec![0]);
+    let asked = FetchRequest::default().with_max_wait_ms(10).with_min_bytes(1).with_max_bytes(10_000).with_topics(topics);
+    if version >= 7 { asked.with_session_epoch(-1).with_forgotten_topics_data(vec![forgotten]) } else { asked }
+}
+
+fn list_offsets(_: i16) -> ListOffsetsRequest {
+    let at = |timestamp| lo::ListOffsetsPartition::default().with_timestamp(timestamp);
+    let topics = vec![lo::ListOffsetsTopic::default().with_name(topic("t")).with_partitions(vec![at(-1), at(-2), at(7)])];
+    ListOffsetsRequest::default().with_topics(topics)
+}
+
+fn metadata(version: i16) -> MetadataRequest {
+    let one = |name| md::MetadataRequestTopic::default().with_name(Some(topic(name)));
+    let asked = MetadataRequest::default().with_topics(Some(vec![one("t"), one("unknown")]));
+    if version >= 4 { asked.with_allow_auto_topic_creation(false) } else { asked }
+}
+
+fn offset_commit(version: i16) -> OffsetCommitRequest {
+    let partition = oc::OffsetCommitRequestPartition::default().with_committed_offset(1).with_committed_metadata(Some(text("m")));
+    let topics = vec![oc::OffsetCommitRequestTopic::default().with_name(topic("t")).with_partitions(vec![partition])];
+    OffsetCommitRequest::default().with_group_id(group(version)).with_generation_id_or_member_epoch(-1).with_topics(topics)
+}
+
+fn offset_fetch(version: i16) -> OffsetFetchRequest {
+    if version >= 8 {
+        let topics = vec![of::OffsetFetchRequestTopics::default().with_name(topic("t")).with_partition_indexes(vec![0, 1])];
+        let one = |topics| of::OffsetFetchRequestGroup::default().with_group_id(group(version)).with_topics(topics);
+        return OffsetFetchRequest::default().with_groups(vec![one(Some(topics)), one(None)]);
+    }
+    let topics = vec![of::OffsetFetchRequestTopic::default().with_name(topic("t")).with_partition_indexes(vec![0, 1])];
+    OffsetFetchRequest::default().with_group_id(group(version)).with_topics(Some(topics))
+}
+
+fn offset_delete(version: i16) -> OffsetDeleteRequest {
+    let partitions = vec![od::OffsetDeleteRequestPartition::default()];
+    let topics = vec![od::OffsetDeleteRequestTopic::default().with_name(topic("t")).with_partitions(partitions)];
+    OffsetDeleteRequest::default().with_group_id(group(version)).with_topics(topics)
+}
+
+fn join_group(version: i16) -> JoinGroupRequest {
+    let protocols = vec![jg::JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(Bytes::from_static(&[0, 1, 0, 0]))];
+    let asked = JoinGroupRequest::default()
+        .with_group_id(GroupId(text(&format!("joined-{version}"))))
+        .with_session_timeout_ms(1_000)
+        .with_protocol_type(text("consumer"))
+        .with_protocols(protocols);
+    if version >= 1 { asked.with_rebalance_timeout_ms(1_000) } else { asked }
+}
+
+fn sync_group(version: i16) -> SyncGroupRequest {
+    let one = sg::SyncGroupRequestAssignment::default().with_member_id(text("m")).with_assignment(Bytes::from_static(b"part"));
+    let asked =
+        SyncGroupRequest::default().with_group_id(group(version)).with_member_id(text("m")).with_assignments(vec![one.clone(), one]);
+    if version >= 5 { asked.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text("range"))) } else { asked }
+}
+
+fn create_topics(version: i16) -> CreateTopicsRequest {
+    let config = ct::CreatableTopicConfig::default().with_name(text("retention.ms")).with_value(Some(text("-1")));
+    let one = ct::CreatableTopic::default().with_name(topic(&format!("made-{version}"))).with_num_partitions(1).with_replication_factor(1);
+    let assigned = ct::CreatableReplicaAssignment::default().with_broker_ids(vec![BrokerId(1)]);
+    let other = ct::CreatableTopic::default().with_name(topic("assigned")).with_num_partitions(-1).with_replication_factor(-1);
+    let topics = vec![one.with_configs(vec![config]), other.with_assignments(vec![assigned])];
+    CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(1_000)
+}
