@@ -3,8 +3,10 @@
 //! What every command of `millpond` takes (`--server`, `--json`, `--quiet`) is not repeated here: the command hands it on as
 //! [`Common`].
 
+mod compare;
 mod moves;
 
+pub use compare::{Client, CompareArgs, Rival};
 pub use moves::{GroupsArgs, Many, Move, MovesArgs};
 
 use crate::units;
@@ -69,6 +71,9 @@ pub enum Scenario {
     Groups(GroupsArgs),
     /// The same load on one node and on a cluster, in turns: what replication costs
     Replication(ReplicationArgs),
+    /// Millpond and another system in turns on the same disk, under load of the same clients
+    #[command(long_flag = "compare")]
+    Compare(CompareArgs),
 }
 
 /// A scenario that puts load on a server.

@@ -1,5 +1,7 @@
 //! What a run leaves behind: as JSON, and for the table and the report.
 
+pub mod compared;
+
 use crate::{
     limit::Limit,
     machine::{device::Counters, facts::Facts},
@@ -23,6 +25,9 @@ pub struct Results {
     pub runs: Vec<Run>,
     /// All limits, in order.
     pub limits: Vec<Limit>,
+    /// Another system beside ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<compared::Compared>,
 }
 
 /// One run of load.

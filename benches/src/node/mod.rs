@@ -4,7 +4,8 @@
 //! come back could otherwise be given the very port it is looking for, and would find itself there.
 
 use crate::{
-    server::{START_TIMEOUT, STOP_TIMEOUT, cpus, tail},
+    process::Process,
+    server::{START_TIMEOUT, cpus, tail},
     sys,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -20,12 +21,10 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    process::{ChildStdout, Command},
     time::timeout,
 };
 
-/// A process that was killed is gone within this time.
-const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ports that are tried: below what kernels use by themselves, above what services use.
 const PORTS: std::ops::Range<u16> = 12_000..30_000;
 
@@ -124,12 +123,11 @@ impl NodeSpec {
         if let Some(replace) = self.replace {
             command.arg("--replace").arg(replace.to_string());
         }
-        // In a group of its own: Ctrl-C is for us, and we end it.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let began = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
-        let stdout = child.stdout.take().context("its output was to be a pipe")?;
-        Ok(Launch { process: Process(child), lines: BufReader::new(stdout).lines(), log, began })
+        let mut process = Process::spawn(command, &[]).with_context(|| format!("starting {}", self.program.display()))?;
+        let stdout = process.stdout().context("its output was to be a pipe")?;
+        Ok(Launch { process, lines: BufReader::new(stdout).lines(), log, began })
     }
 
     /// Starts one and waits until it serves.
@@ -196,11 +194,8 @@ impl Node {
     }
 
     /// Asks it to stop (SIGTERM), and waits until it has.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        sys::ask_to_stop(self.pid()?).context("asking the server to stop")?;
-        let ended = timeout(STOP_TIMEOUT, self.process.0.wait()).await;
-        let status =
-            ended.with_context(|| format!("the server did not stop within {STOP_TIMEOUT:?}"))?.context("waiting for the server")?;
+    pub(crate) async fn stop(self) -> Result<()> {
+        let status = self.process.stop().await.context("stopping the server")?;
         ensure!(status.success(), "the server was asked to stop and ended with {status}");
         Ok(())
     }
@@ -217,12 +212,12 @@ impl Node {
 
     /// Its process.
     pub(crate) fn pid(&self) -> Result<u32> {
-        self.process.0.id().context("the server has ended by itself")
+        self.process.pid().context("looking for the server")
     }
 
     /// Whether it ended by itself, and how.
     pub(crate) fn ended(&mut self) -> Option<String> {
-        match self.process.0.try_wait() {
+        match self.process.ended() {
             Ok(None) => None,
             Ok(Some(status)) => Some(status.to_string()),
             Err(error) => Some(error.to_string()),
@@ -230,47 +225,8 @@ impl Node {
     }
 }
 
-#[derive(Debug)]
-struct Process(Child);
-
-impl Process {
-    /// Each thread, what it is doing (R runs, S waits, D waits for a disk) and where in the kernel: for a server that hangs.
-    fn threads(&self) -> String {
-        let Some(pid) = self.0.id() else { return "gone".into() };
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        let line = |task: fs::DirEntry| {
-            let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
-            let stat = read("stat");
-            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
-            format!("{} {state} {}", read("comm"), read("wchan"))
-        };
-        tasks.map(line).collect::<Vec<_>>().join(", ")
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        if self.0.try_wait().context("looking at the server")?.is_none() {
-            self.0.start_kill().context("killing the server")?;
-        }
-        let until = Instant::now() + REAP_TIMEOUT;
-        // Its files and ports are free once it is gone, which takes the kernel well below a millisecond, mostly.
-        while self.0.try_wait().context("waiting for the server")?.is_none() {
-            ensure!(Instant::now() < until, "the server was killed and is still there");
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Err(error) = self.kill() {
-            tracing::warn!(%error, "a server may be left behind");
-        }
-    }
-}
-
 /// The first of so many ports in a row that nobody uses now.
-fn free_ports(count: u16) -> Result<u16> {
+pub(crate) fn free_ports(count: u16) -> Result<u16> {
     let mut dice = SmallRng::from_os_rng();
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     for _ in 0..200 {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     limit::Limit,
-    results::{Results, Row, Run, Value},
+    results::{Results, Row, Run, Value, compared::Compared},
     units::{show_bytes, show_count, show_ns, show_rate},
 };
 use std::{collections::BTreeMap, fmt::Write};
@@ -183,12 +183,34 @@ fn limits(limits: &[Limit]) -> String {
     table(&["raw io_uring on the same disk", "ops/s", "throughput", "p50", "p99", "max"], &rows)
 }
 
+fn comparison(compared: &Compared) -> String {
+    let table_of = compared.table();
+    let (heads, rows) = table_of.split_first().map_or((&[][..], &[][..]), |(heads, rows)| (heads.as_slice(), rows));
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let coloured = |cell: &String| match cell.rsplit_once(": ") {
+        Some((_, "met")) => format!("<span class=\"yes\">{}</span>", escape(cell)),
+        Some((_, "missed")) => format!("<span class=\"no\">{}</span>", escape(cell)),
+        _ => escape(cell),
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(coloured).collect()).collect();
+    let (met, all) = compared.met();
+    let mut out = format!("<h2>Side by side</h2>{}<p>{met} of {all} bounds met</p>", table(&heads, &rows));
+    out += &list(compared.on.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    for side in &compared.systems {
+        let _ = write!(out, "<h3>{}</h3>{}", escape(&side.name), list(side.on.iter().map(|(name, value)| (name.as_str(), value.clone()))));
+    }
+    out
+}
+
 /// The whole page.
 #[must_use]
 pub fn page(results: &Results) -> String {
     let mut out =
         String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">");
     let _ = write!(out, "<title>Millpond: measured</title><style>{STYLE}</style><h1>Millpond: measured</h1>{}", facts(results));
+    if let Some(compared) = &results.compared {
+        out += &comparison(compared);
+    }
     if !results.rows.is_empty() {
         let _ = write!(out, "<h2>Summary</h2>{}", suite(&results.rows));
     }

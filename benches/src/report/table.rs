@@ -2,7 +2,7 @@
 
 use crate::{
     limit::{Figure, Limit},
-    results::{Results, Row, Run, Wanted},
+    results::{Results, Row, Run, Wanted, compared::Compared},
     units::{show_count, show_ns, show_rate, three},
 };
 use std::fmt::Write;
@@ -139,6 +139,20 @@ fn limits(limits: &[Limit]) -> String {
     columns(&table)
 }
 
+fn comparison(compared: &Compared) -> String {
+    let mut out = String::new();
+    for (name, value) in &compared.on {
+        let _ = writeln!(out, "{name}: {value}");
+    }
+    for side in &compared.systems {
+        let on: Vec<String> = side.on.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let _ = writeln!(out, "{}: {}", side.name, on.join(", "));
+    }
+    let (met, all) = compared.met();
+    let _ = write!(out, "\n{}\n{met} of {all} bounds met", columns(&compared.table()));
+    out
+}
+
 /// Everything, as text.
 #[must_use]
 pub fn text(results: &Results) -> String {
@@ -148,6 +162,9 @@ pub fn text(results: &Results) -> String {
     let _ = writeln!(out, "{}; {} on {}, {} CPUs{}", results.system, facts.version, facts.cpu, facts.cpus, place.unwrap_or_default());
     let disk = facts.disk.as_deref().unwrap_or("unknown disk");
     let _ = writeln!(out, "Linux {}, {}, {disk}", facts.kernel, facts.file_system.as_deref().unwrap_or("unknown file system"));
+    if let Some(compared) = &results.compared {
+        let _ = writeln!(out, "\n{}", comparison(compared).trim_end());
+    }
     if !results.rows.is_empty() {
         let _ = writeln!(out, "\n{}", suite(&results.rows).trim_end());
     }

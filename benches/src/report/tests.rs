@@ -4,7 +4,10 @@ use super::{
 };
 use crate::{
     measure::{Latency, Recorder, Totals},
-    results::{Results, Row, Run, Turn, Value, Wanted},
+    results::{
+        Results, Row, Run, Turn, Value, Wanted,
+        compared::{self, Compared},
+    },
 };
 use std::time::{Duration, Instant};
 
@@ -98,4 +101,23 @@ fn results_survive_json() {
     let back: Results = serde_json::from_str(&text).expect("it is what we wrote");
     assert_eq!(back.runs[1].totals, Totals { requests: 2000, records: 2000, bytes: 2_000_000 });
     assert_eq!(back.rows[0].turns, results.rows[0].turns);
+}
+
+#[test]
+fn systems_side_by_side_are_in_the_text_and_in_the_page() {
+    let figure = |value, wanted| compared::Figure { turns: vec![value], wanted };
+    let side = |name: &str| compared::Side { name: name.into(), on: vec![("syncs".into(), "<always>".into())] };
+    let row = compared::Row {
+        name: "throughput".into(),
+        unit: compared::Unit::BytesPerS,
+        figures: vec![figure(5e6, None), figure(1e6, Some(10.0))],
+    };
+    let compared = Compared { on: vec![("partitions".into(), "100".into())], systems: vec![side("we"), side("they")], rows: vec![row] };
+    let results = Results { compared: Some(compared), ..Results::default() };
+    let text = table::text(&results);
+    for part in ["partitions: 100", "they: syncs <always>", "≥ 10.0: missed", "0 of 1 bounds met"] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    let page = html::page(&results);
+    assert!(page.contains("<span class=\"no\">≥ 10.0: missed</span>") && page.contains("&lt;always&gt;"), "{page}");
 }

@@ -11,7 +11,7 @@ mod suite;
 
 use crate::{
     args::{BenchArgs, Common, LimitArgs, OutArgs, Scenario},
-    chaos, crash, failover,
+    chaos, compare, crash, failover,
     limit::{self, LimitSpec},
     machine::facts::Facts,
     moves, report,
@@ -48,6 +48,7 @@ fn measure(args: &BenchArgs, common: &Common) -> Result<Results> {
         Scenario::Mixed(args) => (load::mixed(Bench::of(&args.server, common, &progress)?, args)?, &args.out),
         Scenario::Limit(args) => (limit_alone(args, &progress)?, &args.out),
         Scenario::Suite(args) => (suite::run(args, common, &progress)?, &args.out),
+        Scenario::Compare(args) => (compare::run(args, common, &progress)?, &args.out),
         Scenario::Crash(_)
         | Scenario::Chaos(_)
         | Scenario::Failover(_)

@@ -62,6 +62,13 @@ pub fn allocate(file: &mut File, at: u64, bytes: u64) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has the disk take all that was written to the file system on which this file lies. Blocks.
+pub fn sync_file_system(file: &File) -> io::Result<()> {
+    // SAFETY: no memory is involved, and the descriptor is open as long as the file is.
+    let done = unsafe { libc::syncfs(file.as_raw_fd()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Stops a child of ours where it is (SIGSTOP). It must not have been waited for.
 pub fn pause(pid: u32) -> io::Result<()> {
     signal(pid, libc::SIGSTOP)
