@@ -10,12 +10,14 @@ use std::{path::PathBuf, time::Duration};
 pub enum Rival {
     /// Apache Kafka: with a sync before each ack, and at its defaults.
     Kafka,
+    /// NATS with JetStream: the same two, each system under a client of its own.
+    Nats,
 }
 
 /// A client that puts load on the systems, the same on each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Client {
-    /// Apache Kafka's own, in Java.
+    /// The system's own, in Java.
     Java,
     /// librdkafka, below Confluent's client for Python.
     Librdkafka,
@@ -35,7 +37,7 @@ impl Client {
 /// The comparison.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Needs a JDK (17 or newer), Maven and, for librdkafka, Python with venv. What Maven and pip fetch is kept for the next time.
+Needs a JDK (17 or newer), Maven and, for librdkafka, Python with venv, for NATS Go. What they fetch is kept for the next time.
 `millpond bench --compare kafka` says the same. Exits with 1 if something failed; a bound that is missed is said.")]
 pub struct CompareArgs {
     /// With what
@@ -44,14 +46,14 @@ pub struct CompareArgs {
     /// Rounds, in each of which every system has its turn, on a directory that is empty
     #[arg(long, default_value = "3", value_parser = units::positive, value_name = "N")]
     pub rounds: usize,
-    /// Clients, one after the other
-    #[arg(long, default_value = "java,librdkafka", value_enum, value_delimiter = ',', value_name = "CLIENT")]
+    /// Clients, one after the other [default: java,librdkafka; java with NATS, which has its own]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CLIENT")]
     pub clients: Vec<Client>,
     /// How long each load is measured
     #[arg(long, default_value = "10s", value_parser = units::duration, value_name = "TIME")]
     pub duration: Duration,
     /// How long each load goes on before it is measured
-    #[arg(long, default_value = "5s", value_parser = units::duration, value_name = "TIME")]
+    #[arg(long, default_value = "10s", value_parser = units::duration, value_name = "TIME")]
     pub warm_up: Duration,
     /// Bytes of a record's value
     #[arg(long, default_value = "1KiB", value_parser = units::bytes, value_name = "SIZE")]
@@ -84,6 +86,12 @@ pub struct CompareArgs {
     /// The version of Apache Kafka, broker and client
     #[arg(long, default_value = "4.1.1", value_name = "VERSION")]
     pub kafka_version: String,
+    /// The version of the server of NATS
+    #[arg(long, default_value = "2.15.2", value_name = "VERSION")]
+    pub nats_version: String,
+    /// The version of the client of NATS
+    #[arg(long, default_value = "2.20.6", value_name = "VERSION")]
+    pub nats_client_version: String,
     /// The `millpond` program to start [default: this one]
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,

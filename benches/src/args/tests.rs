@@ -42,6 +42,5 @@ fn a_comparison_is_asked_for_as_a_command_or_as_a_flag() {
         let cli = Cli::try_parse_from(line.iter().chain(&["--rounds", "1"])).map_err(|e| e.to_string());
         let Scenario::Compare(args) = cli.expect("a valid command line").bench.scenario else { panic!("asked for a comparison") };
         assert_eq!((args.rival, args.rounds), (Rival::Kafka, 1));
-        assert_eq!(args.clients, [Client::Java, Client::Librdkafka]);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     system::{Running, Topic},
-    tools::Jars,
+    tools::{self, Jars},
 };
 use crate::{
     machine::usage::{Cpu, Process as Usage},
@@ -16,7 +16,6 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::{
     fs::{self, File},
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -28,11 +27,16 @@ use tokio::{
 };
 
 /// A program may take so long beside what it is asked for: to start, to connect, and to wait for the last acks.
-const BESIDE: Duration = Duration::from_secs(240);
+const BESIDE: Duration = Duration::from_secs(420);
 /// What the JVM of a client gets: enough for its buffer of 32 MiB, and never more.
 const JVM: [&str; 2] = ["-Xms512m", "-Xmx512m"];
+/// What clients in Java have in common.
 const JAVA: &str = include_str!("clients/Load.java");
 const PYTHON: &str = include_str!("clients/load.py");
+/// The one for Kafka, by its class.
+pub(super) const KAFKA: (&str, &str) = ("KafkaLoad", include_str!("clients/KafkaLoad.java"));
+/// And the one for NATS.
+pub(super) const NATS: (&str, &str) = ("NatsLoad", include_str!("clients/NatsLoad.java"));
 
 /// Which program, and under what name those of several systems are compared.
 #[derive(Clone, Debug)]
@@ -44,8 +48,8 @@ pub(super) struct Driver {
 /// How it is run.
 #[derive(Clone, Debug)]
 pub(super) enum Program {
-    /// By Java, with Kafka's jars.
-    Java(Jars),
+    /// By Java, with these jars: a class, and its source.
+    Java(Jars, (&'static str, &'static str)),
     /// By this Python, which has librdkafka.
     Python(PathBuf),
 }
@@ -144,15 +148,23 @@ impl Said {
 }
 
 impl Driver {
-    fn command(&self, load: &Load, at: SocketAddr, dir: &Path) -> Result<Command> {
+    /// The program without what is asked of it; compiled if it is not.
+    async fn command(&self, dir: &Path) -> Result<Command> {
         let write = |name: &str, text: &str| {
             let path = dir.join(name);
             fs::write(&path, text).with_context(|| format!("writing {}", path.display())).map(|()| path)
         };
-        let mut command = match &self.program {
-            Program::Java(jars) => {
+        Ok(match &self.program {
+            Program::Java(jars, (class, source)) => {
+                let classes = dir.join("classes");
+                if !classes.join(format!("{class}.class")).exists() {
+                    let mut javac = Command::new("javac");
+                    javac.arg("-nowarn").arg("-d").arg(&classes).arg("-cp").arg(jars.class_path());
+                    javac.arg(write("Load.java", JAVA)?).arg(write(&format!("{class}.java"), source)?);
+                    tools::run(javac).await.with_context(|| format!("compiling {class}"))?;
+                }
                 let mut java = Command::new("java");
-                java.args(JVM).arg("-cp").arg(jars.class_path()).arg(write("Load.java", JAVA)?);
+                java.args(JVM).arg("-cp").arg(format!("{}:{}", classes.display(), jars.class_path().display())).arg(class);
                 java
             }
             Program::Python(python) => {
@@ -160,16 +172,15 @@ impl Driver {
                 command.arg(write("load.py", PYTHON)?);
                 command
             }
-        };
-        command.arg(format!("at={at}")).arg(format!("values={}", load.values.display())).args(load.args());
-        Ok(command)
+        })
     }
 
     /// Runs it to its end beside a system; what it says of itself goes to a log in this directory.
     pub(super) async fn run(&self, load: &Load, system: &Running, dir: &Path) -> Result<Measured> {
         let log = dir.join(format!("{}.log", self.name));
         let stderr = File::options().create(true).append(true).open(&log).with_context(|| format!("opening {}", log.display()))?;
-        let mut command = self.command(load, system.at(), dir)?;
+        let mut command = self.command(dir).await?;
+        command.arg(format!("at={}", system.at())).arg(format!("values={}", load.values.display())).args(load.args());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut process = Process::spawn(command, &load.cpus).with_context(|| format!("starting the client {}", self.name))?;
         let at_most = load.warm_up + load.duration + BESIDE;

@@ -4,13 +4,14 @@
 //! can, one after the other; then, once the disk has nothing left to do, at an even pace that every system can take, with a reader beside
 //! them; it is killed, started again, and written to until it acknowledges; and stopped.
 //!
-//! In reading order: [`system`] the seam · [`millpond`] and [`kafka`] behind it · [`wire`] the probe of those that speak Kafka's protocol ·
+//! In reading order: [`system`] the seam · [`millpond`], [`kafka`] and [`nats`] behind it · [`wire`] the probe of those that speak Kafka's protocol ·
 //! [`tools`] what is fetched · [`driver`] the clients · [`figures`] what comes of it.
 
 mod driver;
 mod figures;
 mod kafka;
 mod millpond;
+mod nats;
 mod system;
 mod tools;
 mod wire;
@@ -32,8 +33,9 @@ use anyhow::{Context, Result, bail, ensure};
 use driver::{Driver, Load, Program, Said};
 use figures::{Bounds, Kind, Value};
 use indicatif::ProgressBar;
-use kafka::{Kafka, Syncs};
+use kafka::Kafka;
 use millpond::Millpond;
+use nats::NatsServer;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -108,12 +110,11 @@ async fn systems(args: &CompareArgs, server_cpus: &[usize], cpus_max: usize) -> 
         Some(dir) => std::path::absolute(dir).context("finding the cache")?,
         None => tools::cache_dir()?,
     };
-    let Rival::Kafka = args.rival;
-    let jars = Jars::of(&args.kafka_version, &cache).await?;
+    let jars = Jars::of(&tools::KAFKA, &args.kafka_version, &cache).await?;
     let mut drivers = Vec::new();
-    for client in &args.clients {
+    for client in clients(args)? {
         let program = match client {
-            Client::Java => Program::Java(jars.clone()),
+            Client::Java => Program::Java(jars.clone(), driver::KAFKA),
             Client::Librdkafka => Program::Python(tools::python(&cache).await?),
         };
         drivers.push(Driver { name: client.name(), program });
@@ -125,12 +126,37 @@ async fn systems(args: &CompareArgs, server_cpus: &[usize], cpus_max: usize) -> 
         memory: args.server_memory.clone(),
         drivers: drivers.clone(),
     };
-    let theirs = |syncs| Kafka { jars: jars.clone(), syncs, drivers: drivers.clone() };
-    Ok(vec![
-        (Arc::new(ours), Bounds::default()),
-        (Arc::new(theirs(Syncs::EachAck)), AGAINST_SYNCED),
-        (Arc::new(theirs(Syncs::Never)), AGAINST_DEFAULTS),
-    ])
+    let mut all: Vec<(Arc<dyn System>, Bounds)> = vec![(Arc::new(ours), Bounds::default())];
+    match args.rival {
+        Rival::Kafka => {
+            let kafka = |syncs| Kafka { jars: jars.clone(), syncs, drivers: drivers.clone() };
+            all.push((Arc::new(kafka(kafka::Syncs::EachAck)), AGAINST_SYNCED));
+            all.push((Arc::new(kafka(kafka::Syncs::Never)), AGAINST_DEFAULTS));
+        }
+        Rival::Nats => {
+            let program = tools::nats_server(&args.nats_version, &cache).await?;
+            let jars = Jars::of(&tools::NATS, &args.nats_client_version, &cache).await?;
+            let driver = Driver { name: Client::Java.name(), program: Program::Java(jars, driver::NATS) };
+            let version = args.nats_version.clone();
+            let nats = |syncs| NatsServer { program: program.clone(), version: version.clone(), syncs, drivers: vec![driver.clone()] };
+            // Nothing is promised against it.
+            all.push((Arc::new(nats(nats::Syncs::Always)), Bounds::default()));
+            all.push((Arc::new(nats(nats::Syncs::Rarely)), Bounds::default()));
+        }
+    }
+    Ok(all)
+}
+
+/// Those that were asked for, or all that the systems have in common.
+fn clients(args: &CompareArgs) -> Result<Vec<Client>> {
+    let all: &[Client] = match args.rival {
+        Rival::Kafka => &[Client::Java, Client::Librdkafka],
+        Rival::Nats => &[Client::Java],
+    };
+    if let Some(client) = args.clients.iter().find(|client| !all.contains(client)) {
+        bail!("this system has no client {}", client.name());
+    }
+    Ok(if args.clients.is_empty() { all.to_vec() } else { args.clients.clone() })
 }
 
 /// Writes the values that all clients send.
@@ -226,9 +252,10 @@ impl Stage<'_> {
             ("CPUs".to_owned(), format!("servers {}, clients {}", cpus(&args.server_cpus), cpus(&args.client_cpus))),
         ];
         for (name, said) in said {
-            if !on.iter().any(|(there, _)| there == name) {
-                let settings: Vec<String> = said.on.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                on.push((name.clone(), format!("{}, {}", said.client, settings.join(" "))));
+            let settings: Vec<String> = said.on.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let one = (name.clone(), format!("{}, {}", said.client, settings.join(" ")));
+            if !on.contains(&one) {
+                on.push(one);
             }
         }
         on

@@ -1,4 +1,4 @@
-//! What the comparison needs and does not bring: Java, the jars of Kafka, a client for Python. What is fetched stays in a cache; it is
+//! What the comparison needs and does not bring: Java, jars, a client for Python, a server in Go. What is fetched stays in a cache; it is
 //! there as a whole or not at all.
 
 use crate::process::Process;
@@ -21,8 +21,15 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 const JAVA_MIN: u32 = 17;
 /// librdkafka, within Confluent's client for Python.
 const PYTHON_CLIENT: &str = "confluent-kafka==2.16.1";
-/// What Maven is to fetch.
-const POM: &str = include_str!("clients/pom.xml");
+/// The server of NATS, as Go knows it.
+const NATS_SERVER: &str = "github.com/nats-io/nats-server/v2";
+/// What Maven is to fetch: a name, and what it is made of, with a version that is said then.
+pub(super) struct Artifacts(&'static str, &'static str);
+
+/// Broker and client of Kafka.
+pub(super) const KAFKA: Artifacts = Artifacts("kafka", include_str!("clients/kafka.xml"));
+/// The client of NATS.
+pub(super) const NATS: Artifacts = Artifacts("nats", include_str!("clients/nats.xml"));
 
 /// Where what is fetched is kept, if nobody says otherwise.
 ///
@@ -34,11 +41,11 @@ pub(super) fn cache_dir() -> Result<PathBuf> {
     Ok(cache.context("there is neither HOME nor XDG_CACHE_HOME: name a directory with --cache")?.join("millpond"))
 }
 
-/// Kafka's jars, and the Java that runs them.
+/// Jars, and the Java that runs them.
 #[derive(Clone, Debug)]
 pub(super) struct Jars {
     pub(super) dir: PathBuf,
-    /// Of Kafka.
+    /// Of what is in them.
     pub(super) version: String,
     /// The version of Java.
     pub(super) java: String,
@@ -46,23 +53,24 @@ pub(super) struct Jars {
 
 impl Jars {
     /// Those of this version, fetched if they are not there.
-    pub(super) async fn of(version: &str, cache: &Path) -> Result<Self> {
-        ensure!(version.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c)), "`{version}` is no version of Kafka");
+    pub(super) async fn of(what: &Artifacts, version: &str, cache: &Path) -> Result<Self> {
+        let Artifacts(name, pom) = what;
+        check(version)?;
         let install = "install a JDK, 17 or newer (Debian: default-jdk-headless)";
         let java = version_of(&says("javac", &["-version"], install).await?).context(install)?;
-        ensure!(java.1 >= JAVA_MIN, "Kafka needs Java {JAVA_MIN} or newer, and this is {}: {install}", java.0);
+        ensure!(java.1 >= JAVA_MIN, "Java {JAVA_MIN} or newer is needed, and this is {}: {install}", java.0);
         says("java", &["-version"], install).await?;
-        let dir = cache.join(format!("kafka-{version}"));
+        let dir = cache.join(format!("{name}-{version}"));
         if !dir.exists() {
             says("mvn", &["-version"], "install Maven (Debian: maven)").await?;
             fetched(&dir, async |part: &Path| {
-                let pom = part.join("pom.xml");
-                fs::write(&pom, POM).with_context(|| format!("writing {}", pom.display()))?;
+                let path = part.join("pom.xml");
+                fs::write(&path, pom).with_context(|| format!("writing {}", path.display()))?;
                 let mut maven = Command::new("mvn");
-                maven.args(["-q", "-B", "-f"]).arg(&pom).arg(format!("-Dkafka.version={version}"));
+                maven.args(["-q", "-B", "-f"]).arg(&path).arg(format!("-D{name}.version={version}"));
                 maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
                 maven.arg(format!("-DoutputDirectory={}", part.display()));
-                run(maven).await.with_context(|| format!("fetching Apache Kafka {version} with Maven"))
+                run(maven).await.with_context(|| format!("fetching {name} {version} with Maven"))
             })
             .await?;
         }
@@ -73,6 +81,30 @@ impl Jars {
     pub(super) fn class_path(&self) -> PathBuf {
         self.dir.join("*")
     }
+}
+
+/// A version that is no path and no option.
+fn check(version: &str) -> Result<()> {
+    let is_one =
+        version.starts_with(|c: char| c.is_ascii_digit()) && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
+    ensure!(is_one, "`{version}` is no version");
+    Ok(())
+}
+
+/// The server of NATS; fetched and built if it is not there.
+pub(super) async fn nats_server(version: &str, cache: &Path) -> Result<PathBuf> {
+    check(version)?;
+    let dir = cache.join(format!("nats-server-{version}"));
+    if !dir.exists() {
+        says("go", &["version"], "install Go (https://go.dev, or Debian: golang)").await?;
+        fetched(&dir, async |part: &Path| {
+            let mut go = Command::new("go");
+            go.env("GOBIN", part).args(["install", &format!("{NATS_SERVER}@v{version}")]);
+            run(go).await.with_context(|| format!("building nats-server {version} with Go"))
+        })
+        .await?;
+    }
+    Ok(dir.join("nats-server"))
 }
 
 /// A Python with Confluent's client; fetched if it is not there.
@@ -134,7 +166,7 @@ impl Drop for Unmade<'_> {
 }
 
 /// Runs a program to its end, and says what it said if it fails.
-async fn run(mut command: Command) -> Result<()> {
+pub(super) async fn run(mut command: Command) -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let mut process = Process::spawn(command, &[]).with_context(|| format!("starting {name}"))?;

@@ -34,6 +34,7 @@ fn help_is_as_written_down() {
         &["inspect"],
         &["bench"],
         &["bench", "chaos"],
+        &["bench", "compare"],
         &["bench", "failover"],
         &["bench", "moves"],
         &["bench", "groups"],

@@ -1,4 +1,4 @@
-// Load by Apache Kafka's own client: as fast as it can, or so many records a second with a reader beside it.
+// Load on a system, whichever client a subclass brings: as fast as it can, or so many records a second with a reader beside it.
 //
 // Arguments are NAME=VALUE. Says `measuring` and `measured` when the window begins and ends, then its figures as JSON.
 // Latency at a rate is from the moment at which a record was due, so that a system that stalls is not spared what waited meanwhile.
@@ -7,45 +7,42 @@ import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.HashMap;
-import java.util.List;
+import java.util.Locale;
 import java.util.Map;
-import java.util.Properties;
+import java.util.StringJoiner;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import org.HdrHistogram.Histogram;
-import org.apache.kafka.clients.consumer.ConsumerRecord;
-import org.apache.kafka.clients.consumer.KafkaConsumer;
-import org.apache.kafka.clients.producer.KafkaProducer;
-import org.apache.kafka.clients.producer.ProducerConfig;
-import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.TopicPartition;
-import org.apache.kafka.common.serialization.ByteArrayDeserializer;
-import org.apache.kafka.common.serialization.ByteArraySerializer;
-import org.apache.kafka.common.utils.AppInfoParser;
 
-public class Load {
+public abstract class Load {
     /** What is still on its way at the end is waited for so long. */
-    static final Duration LAST = Duration.ofSeconds(60);
+    static final Duration LAST = Duration.ofSeconds(120);
+
+    /** Is told when a record is acknowledged, with null, or why it is not. */
+    interface Done {
+        void with(Throwable error);
+    }
 
     final Map<String, String> args = new HashMap<>();
     final String topic;
     final int partitions;
-    final byte[][] values;
-    /** Nanoseconds between records; 0 for as fast as it goes. */
-    final long everyNs;
-    final Properties settings = new Properties();
-
-    final Histogram acks = new Histogram(3);
-    final Histogram ways = new Histogram(3);
-    final AtomicLong sent = new AtomicLong();
-    final AtomicLong received = new AtomicLong();
-    long records;
-    long failed;
-    String error = "";
+    /** A reader goes on until this is set. */
     volatile boolean over;
+
+    private final byte[][] values;
+    /** Nanoseconds between records; 0 for as fast as it goes. */
+    private final long everyNs;
+    private final Histogram acks = new Histogram(3);
+    private final Histogram ways = new Histogram(3);
+    private final AtomicLong received = new AtomicLong();
+    private volatile long from = Long.MAX_VALUE;
+    private volatile long to = Long.MAX_VALUE;
+    private long sent;
+    private long records;
+    private long failed;
+    private String error = "";
 
     Load(String[] given) throws Exception {
         for (String arg : given) {
@@ -60,33 +57,36 @@ public class Load {
         byte[] all = Files.readAllBytes(Path.of(args.get("values")));
         values = new byte[all.length / size][size];
         for (int n = 0; n < values.length; n++) System.arraycopy(all, n * size, values[n], 0, size);
-        settings.put("bootstrap.servers", args.get("at"));
-        settings.put("key.serializer", ByteArraySerializer.class.getName());
-        settings.put("value.serializer", ByteArraySerializer.class.getName());
-        settings.put("acks", "all");
-        if (args.containsKey("linger-ms")) settings.put("linger.ms", args.get("linger-ms"));
     }
 
-    public static void main(String[] given) throws Exception {
-        new Load(given).run();
-    }
+    /** Connections are there before the clock runs. */
+    abstract void connect() throws Exception;
+
+    /** Sends a record to a partition; waits only where the client has no room for it. */
+    abstract void send(int partition, byte[] value, Done done) throws Exception;
+
+    /** Hands what is written from now on to `received`, until it is over; says when it is ready. */
+    abstract void read(Runnable ready) throws Exception;
+
+    /** Waits for the last acks, at most LAST. */
+    abstract void close() throws Exception;
+
+    /** The client and its version. */
+    abstract String client();
+
+    /** How it is set up. */
+    abstract Map<String, Object> on();
 
     void run() throws Exception {
-        Thread reader = null;
-        CountDownLatch ready = new CountDownLatch(everyNs > 0 ? 1 : 0);
+        Thread reader = new Thread(this::reading);
+        connect();
         if (everyNs > 0) {
-            reader = new Thread(() -> read(ready));
             reader.start();
+            ready.await();
         }
-        KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings);
-        // Connections and metadata are there before the clock runs.
-        producer.partitionsFor(topic);
-        ready.await();
         long start = System.nanoTime();
-        long from = start + Long.parseLong(args.get("warm-up-ms")) * 1_000_000L;
-        long to = from + Long.parseLong(args.get("measure-ms")) * 1_000_000L;
-        this.from = from;
-        this.to = to;
+        from = start + Long.parseLong(args.get("warm-up-ms")) * 1_000_000L;
+        to = from + Long.parseLong(args.get("measure-ms")) * 1_000_000L;
         Thread marks = new Thread(() -> {
             until(from);
             System.out.println("measuring");
@@ -98,89 +98,71 @@ public class Load {
             long due = everyNs > 0 ? start + n * everyNs : System.nanoTime();
             if (due >= to) break;
             until(due);
-            send(producer, n, due);
+            byte[] value = values[(int) (n % values.length)];
+            if (everyNs > 0) {
+                value = value.clone();
+                ByteBuffer.wrap(value).putLong(due);
+            }
+            sent++;
+            send((int) (n % partitions), value, error -> acked(due, error));
         }
         marks.join();
-        producer.close(LAST);
+        close();
         long last = System.nanoTime() + LAST.toNanos();
-        while (reader != null && reader.isAlive() && received.get() < sent.get() - failed && System.nanoTime() < last) Thread.sleep(5);
+        while (reader.isAlive() && received.get() < sent - failed && System.nanoTime() < last) Thread.sleep(5);
         over = true;
-        if (reader != null) reader.join();
+        reader.join(LAST.toMillis());
         System.out.println(figures());
         // Nothing that is left may keep us.
         System.exit(0);
     }
 
-    volatile long from;
-    volatile long to;
+    private final CountDownLatch ready = new CountDownLatch(1);
 
-    void send(KafkaProducer<byte[], byte[]> producer, long n, long due) {
-        byte[] value = values[(int) (n % values.length)];
-        if (everyNs > 0) {
-            value = value.clone();
-            ByteBuffer.wrap(value).putLong(due);
-        }
-        sent.incrementAndGet();
-        // All of these are called by one thread, the producer's.
-        producer.send(new ProducerRecord<>(topic, (int) (n % partitions), null, value), (done, exception) -> {
-            long now = System.nanoTime();
-            if (exception != null) {
-                failed++;
-                error = exception.toString();
-                return;
-            }
-            if (now >= from && now < to) records++;
-            long counts = everyNs > 0 ? due : now;
-            if (counts >= from && counts < to) acks.recordValue(now - due);
-        });
-    }
-
-    void read(CountDownLatch ready) {
-        Properties reading = new Properties();
-        reading.put("bootstrap.servers", args.get("at"));
-        reading.put("key.deserializer", ByteArrayDeserializer.class.getName());
-        reading.put("value.deserializer", ByteArrayDeserializer.class.getName());
-        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(reading)) {
-            List<TopicPartition> all = new ArrayList<>();
-            for (int n = 0; n < partitions; n++) all.add(new TopicPartition(topic, n));
-            consumer.assign(all);
-            consumer.seekToEnd(all);
-            for (TopicPartition one : all) consumer.position(one);
-            ready.countDown();
-            while (!over) {
-                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
-                    long due = ByteBuffer.wrap(record.value()).getLong();
-                    if (due >= from && due < to) ways.recordValue(System.nanoTime() - due);
-                    received.incrementAndGet();
-                }
-            }
-        } catch (RuntimeException exception) {
+    private void reading() {
+        try {
+            read(ready::countDown);
+        } catch (Exception exception) {
             exception.printStackTrace();
             System.exit(1);
         }
     }
 
-    static void until(long at) {
+    private synchronized void acked(long due, Throwable why) {
+        long now = System.nanoTime();
+        if (why != null) {
+            failed++;
+            error = why.toString();
+            return;
+        }
+        if (now >= from && now < to) records++;
+        long counts = everyNs > 0 ? due : now;
+        if (counts >= from && counts < to) acks.recordValue(now - due);
+    }
+
+    /** A reader has this one. */
+    final void received(byte[] value) {
+        long due = ByteBuffer.wrap(value).getLong();
+        if (due >= from && due < to) ways.recordValue(System.nanoTime() - due);
+        received.incrementAndGet();
+    }
+
+    private static void until(long at) {
         for (long left = at - System.nanoTime(); left > 0; left = at - System.nanoTime()) LockSupport.parkNanos(left);
     }
 
-    String figures() {
-        ProducerConfig on = new ProducerConfig(settings);
-        StringBuilder list = new StringBuilder();
-        for (String name : List.of("acks", "enable.idempotence", "max.in.flight.requests.per.connection", "linger.ms", "batch.size",
-                "buffer.memory", "compression.type")) {
-            if (list.length() > 0) list.append(',');
-            list.append(String.format("[\"%s\",\"%s\"]", name, on.values().get(name)));
-        }
-        long missing = everyNs > 0 ? Math.max(0, sent.get() - failed - received.get()) : 0;
-        return String.format(
-                "{\"client\":\"kafka-clients %s\",\"on\":[%s],\"seconds\":%.6f,\"records\":%d,\"failed\":%d,\"missing\":%d,\"error\":\"%s\","
+    private synchronized String figures() {
+        StringJoiner list = new StringJoiner(",");
+        on().forEach((name, value) -> list.add(String.format("[\"%s\",\"%s\"]", name, value)));
+        long missing = everyNs > 0 ? Math.max(0, sent - failed - received.get()) : 0;
+        return String.format(Locale.ROOT,
+                "{\"client\":\"%s\",\"on\":[%s],\"seconds\":%.6f,\"records\":%d,\"failed\":%d,\"missing\":%d,\"error\":\"%s\","
                         + "\"ack\":%s,\"end_to_end\":%s}",
-                AppInfoParser.getVersion(), list, (to - from) / 1e9, records, failed, missing, error.replaceAll("[\"\\\\\\p{Cntrl}]", " "),
+                client(), list, (to - from) / 1e9, records, failed, missing, error.replaceAll("[\"\\\\\\p{Cntrl}]", " "),
                 times(acks), everyNs > 0 ? times(ways) : "null");
     }
 
-    static String times(Histogram of) {
+    private static String times(Histogram of) {
         return String.format("{\"count\":%d,\"p50_ns\":%d,\"p99_ns\":%d,\"p999_ns\":%d,\"max_ns\":%d}", of.getTotalCount(),
                 of.getValueAtPercentile(50), of.getValueAtPercentile(99), of.getValueAtPercentile(99.9), of.getMaxValue());
     }

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition, libversion, vers
 # Has no factor in common with usual numbers of partitions, so that every partition has its samples.
 SAMPLE = 17
 # What is still on its way at the end is waited for so long, in seconds.
-LAST_S = 60
+LAST_S = 120
 
 
 class Load:
