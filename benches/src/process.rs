@@ -99,3 +99,6 @@ impl Drop for Process {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,14 +40,14 @@ impl Client {
 Needs a JDK (17 or newer), Maven and, for librdkafka, Python with venv, for NATS Go. What they fetch is kept for the next time.
 `millpond bench --compare kafka` says the same. Exits with 1 if something failed; a bound that is missed is said.")]
 pub struct CompareArgs {
-    /// With what
-    #[arg(value_enum)]
+    /// With what: kafka or nats, each as it syncs before each ack, and at its defaults
+    #[arg(value_enum, hide_possible_values = true)]
     pub rival: Rival,
     /// Rounds, in each of which every system has its turn, on a directory that is empty
     #[arg(long, default_value = "3", value_parser = units::positive, value_name = "N")]
     pub rounds: usize,
-    /// Clients, one after the other [default: java,librdkafka; java with NATS, which has its own]
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "CLIENT")]
+    /// Clients, one after the other: java (the system's own), librdkafka [default: all that the systems have]
+    #[arg(long, value_enum, hide_possible_values = true, value_delimiter = ',', value_name = "CLIENT")]
     pub clients: Vec<Client>,
     /// How long each load is measured
     #[arg(long, default_value = "10s", value_parser = units::duration, value_name = "TIME")]

@@ -192,7 +192,7 @@ impl<'a> Answer<'a> {
         let count = usize::try_from(self.int()?).unwrap_or(0);
         for _ in 0..count {
             // Its id, host, port and rack.
-            (self.int()?, self.text()?, self.int()?, self.text()?);
+            let _ = (self.int()?, self.text()?, self.int()?, self.text()?);
         }
         Ok(count)
     }
@@ -209,7 +209,8 @@ impl<'a> Answer<'a> {
         for _ in 0..self.int()? {
             let (_code, _partition, leader) = (self.short()?, self.int()?, self.int()?);
             // Replicas, and those of them that are in step.
-            (self.ints()?, self.ints()?);
+            self.ints()?;
+            self.ints()?;
             led += usize::from(leader >= 0);
         }
         Ok(led)

@@ -21,11 +21,3 @@ async fn a_program_that_does_not_serve_is_told_with_its_last_words() {
     let error = spec.start().await.expect_err("it ends at once");
     assert!(error.to_string().contains("it ended"), "{error:#}");
 }
-
-#[tokio::test]
-async fn the_threads_of_a_process_are_told() {
-    let child = Command::new("sleep").arg("60").kill_on_drop(true).spawn().expect("there is sleep");
-    let told = Process(child).threads();
-    let words: Vec<&str> = told.split(" ").collect();
-    assert!(words.len() >= 2 && words[1].len() == 1 && words[1] != "?", "{told}");
-}

@@ -2,9 +2,11 @@
 
 import io.nats.client.Connection;
 import io.nats.client.JetStream;
+import io.nats.client.JetStreamOptions;
 import io.nats.client.JetStreamSubscription;
 import io.nats.client.Message;
 import io.nats.client.Nats;
+import io.nats.client.Options;
 import io.nats.client.PushSubscribeOptions;
 import io.nats.client.api.ConsumerConfiguration;
 import io.nats.client.api.DeliverPolicy;
@@ -34,8 +36,10 @@ public class NatsLoad extends Load {
 
     @Override
     void connect() throws Exception {
-        connection = Nats.connect("nats://" + args.get("at"));
-        stream = connection.jetStream();
+        // An ack is waited for as long as it takes: by default this client gives up what was not answered within seconds.
+        Options patient = new Options.Builder().server("nats://" + args.get("at")).requestCleanupInterval(LAST).build();
+        connection = Nats.connect(patient);
+        stream = connection.jetStream(JetStreamOptions.builder().requestTimeout(LAST).build());
     }
 
     @Override
