@@ -283,7 +283,7 @@ pub(crate) fn run(node: &Node, topic: &'static str, partitions: u32, sort: Sort)
         let alive: Vec<usize> = (0..threads.len()).filter(|n| !board.dead.contains_key(n)).collect();
         let victim = alive[(dice >> 33) as usize % alive.len()];
         // Two of three say nothing.
-        board.dead.insert(victim, (dice >> 17) % 3 == 0);
+        board.dead.insert(victim, (dice >> 17).is_multiple_of(3));
         board.readers.retain(|_, reader| *reader != victim);
         drop(board);
         begin(&mut threads);
