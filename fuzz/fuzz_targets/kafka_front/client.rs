@@ -2,7 +2,7 @@
 
 use super::steps::{Step, What, frame};
 use bytes::{Buf, Bytes, BytesMut};
-use millpond::kafka::wire::versions::{API_VERSIONS, FETCH, JOIN_GROUP, METADATA, PRODUCE, SYNC_GROUP};
+use millpond::kafka::wire::versions::{self, API_VERSIONS, FETCH, JOIN_GROUP, METADATA, PRODUCE, SYNC_GROUP};
 use millpond_runtime::{Conn, ConnRead, ConnWrite, Rt, Share, rt::timeout, sim::SimRt};
 use std::{cell::RefCell, collections::VecDeque, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -22,6 +22,8 @@ struct Told {
     waiting: VecDeque<(i32, i16)>,
     /// Something was sent that is no request: nothing can be said of what is answered.
     wild: bool,
+    /// Something was asked.
+    begun: bool,
     ended: bool,
 }
 
@@ -152,7 +154,11 @@ impl Clients {
     async fn ask(&mut self, on: usize, (key, version): (i16, i16), body: &[u8], crumbs: bool) {
         self.number += 1;
         let number = self.number;
-        self.connection(on).await.told.borrow_mut().waiting.push_back((number, key));
+        let told = Rc::clone(&self.connection(on).await.told);
+        // What begins with an API that nobody knows is taken for our own protocol, and answered in that.
+        let is_first = !std::mem::replace(&mut told.borrow_mut().begun, true);
+        told.borrow_mut().wild |= is_first && versions::api(key).is_err();
+        told.borrow_mut().waiting.push_back((number, key));
         let bytes = frame(number, key, version, body);
         if crumbs {
             for byte in bytes {
