@@ -1,7 +1,10 @@
 //! Which figures a turn yields, and what is wanted of each.
 
 use super::driver::{Measured, Times};
-use crate::results::compared::{Figure, Row, Unit};
+use crate::results::compared::{Figure, Row, Side, Unit};
+
+/// A system that takes so much less than the rate, or more because it was late before, does not keep up with it.
+const OFF_RATE: f64 = 0.05;
 
 /// How far ahead of a rival we want to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -104,6 +107,19 @@ pub(super) fn rows(rounds: &[Vec<Vec<Value>>], bounds: &[Bounds]) -> Vec<Row> {
         Row { name: of.name.clone(), unit: of.unit, figures: bounds.iter().enumerate().map(figure).collect() }
     };
     first.iter().enumerate().map(row).collect()
+}
+
+/// Says of each system whether it did not take the rate that was asked for: what it was late with then makes its latencies.
+pub(super) fn remarks(rows: &[Row], systems: &[Side], rate: usize) -> Vec<String> {
+    let mut out = Vec::new();
+    for row in rows.iter().filter(|row| row.unit == Unit::RecordsPerS) {
+        for (n, side) in systems.iter().enumerate() {
+            let Some(reached) = row.figure(n).filter(|reached| (reached.median / rate as f64 - 1.0).abs() > OFF_RATE) else { continue };
+            let took = row.unit.show(reached.median);
+            out.push(format!("{} took {took} where {rate} were sent ({}): its latencies are those of a queue", side.name, row.name));
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -98,7 +98,10 @@ async fn compare(args: &CompareArgs, common: &Common, progress: &ProgressBar) ->
     }
     let bounds: Vec<Bounds> = rivals.iter().map(|(_, bounds)| *bounds).collect();
     let side = |(system, _): &(Arc<dyn System>, Bounds)| Side { name: system.name(), on: system.describe() };
-    let compared = Compared { on: stage.on(&said), systems: rivals.iter().map(side).collect(), rows: figures::rows(&rounds, &bounds) };
+    let systems: Vec<Side> = rivals.iter().map(side).collect();
+    let rows = figures::rows(&rounds, &bounds);
+    let remarks = figures::remarks(&rows, &systems, args.rate);
+    let compared = Compared { on: stage.on(&said), systems, rows, remarks };
     let names: Vec<String> = compared.systems.iter().map(|side| side.name.clone()).collect();
     Ok(Results { facts, system: names.join(" | "), compared: Some(compared), ..Results::default() })
 }

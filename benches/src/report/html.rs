@@ -195,6 +195,9 @@ fn comparison(compared: &Compared) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(coloured).collect()).collect();
     let (met, all) = compared.met();
     let mut out = format!("<h2>Side by side</h2>{}<p>{met} of {all} bounds met</p>", table(&heads, &rows));
+    for remark in &compared.remarks {
+        let _ = write!(out, "<p>{}</p>", escape(remark));
+    }
     out += &list(compared.on.iter().map(|(name, value)| (name.as_str(), value.clone())));
     for side in &compared.systems {
         let _ = write!(out, "<h3>{}</h3>{}", escape(&side.name), list(side.on.iter().map(|(name, value)| (name.as_str(), value.clone()))));

@@ -150,6 +150,9 @@ fn comparison(compared: &Compared) -> String {
     }
     let (met, all) = compared.met();
     let _ = write!(out, "\n{}\n{met} of {all} bounds met", columns(&compared.table()));
+    for remark in &compared.remarks {
+        let _ = write!(out, "\n{remark}");
+    }
     out
 }
 

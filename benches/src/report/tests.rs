@@ -112,12 +112,20 @@ fn systems_side_by_side_are_in_the_text_and_in_the_page() {
         unit: compared::Unit::BytesPerS,
         figures: vec![figure(5e6, None), figure(1e6, Some(10.0))],
     };
-    let compared = Compared { on: vec![("partitions".into(), "100".into())], systems: vec![side("we"), side("they")], rows: vec![row] };
+    let compared = Compared {
+        on: vec![("partitions".into(), "100".into())],
+        systems: vec![side("we"), side("they")],
+        rows: vec![row],
+        remarks: vec!["they were slow".into()],
+    };
     let results = Results { compared: Some(compared), ..Results::default() };
     let text = table::text(&results);
-    for part in ["partitions: 100", "they: syncs <always>", "≥ 10.0: missed", "0 of 1 bounds met"] {
+    for part in ["partitions: 100", "they: syncs <always>", "≥ 10.0: missed", "0 of 1 bounds met", "they were slow"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     let page = html::page(&results);
-    assert!(page.contains("<span class=\"no\">≥ 10.0: missed</span>") && page.contains("&lt;always&gt;"), "{page}");
+    assert!(
+        page.contains("<span class=\"no\">≥ 10.0: missed</span>") && page.contains("&lt;always&gt;") && page.contains("they were slow"),
+        "{page}"
+    );
 }

@@ -18,6 +18,8 @@ pub struct Compared {
     pub systems: Vec<Side>,
     /// What was measured.
     pub rows: Vec<Row>,
+    /// What must be known to read it.
+    pub remarks: Vec<String>,
 }
 
 /// A system of the comparison.

@@ -49,3 +49,13 @@ fn rows_have_the_turns_of_each_system_and_its_bounds() {
     assert_eq!(rows[0].figures[0], Figure { turns: vec![1.0, 3.0], wanted: None });
     assert_eq!(rows[0].figures[1], Figure { turns: vec![2.0, 4.0], wanted: Some(5.0) });
 }
+
+#[test]
+fn a_system_that_does_not_take_the_rate_is_told() {
+    let figure = |value| Figure { turns: vec![value], wanted: None };
+    let row = |unit| Row { name: "java: reached".into(), unit, figures: vec![figure(499.0), figure(101.0), figure(717.0)] };
+    let systems: Vec<Side> = ["we", "they", "others"].map(|name| Side { name: name.into(), on: Vec::new() }).into();
+    let remarks = remarks(&[row(Unit::RecordsPerS), row(Unit::Ns)], &systems, 500);
+    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert_eq!(remarks[0], "they took 101/s where 500 were sent (java: reached): its latencies are those of a queue");
+}

@@ -37,7 +37,7 @@ fn a_bound_is_met_when_it_is_reached_but_ahead_is_more_than_as_good() {
 fn the_table_has_each_rival_beside_us_and_counts_what_is_met() {
     let side = |name: &str| Side { name: name.into(), on: Vec::new() };
     let rows = vec![row(Unit::Bytes, &[1024.0, 2048.0], &[8192.0, 8192.0], Some(4.0)), row(Unit::S, &[2.0], &[1.0], Some(1.0))];
-    let compared = Compared { on: Vec::new(), systems: vec![side("ours"), side("theirs")], rows };
+    let compared = Compared { on: Vec::new(), systems: vec![side("ours"), side("theirs")], rows, remarks: Vec::new() };
     let table = compared.table();
     assert_eq!(table[0], ["figure", "ours", "theirs", "ratio", "wanted"]);
     assert_eq!(table[1], ["a figure", "1.50 KiB (1.00 KiB to 2.00 KiB)", "8.00 KiB", "6.00 (4.00 to 8.00)", "≥ 4.00: met"]);
