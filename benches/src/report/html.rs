@@ -194,7 +194,10 @@ fn comparison(compared: &Compared) -> String {
     };
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(coloured).collect()).collect();
     let (met, all) = compared.met();
-    let mut out = format!("<h2>Side by side</h2>{}<p>{met} of {all} bounds met</p>", table(&heads, &rows));
+    let mut out = format!("<h2>Side by side</h2>{}", table(&heads, &rows));
+    if all > 0 {
+        let _ = write!(out, "<p>{met} of {all} bounds met</p>");
+    }
     for remark in &compared.remarks {
         let _ = write!(out, "<p>{}</p>", escape(remark));
     }

@@ -149,7 +149,10 @@ fn comparison(compared: &Compared) -> String {
         let _ = writeln!(out, "{}: {}", side.name, on.join(", "));
     }
     let (met, all) = compared.met();
-    let _ = write!(out, "\n{}\n{met} of {all} bounds met", columns(&compared.table()));
+    let _ = write!(out, "\n{}", columns(&compared.table()));
+    if all > 0 {
+        let _ = write!(out, "\n{met} of {all} bounds met");
+    }
     for remark in &compared.remarks {
         let _ = write!(out, "\n{remark}");
     }

@@ -11,6 +11,7 @@ import io.nats.client.PushSubscribeOptions;
 import io.nats.client.api.ConsumerConfiguration;
 import io.nats.client.api.DeliverPolicy;
 import java.time.Duration;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -80,6 +81,9 @@ public class NatsLoad extends Load {
 
     @Override
     Map<String, Object> on() {
-        return Map.of("acks", "of the stream", "records without an ack at most", UNACKED_MAX);
+        Map<String, Object> on = new LinkedHashMap<>();
+        on.put("acks", "of the stream");
+        on.put("records without an ack at most", UNACKED_MAX);
+        return on;
     }
 }
