@@ -3,10 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        alter_configs_request as ac, create_partitions_request as cp, create_topics_request as ct, delete_records_request as dr,
-        describe_configs_request as dc, fetch_request as f, incremental_alter_configs_request as iac, join_group_request as jg,
-        leave_group_request as lg, list_offsets_request as lo, metadata_request as md, offset_commit_request as oc,
-        offset_delete_request as od, offset_fetch_request as of, produce_request as p, sync_group_request as sg, *,
+        alter_client_quotas_request as aq, alter_configs_request as ac, alter_partition_reassignments_request as ar,
+        create_partitions_request as cp, create_topics_request as ct, delete_records_request as dr, describe_client_quotas_request as dq,
+        describe_configs_request as dc, describe_log_dirs_request as ld, describe_topic_partitions_request as tp,
+        elect_leaders_request as el, fetch_request as f, incremental_alter_configs_request as iac, join_group_request as jg,
+        leave_group_request as lg, list_offsets_request as lo, list_partition_reassignments_request as lr, metadata_request as md,
+        offset_commit_request as oc, offset_delete_request as od, offset_fetch_request as of, produce_request as p,
+        sync_group_request as sg, *,
     },
     protocol::{Message, Request, StrBytes},
 };
@@ -156,6 +159,57 @@ fn of_administration(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             let resource = iac::AlterConfigsResource::default().with_resource_type(2).with_resource_name(text("t"));
             IncrementalAlterConfigsRequest::default().with_resources(vec![resource.with_configs(vec![config])])
         }),
+        _ => of_the_cluster(key, versions),
+    }
+}
+
+/// What is asked of replicas, quotas, and groups of the newer sort.
+fn of_the_cluster(key: i16, versions: (i16, i16)) -> Vec<Sound> {
+    match key {
+        35 => each(versions, |_| {
+            let some = ld::DescribableLogDirTopic::default().with_topic(topic("t")).with_partitions(vec![0, 9]);
+            DescribeLogDirsRequest::default().with_topics(Some(vec![some]))
+        }),
+        43 => each(versions, |_| {
+            let some = el::TopicPartitions::default().with_topic(topic("t")).with_partitions(vec![0, 9]);
+            ElectLeadersRequest::default().with_topic_partitions(Some(vec![some])).with_timeout_ms(100)
+        }),
+        45 => each(versions, |_| {
+            let one = |replicas| ar::ReassignablePartition::default().with_replicas(replicas);
+            let partitions = vec![one(None), one(Some(vec![BrokerId(1)])), one(Some(vec![BrokerId(9)]))];
+            let some = ar::ReassignableTopic::default().with_name(topic("t")).with_partitions(partitions);
+            AlterPartitionReassignmentsRequest::default().with_topics(vec![some]).with_timeout_ms(100)
+        }),
+        46 => each(versions, |_| {
+            let some = lr::ListPartitionReassignmentsTopics::default().with_name(topic("t")).with_partition_indexes(vec![0, 9]);
+            ListPartitionReassignmentsRequest::default().with_topics(Some(vec![some]))
+        }),
+        48 => each(versions, |_| {
+            let component = dq::ComponentData::default().with_entity_type(text("client-id")).with_match_type(2);
+            DescribeClientQuotasRequest::default().with_components(vec![component])
+        }),
+        49 => each(versions, |_| {
+            let entity = aq::EntityData::default().with_entity_type(text("client-id")).with_entity_name(Some(text("somebody")));
+            let op = aq::OpData::default().with_key(text("producer_byte_rate")).with_value(1e9);
+            let entry = aq::EntryData::default().with_entity(vec![entity]).with_ops(vec![op]);
+            AlterClientQuotasRequest::default().with_entries(vec![entry]).with_validate_only(true)
+        }),
+        68 => each(versions, |version| {
+            let asked = ConsumerGroupHeartbeatRequest::default()
+                .with_group_id(GroupId(text(&format!("beaten-{version}"))))
+                .with_member_id(text("m"))
+                .with_rebalance_timeout_ms(1_000)
+                .with_subscribed_topic_names(Some(vec![topic("t")]));
+            asked.with_topic_partitions(Some(Vec::new()))
+        }),
+        69 => each(versions, |version| ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(version), group(0)])),
+        74 => each(versions, |version| {
+            ListConfigResourcesRequest::default().with_resource_types((0..i8::from(version > 0)).map(|_| 2).collect())
+        }),
+        75 => each(versions, |_| {
+            let some = ["t", "unknown"].map(|name| tp::TopicRequest::default().with_name(topic(name)));
+            DescribeTopicPartitionsRequest::default().with_topics(some.into()).with_response_partition_limit(1)
+        }),
         _ => of_others(key, versions),
     }
 }
@@ -169,16 +223,10 @@ fn of_others(key: i16, versions: (i16, i16)) -> Vec<Sound> {
         25 => plain::<AddOffsetsToTxnRequest>(versions),
         26 => plain::<EndTxnRequest>(versions),
         28 => plain::<TxnOffsetCommitRequest>(versions),
-        35 => plain::<DescribeLogDirsRequest>(versions),
         36 => plain::<SaslAuthenticateRequest>(versions),
-        43 => plain::<ElectLeadersRequest>(versions),
         61 => plain::<DescribeProducersRequest>(versions),
         65 => plain::<DescribeTransactionsRequest>(versions),
         66 => plain::<ListTransactionsRequest>(versions),
-        68 => plain::<ConsumerGroupHeartbeatRequest>(versions),
-        69 => plain::<ConsumerGroupDescribeRequest>(versions),
-        74 => plain::<ListConfigResourcesRequest>(versions),
-        75 => plain::<DescribeTopicPartitionsRequest>(versions),
         key => panic!("API {key} is advertised, and nobody has written a sound request of it here"),
     }
 }
