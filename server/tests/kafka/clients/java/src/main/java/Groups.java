@@ -90,9 +90,11 @@ public class Groups {
         admin = Admin.create(p);
         try (Admin closed = admin; Producer<String, String> producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
             admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, (short) 1))).all().get();
+            List<Consumer<String, String>> all = new ArrayList<>(List.of(consumer(), consumer()));
+            // It waits for nobody: who comes first has everything, until the other one comes.
+            if (byServer) poll(all, v -> spread(all));
             for (int n = 0; n < RECORDS; n++) producer.send(new ProducerRecord<>(topic, null, NOW + n, "key-" + n % 60, "" + n));
             producer.flush();
-            List<Consumer<String, String>> all = new ArrayList<>(List.of(consumer(), consumer()));
             check(poll(all, v -> v.size() >= RECORDS && spread(all)).equals(range(0, RECORDS)), "everything once");
             for (Consumer<String, String> c : all) c.commitSync();
             all.add(consumer());
