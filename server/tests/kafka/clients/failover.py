@@ -8,19 +8,31 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 servers, sort = sys.argv[1], sys.argv[2]
 topic, group, PARTITIONS = f"failover-{sort}", f"survivors-{sort}", 6
 SETTINGS = {"classic": {"session.timeout.ms": 10000, "heartbeat.interval.ms": 500}, "consumer": {"group.protocol": "consumer"}}
 PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
+LATER = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
 
 admin = AdminClient({"bootstrap.servers": servers})
 admin.create_topics([NewTopic(topic, PARTITIONS, 3)])[topic].result(30)
 producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
 seen, parts, changes, stop, failed = [], [0, 0], [], threading.Event(), []
 lock = threading.Lock()
+
+
+def commit(consumer, message):
+    """Until the new coordinator takes it: on the way there a commit may fail for the moment, and be made again."""
+    while True:
+        try:
+            return consumer.commit(message, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() not in LATER:
+                raise
+            time.sleep(0.1)
 
 
 def consume(number):
@@ -44,7 +56,7 @@ def consume(number):
             if message.error():
                 assert message.error().code() in PASSING, message.error()
                 continue
-            consumer.commit(message, asynchronous=False)
+            commit(consumer, message)
             with lock:
                 seen.append(int(message.value()))
         consumer.close()
