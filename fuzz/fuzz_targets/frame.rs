@@ -80,6 +80,14 @@ fn look(frame: &Frame) {
         AlterQuota: AlterQuota Done,
         ListQuotas: ListQuotas ListQuotasReply,
         Ping: Ping Done,
+        Join: JoinCluster JoinReply,
+        DescribeCluster: DescribeCluster DescribeClusterReply,
+        Moved: Moved Done,
+        AlterNode: AlterNode Done,
+        NodeReport: NodeReport NodeReportReply,
+        Leads: Leads Done,
+        Rebalance: Rebalance RebalanceReply,
+        Starts: Starts Starts,
     }
 }
 
@@ -89,7 +97,7 @@ fn framed(data: &[u8]) -> Vec<u8> {
     let payload = rest.first().map_or(0, |n| usize::from(*n) % (rest.len() + 1));
     let mut out = Vec::new();
     out.put_u32_le((HEAD_BYTES - 4 + rest.len()) as u32);
-    out.put_u16_le(u16::from(kind % 21));
+    out.put_u16_le(u16::from(kind % 29));
     out.put_u16_le([0, 1, 3, 2][usize::from(flags % 4)]);
     out.put_u64_le(7);
     out.put_u32_le((rest.len() - payload) as u32);
