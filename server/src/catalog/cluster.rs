@@ -71,6 +71,15 @@ impl Replicas {
         self.now.extend(kept);
     }
 
+    /// Wants replicas on these nodes: those that are wanted or there already, and new ones.
+    fn want_on(&mut self, nodes: &[u64], ids: &mut Ids) {
+        let wanted = nodes.iter().map(|node| {
+            let known = self.wanted.iter().find(|r| r.node == *node).copied().or_else(|| self.there(*node));
+            known.unwrap_or_else(|| ids.replica_on(*node))
+        });
+        self.want(wanted.collect());
+    }
+
     /// The replica that a node has: it gets no other one before that is gone.
     fn there(&self, node: u64) -> Option<Replica> {
         self.now.iter().find(|r| r.node == node).copied()
@@ -103,6 +112,17 @@ impl Partition {
             None => Lives::Elsewhere,
             Some(replicas) => replicas.on(node).map_or(Lives::Elsewhere, |replica| Lives::Replica(replica.id)),
         }
+    }
+
+    /// Its replicas; of a log that is alone, the first of them.
+    fn replicate(&mut self, ids: &mut Ids) -> &mut Replicas {
+        self.replicas.get_or_insert_with(|| Box::new(Replicas::begin(vec![ids.replica_on(FOUNDER)])))
+    }
+
+    /// The node that should lead it.
+    #[must_use]
+    pub fn preferred(&self) -> u64 {
+        self.replicas.as_ref().and_then(|r| r.wanted.first()).map_or(FOUNDER, |first| first.node)
     }
 
     /// The nodes that have it, the one that should lead first.
@@ -250,17 +270,9 @@ impl Catalog {
             if partition.replicas.is_none() && self.nodes.len() < 2 {
                 continue;
             }
-            let there = partition.replicas.take();
-            let mut replicas = there.unwrap_or_else(|| Box::new(Replicas::begin(vec![ids.replica_on(FOUNDER)])));
-            let stay = |r: &&Replica| self.nodes.get(&r.node).is_some_and(|n| n.state != NodeState::Leaving);
-            let kept: Vec<Replica> = replicas.wanted.iter().filter(stay).take(replication).copied().collect();
-            let nodes: Vec<u64> = kept.iter().map(|r| r.node).collect();
-            let all = placement::spread(&mut load, &nodes, replication);
-            let there = |node: u64| kept.iter().find(|r| r.node == node).copied().or_else(|| replicas.there(node));
-            let replica = |node: &u64| there(*node).unwrap_or_else(|| ids.replica_on(*node));
-            let wanted = all.iter().map(replica).collect();
-            replicas.want(wanted);
-            partition.replicas = Some(replicas);
+            let replicas = partition.replicate(ids);
+            let kept: Vec<u64> = replicas.wanted.iter().map(|r| r.node).filter(|node| self.is_in(*node)).take(replication).collect();
+            replicas.want_on(&placement::spread(&mut load, &kept, replication), ids);
         }
     }
 
@@ -270,8 +282,7 @@ impl Catalog {
         let name = topic.name.clone();
         let refuse = |why: String| CatalogError::BadPlacement { name, partition: *number, nodes: nodes.clone(), why };
         let Some(partition) = topic.partitions.get_mut(*number as usize) else { return Err(refuse("there is no such partition".into())) };
-        let is_in = |node: &u64| self.nodes.get(node).is_some_and(|node| node.state != NodeState::Leaving);
-        if let Some(node) = nodes.iter().find(|node| !is_in(node)) {
+        if let Some(node) = nodes.iter().find(|node| !self.is_in(**node)) {
             return Err(refuse(format!("there is no node {node}, or it is about to leave")));
         }
         if nodes.iter().collect::<BTreeSet<_>>().len() != nodes.len() || nodes.len() > REPLICATION_MAX as usize {
@@ -281,15 +292,18 @@ impl Catalog {
             // It is alone where it is.
             return Ok(());
         }
-        let mut replicas = partition.replicas.take().unwrap_or_else(|| Box::new(Replicas::begin(vec![ids.replica_on(FOUNDER)])));
-        let there = |node: u64| replicas.wanted.iter().find(|r| r.node == node).copied().or_else(|| replicas.there(node));
-        let wanted = match nodes.is_empty() {
-            true => replicas.now.clone(),
-            false => nodes.iter().map(|node| there(*node).unwrap_or_else(|| ids.replica_on(*node))).collect(),
-        };
-        replicas.want(wanted);
-        partition.replicas = Some(replicas);
+        let replicas = partition.replicate(ids);
+        if nodes.is_empty() {
+            replicas.want(replicas.now.clone());
+        } else {
+            replicas.want_on(nodes, ids);
+        }
         Ok(())
+    }
+
+    /// Whether a node is one of the cluster, and to have replicas.
+    fn is_in(&self, node: u64) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.state != NodeState::Leaving)
     }
 
     /// Takes in a node, or takes note that one is elsewhere now (`me` is its id, if it has one). What is to be written, and its id.

@@ -72,8 +72,7 @@ impl<R: Rt> Core<R> {
     /// Who answers for a partition, as far as that is known here: its leader, or else the node that should lead it.
     #[must_use]
     pub fn answers_for(&self, partition: &crate::catalog::Partition) -> NodeId {
-        let should = || partition.replicas.as_ref().and_then(|r| r.wanted.first()).map_or(crate::catalog::FOUNDER, |r| r.node);
-        self.leader_of(partition.group).unwrap_or_else(|| NodeId(should()))
+        self.leader_of(partition.group).unwrap_or_else(|| NodeId(partition.preferred()))
     }
 
     /// The nodes are others, or elsewhere: as the catalog has them.

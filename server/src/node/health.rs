@@ -3,9 +3,9 @@
 use super::Core;
 use crate::{
     boot::join::to_wire,
-    catalog::{META, Partition, Replica},
+    catalog::{META, Partition},
 };
-use millpond_runtime::{CoreId, GroupId, NodeId, Rt, rt::timeout};
+use millpond_runtime::{GroupId, NodeId, Rt, rt::timeout};
 use millpond_wire::messages::{DescribeClusterReply, Failure, Kind, NodeHealth, NodeReport, NodeReportReply, TopicPartitions};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Partitions that are named, of each kind.
 const NAMED_MAX: usize = 1_000;
 /// A replica that lacks more entries than this is behind.
-const BEHIND: u64 = 1_000;
+pub(super) const BEHIND: u64 = 1_000;
 
 /// How the wanted replicas of a partition are, as its leader sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,45 +76,6 @@ impl<R: Rt> Core<R> {
             copies.lag_entries = copies.lag_entries.max(lag);
         }
         Some(copies)
-    }
-
-    /// For partitions that this node leads, by topic and number: a node of that rack which reads of them may be sent to, since it has a replica that is heard and
-    /// not far behind. The leader itself, if it stands there.
-    pub async fn readable_in(self: &Rc<Self>, rack: &str, partitions: &[(String, u32)]) -> Vec<Option<NodeId>> {
-        let mut found = vec![None; partitions.len()];
-        let mut by_core: BTreeMap<CoreId, Vec<(usize, GroupId)>> = BTreeMap::new();
-        for (number, (topic, partition)) in partitions.iter().enumerate() {
-            if let Ok((core, group)) = self.locate(topic, *partition) {
-                by_core.entry(core).or_default().push((number, group));
-            }
-        }
-        for (core, asked) in by_core {
-            let rack = rack.to_owned();
-            let look = move |core: Rc<Self>| async move {
-                asked.into_iter().map(|(number, group)| (number, core.readable_in_here(&rack, group))).collect::<Vec<_>>()
-            };
-            // A core that does not answer any more sends nobody elsewhere.
-            self.at(core, look).await.unwrap_or_default().into_iter().for_each(|(number, node)| found[number] = node);
-        }
-        found
-    }
-
-    fn readable_in_here(&self, rack: &str, group: GroupId) -> Option<NodeId> {
-        self.partition(group).filter(|partition| partition.serves().is_ok())?;
-        let catalog = self.catalog.borrow();
-        let (topic, number) = catalog.partition_of(group)?;
-        let partition = topic.partitions.get(number as usize)?;
-        let (driver, replicas) = (self.drivers.get(&partition.home)?, partition.replicas.as_ref()?);
-        let me = self.identity.node_id;
-        let there = |node: u64| catalog.node(node).is_some_and(|node| node.rack == rack);
-        if there(me) {
-            return Some(NodeId(me));
-        }
-        let matched = |id| driver.matched_by(group, id).map(|index| index.0);
-        let last = driver.status(group).and_then(|status| matched(status.me))?;
-        let is_near = |id| matched(id).is_some_and(|index| last.saturating_sub(index) <= BEHIND);
-        let fits = |replica: &&Replica| there(replica.node) && driver.hears(NodeId(replica.node)) && is_near(replica.id);
-        replicas.now.iter().find(fits).map(|replica| NodeId(replica.node))
     }
 
     /// How the cluster is, as far as its nodes say.

@@ -1,6 +1,7 @@
 //! Look-ups at the owners of partitions: where they begin and end, offsets by time, and deleting the oldest records.
 
 use super::{core::Core, failure_of, mesh::Lost, not_owner, partition::Partition, unknown_partition};
+use crate::catalog::Replica;
 use millpond_log::LogError;
 use millpond_runtime::{CoreId, GroupId, NodeId, Offset, Rt};
 use millpond_wire::messages::{
@@ -32,16 +33,17 @@ impl<R: Rt> Core<R> {
 
     /// Runs `call` with each of these groups on the cores that own them, one call per core. Answers come with the numbers of
     /// their questions.
-    async fn at_owners<T, F>(
+    async fn at_owners<Q, T, F>(
         self: &Rc<Self>,
-        asked: impl IntoIterator<Item = (usize, CoreId, GroupId, i64)>,
-        call: impl Fn(Rc<Partition<R>>, i64) -> F + Clone + Send + 'static,
+        asked: impl IntoIterator<Item = (usize, CoreId, GroupId, Q)>,
+        call: impl Fn(Rc<Partition<R>>, Q) -> F + Clone + Send + 'static,
     ) -> Vec<(usize, Result<T, Failure>)>
     where
+        Q: Send + 'static,
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + 'static,
     {
-        let mut by_core: BTreeMap<CoreId, Vec<(usize, GroupId, i64)>> = BTreeMap::new();
+        let mut by_core: BTreeMap<CoreId, Vec<(usize, GroupId, Q)>> = BTreeMap::new();
         for (number, core, group, what) in asked {
             by_core.entry(core).or_default().push((number, group, what));
         }
@@ -77,13 +79,13 @@ impl<R: Rt> Core<R> {
         for (number, located) in located.into_iter().enumerate() {
             match located {
                 Ok((core, group)) => {
-                    asked.push((number, core, group, 0));
+                    asked.push((number, core, group, ()));
                     bounds.push(Ok(Bounds::default()));
                 }
                 Err(failure) => bounds.push(Err(failure)),
             }
         }
-        let look = |partition: Rc<Partition<R>>, _| async move {
+        let look = |partition: Rc<Partition<R>>, ()| async move {
             let state = partition.state()?;
             Ok(Bounds { start: state.start_offset.0, end: state.high_watermark.0, bytes: state.bytes })
         };
@@ -91,6 +93,27 @@ impl<R: Rt> Core<R> {
             bounds[number] = answer;
         }
         bounds
+    }
+
+    /// For partitions that this node leads: where else a client of this rack may read them, since a replica there is heard and not far behind.
+    pub async fn readable_in(self: &Rc<Self>, rack: &str, partitions: &[(&str, u32)]) -> Vec<Option<NodeId>> {
+        let mut asked = Vec::new();
+        for (number, (topic, partition)) in partitions.iter().enumerate() {
+            let catalog = self.catalog.borrow();
+            let stands_there = |replica: &&Replica| catalog.node(replica.node).is_some_and(|node| node.rack == rack);
+            let replicas = catalog.topic(topic).and_then(|topic| topic.partitions.get(*partition as usize)?.replicas.as_ref());
+            let there: Vec<Replica> = replicas.iter().flat_map(|replicas| &replicas.now).filter(stands_there).copied().collect();
+            if let (false, Ok((core, group))) = (there.is_empty(), self.locate(topic, *partition)) {
+                asked.push((number, core, group, there));
+            }
+        }
+        let look = |partition: Rc<Partition<R>>, there: Vec<Replica>| async move { Ok(partition.readable_at(&there)) };
+        let mut found = vec![None; partitions.len()];
+        // A core that does not answer any more sends nobody elsewhere.
+        for (number, answer) in self.at_owners(asked, look).await {
+            found[number] = answer.ok().flatten();
+        }
+        found
     }
 
     /// Bytes on disk of each partition, or replica of one, that lives on this node; a core that does not answer any more tells nothing.

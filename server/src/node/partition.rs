@@ -1,12 +1,12 @@
 //! A partition at its owner: appending, reading, looking up, and who waits for it to grow.
 
-use super::{failure_of, not_owner};
-use crate::catalog::TopicSettings;
+use super::{failure_of, health::BEHIND, not_owner};
+use crate::catalog::{Replica, TopicSettings};
 use bytes::BytesMut;
 use millpond_batch::{Header, check, stamp_append_time};
 use millpond_log::{Appended, GroupState, Log, LogError, Lsn, ReadLimits, ReadOut};
 use millpond_raft::{Driver, ProposeError, Proposed};
-use millpond_runtime::{GroupId, Offset, Rt, Term};
+use millpond_runtime::{GroupId, NodeId, Offset, Rt, Term};
 use millpond_wire::messages::{Code, Failure, ProduceResult};
 use std::{
     cell::{Cell, RefCell},
@@ -210,6 +210,17 @@ impl<R: Rt> Partition<R> {
         })?;
         let (base_offset, duplicate) = (proposed.offset, proposed.duplicate);
         Ok(Pending { base_offset, lasts: Lasts::Committed(proposed), duplicate, append_time_ms })
+    }
+
+    /// Where one of these replicas may be read instead of this one, if this one leads.
+    #[must_use]
+    pub fn readable_at(&self, replicas: &[Replica]) -> Option<NodeId> {
+        let status = self.driver.status(self.group).filter(|status| status.serves)?;
+        let matched = |id| self.driver.matched_by(self.group, id).map(|index| index.0);
+        let last = matched(status.me)?;
+        let is_near = |replica: &&Replica| matched(replica.id).is_some_and(|index| last.saturating_sub(index) <= BEHIND);
+        let is_heard = |replica: &&Replica| self.driver.hears(NodeId(replica.node));
+        replicas.iter().filter(is_heard).find(is_near).map(|replica| NodeId(replica.node))
     }
 
     /// Where the partition stands.

@@ -1,6 +1,6 @@
 //! What members of a group of Kafka's newer sort say, what they are answered, and what people are told of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A partition of a topic by the topic's id: a topic that comes anew under its name is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,6 +9,14 @@ pub struct Slot {
     pub topic_id: u64,
     /// The partition's number.
     pub partition: u32,
+}
+
+/// Partitions by their topics, both in order.
+#[must_use]
+pub fn by_topic(slots: &BTreeSet<Slot>) -> BTreeMap<u64, Vec<u32>> {
+    let mut topics: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    slots.iter().for_each(|slot| topics.entry(slot.topic_id).or_default().push(slot.partition));
+    topics
 }
 
 /// A member's sign of life (ConsumerGroupHeartbeat). What is `None` is as it was.

@@ -8,7 +8,7 @@
 
 use super::{
     HEARTBEAT_MS, HEARTBEAT_WAITING_MS, MEMBERS_PER_GROUP_MAX, SESSION_MS,
-    asked::{Beat, Beaten, Slot},
+    asked::{Beat, Beaten},
     member::{AWAY, Member, Owners},
     share::{self, Assignor},
     subscription,
@@ -290,11 +290,4 @@ pub(super) struct Said {
 
 pub(super) fn unknown(member: &str) -> Refused {
     Refused::UnknownMember { member: member.to_owned() }
-}
-
-/// Slots in the order of topics and partitions.
-pub(super) fn by_topic(slots: &BTreeSet<Slot>) -> BTreeMap<u64, Vec<u32>> {
-    let mut topics: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-    slots.iter().for_each(|slot| topics.entry(slot.topic_id).or_default().push(slot.partition));
-    topics
 }

@@ -92,6 +92,8 @@ impl Member {
             for slot in std::mem::take(&mut self.revoking) {
                 owners.remove(&slot);
             }
+            // For what it is to give up next it has as long again.
+            self.revoke_by_ms = None;
             changed = true;
         }
         let give_up: BTreeSet<Slot> = self.assigned.difference(&self.target).copied().collect();

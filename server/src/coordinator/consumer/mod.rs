@@ -16,7 +16,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub use asked::{Beat, Beaten, Described, DescribedMember, Parts, Slot};
+pub use asked::{Beat, Beaten, Described, DescribedMember, Parts, Slot, by_topic};
 
 pub(super) use group::Group;
 pub(super) use stored::{StoredEpoch, StoredMember};
@@ -26,7 +26,7 @@ use super::{
     classic::Refused, records,
 };
 use crate::keyed::{BadRecord, Record};
-use group::{LEAVE, Said, by_topic, unknown};
+use group::{LEAVE, Said, unknown};
 use member::AWAY;
 use millpond_wire::messages::{CommitOffsets, MemberInfo, Position, TopicPartitions};
 use share::Assignor;

@@ -7,10 +7,10 @@ use super::{
     answered, codes, decoded,
     group_admin::{self, state},
     groups::{host, optional, outcome, owned, text},
-    metadata::{topic_id, topic_number},
+    metadata::{topic_id, topic_number, uuid},
 };
 use crate::{
-    coordinator::consumer::{Beat, Beaten, Described, DescribedMember, Parts, Slot},
+    coordinator::consumer::{Beat, Beaten, Described, DescribedMember, Parts, Slot, by_topic},
     kafka::wire::{Request, TopicId, WireError, metadata::OPERATIONS_UNKNOWN, versions},
 };
 use bytes::Bytes;
@@ -22,11 +22,7 @@ use kafka_protocol::messages::{
     consumer_group_heartbeat_response::{Assignment, TopicPartitions},
 };
 use millpond_runtime::Rt;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-    rc::Rc,
-};
+use std::{collections::BTreeSet, rc::Rc};
 
 /// Whose members are described: those of this sort.
 const MEMBER_TYPE: i8 = 1;
@@ -83,16 +79,14 @@ fn slots<R: Rt>(front: &Front<R>, topics: &[Owned]) -> BTreeSet<Slot> {
 }
 
 fn assignment<R: Rt>(front: &Front<R>, assigned: &BTreeSet<Slot>) -> Assignment {
-    let mut topics: BTreeMap<u64, Vec<i32>> = BTreeMap::new();
-    assigned.iter().for_each(|slot| topics.entry(slot.topic_id).or_default().push(slot.partition as i32));
-    let topic =
-        |(number, partitions): (u64, Vec<i32>)| TopicPartitions::default().with_topic_id(uuid(front, number)).with_partitions(partitions);
-    Assignment::default().with_topic_partitions(topics.into_iter().map(topic).collect())
+    let topic = |(number, some): (u64, Vec<u32>)| {
+        TopicPartitions::default().with_topic_id(uuid(topic_id(front, number))).with_partitions(partitions(some))
+    };
+    Assignment::default().with_topic_partitions(by_topic(assigned).into_iter().map(topic).collect())
 }
 
-/// A topic's id in the form that the crate has for it.
-fn uuid<R: Rt, T: TryFrom<Vec<u8>, Error: Debug>>(front: &Front<R>, number: u64) -> T {
-    T::try_from(topic_id(front, number).0.to_vec()).expect("an id has sixteen bytes")
+fn partitions(ours: Vec<u32>) -> Vec<i32> {
+    ours.into_iter().map(|partition| partition as i32).collect()
 }
 
 /// Groups with their members, epochs, and what these own and are meant to own.
@@ -118,9 +112,8 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
 fn member<R: Rt>(front: &Front<R>, version: i16, m: DescribedMember) -> Member {
     let told = |parts: Vec<Parts>| {
         let topic = |part: Parts| {
-            let partitions = part.partitions.into_iter().map(|partition| partition as i32).collect();
-            let topic = ToldPartitions::default().with_topic_id(uuid(front, part.topic_id)).with_partitions(partitions);
-            topic.with_topic_name(TopicName(text(&part.topic)))
+            let topic = ToldPartitions::default().with_topic_id(uuid(topic_id(front, part.topic_id)));
+            topic.with_partitions(partitions(part.partitions)).with_topic_name(TopicName(text(&part.topic)))
         };
         Told::default().with_topic_partitions(parts.into_iter().map(topic).collect())
     };

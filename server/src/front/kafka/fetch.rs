@@ -35,8 +35,7 @@ fn ours(asked: &FetchRequest, any_replica: bool, elsewhere: &[Option<NodeId>]) -
     for topic in asked.topics.iter() {
         let one = |p: crate::kafka::wire::fetch::FetchPartition| messages::FetchPartition {
             topic: topic.topic.to_string(),
-            // What is below zero is as unknown as what is beyond the last one.
-            partition: u32::try_from(p.partition).unwrap_or(u32::MAX),
+            partition: number(p.partition),
             offset: u64::try_from(p.fetch_offset).unwrap_or(u64::MAX),
             bytes_max: u32::try_from(p.partition_max_bytes).unwrap_or(1).max(1),
         };
@@ -55,21 +54,19 @@ fn ours(asked: &FetchRequest, any_replica: bool, elsewhere: &[Option<NodeId>]) -
     }
 }
 
-/// Where a client is to read what this node leads and what is nearer to it elsewhere, partition by partition in the order of the request.
+/// Where a client that stands elsewhere is to read what this node leads, partition by partition in the order of the request.
 async fn nearer<R: Rt>(front: &Rc<Front<R>>, asked: &FetchRequest) -> Vec<Option<NodeId>> {
-    let core = &front.core;
-    if asked.rack_id.is_empty() || *asked.rack_id == *core.config.rack {
-        return Vec::new();
-    }
     let mut partitions = Vec::new();
-    for topic in asked.topics.iter() {
-        let number =
-            |p: crate::kafka::wire::fetch::FetchPartition| (topic.topic.to_string(), u32::try_from(p.partition).unwrap_or(u32::MAX));
-        partitions.extend(topic.partitions.iter().map(number));
+    let topics: Vec<_> = asked.topics.iter().collect();
+    for topic in &topics {
+        partitions.extend(topic.partitions.iter().map(|p| (&*topic.topic, number(p.partition))));
     }
-    let mut found = core.readable_in(&asked.rack_id, &partitions).await;
-    found.iter_mut().for_each(|node| *node = node.filter(|node| node.0 != core.identity.node_id));
-    found
+    front.core.readable_in(&asked.rack_id, &partitions).await
+}
+
+/// A partition's number; what is below zero is as unknown as what is beyond the last one.
+fn number(partition: i32) -> u32 {
+    u32::try_from(partition).unwrap_or(u32::MAX)
 }
 
 /// Carries it out.
@@ -85,9 +82,9 @@ pub(super) async fn carry_out<R: Rt>(
         let response = FetchResponse { error_code: codes::FETCH_SESSION_ID_NOT_FOUND, ..FetchResponse::default() };
         return Ok(Reply::small(response.frame(version, correlation_id)));
     }
-    let elsewhere = nearer(front, &asked).await;
-    let is_near = !asked.rack_id.is_empty() && *asked.rack_id == *front.core.config.rack;
-    let fetched = requests::fetched(front, conn, &ours(&asked, is_near, &elsewhere), working).await;
+    let stands_here = !asked.rack_id.is_empty() && *asked.rack_id == *front.core.config.rack;
+    let elsewhere = if asked.rack_id.is_empty() || stands_here { Vec::new() } else { nearer(front, &asked).await };
+    let fetched = requests::fetched(front, conn, &ours(&asked, stands_here, &elsewhere), working).await;
     let mut counters = front.core.counters.borrow_mut();
     fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref()).for_each(|f| counters.count_error(f.code()));
     counters.records_out += fetched.records;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use millpond_runtime::Rt;
 use millpond_wire::messages::{CreateTopic, Failure};
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use uuid::Uuid;
 
 /// How long one tries to make a topic that is asked for.
 const MAKE_MAX: Duration = Duration::from_secs(2);
@@ -140,6 +141,11 @@ pub(super) fn topic_id<R: Rt>(front: &Front<R>, number: u64) -> TopicId {
     id[..8].copy_from_slice(&front.core.identity.cluster_id.to_be_bytes());
     id[8..].copy_from_slice(&number.to_be_bytes());
     TopicId(id)
+}
+
+/// The same in the form that the crate has for it.
+pub(super) fn uuid(id: TopicId) -> Uuid {
+    Uuid::from_bytes(id.0)
 }
 
 /// The number of a topic; nothing if it is none of this cluster's.

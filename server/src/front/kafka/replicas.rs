@@ -11,7 +11,7 @@ use super::{
     topics::{allowed, alter_topic},
 };
 use crate::{
-    catalog::{FOUNDER, Partition, Replica, Replicas},
+    catalog::{Partition, Replica, Replicas},
     kafka::wire::{Request, StrBytes, WireError, metadata::OPERATIONS_UNKNOWN},
 };
 use bytes::Bytes;
@@ -88,7 +88,8 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
         let next = skipped + partitions.len();
         left -= partitions.len();
         let described = DescribedTopic::default().with_error_code(topic.error_code).with_is_internal(topic.is_internal);
-        let described = described.with_name(topic.name.map(TopicName)).with_topic_id(uuid(topic.topic_id.0)).with_partitions(partitions);
+        let described =
+            described.with_name(topic.name.map(TopicName)).with_topic_id(metadata::uuid(topic.topic_id)).with_partitions(partitions);
         response.topics.push(described.with_topic_authorized_operations(OPERATIONS_UNKNOWN));
         if next < topic.partitions.len() {
             response.next_cursor = Some(cursor(next));
@@ -98,8 +99,18 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
     answered(request, &response)
 }
 
-fn uuid(id: [u8; 16]) -> uuid::Uuid {
-    uuid::Uuid::from_bytes(id)
+/// The partitions that a request names, or all.
+struct Wanted(Option<BTreeMap<String, BTreeSet<i32>>>);
+
+impl Wanted {
+    fn of(topics: Option<impl Iterator<Item = (TopicName, Vec<i32>)>>) -> Self {
+        Self(topics.map(|topics| topics.map(|(name, partitions)| (name.to_string(), partitions.into_iter().collect())).collect()))
+    }
+
+    fn has(&self, topic: &str, partition: usize) -> bool {
+        let Self(wanted) = self;
+        wanted.as_ref().is_none_or(|all| all.get(topic).is_some_and(|some| some.contains(&(partition as i32))))
+    }
 }
 
 /// Wants replicas elsewhere, or gives up a move that is under way.
@@ -179,15 +190,10 @@ fn placement<R: Rt>(
 pub(super) async fn reassignments<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: ListPartitionReassignmentsRequest = decoded(request)?;
     look_elsewhere(front).await;
-    let wanted: Option<BTreeMap<String, BTreeSet<i32>>> = asked
-        .topics
-        .map(|topics| topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes.into_iter().collect())).collect());
-    let is_asked = |topic: &str, partition: i32| {
-        wanted.as_ref().is_none_or(|wanted| wanted.get(topic).is_some_and(|partitions| partitions.contains(&partition)))
-    };
+    let wanted = Wanted::of(asked.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes))));
     let mut topics = Vec::new();
     for topic in front.core.catalog.borrow().topics() {
-        let moving = topic.partitions.iter().enumerate().filter(|(number, _)| is_asked(&topic.name, *number as i32));
+        let moving = topic.partitions.iter().enumerate().filter(|(number, _)| wanted.has(&topic.name, *number));
         let moving = moving.filter_map(|(number, p)| Some((number, p.replicas.as_ref().filter(|replicas| !replicas.is_settled())?)));
         let partitions: Vec<_> = moving.map(|(number, replicas)| ongoing(number as i32, replicas)).collect();
         if !partitions.is_empty() {
@@ -256,10 +262,11 @@ fn stand<R: Rt>(front: &Front<R>, topic: &str, partition: i32) -> Stand {
     let catalog = front.core.catalog.borrow();
     let number = usize::try_from(partition).unwrap_or(usize::MAX);
     let Some(p) = catalog.topic(topic).and_then(|topic| topic.partitions.get(number)) else { return Stand::Unknown };
-    let Some(replicas) = &p.replicas else { return Stand::Preferred };
-    let preferred = replicas.wanted.first().map_or(FOUNDER, |replica| replica.node);
+    if p.replicas.is_none() {
+        return Stand::Preferred;
+    }
     match front.core.leader_of(p.group) {
-        Some(leader) if leader.0 == preferred => Stand::Preferred,
+        Some(leader) if leader.0 == p.preferred() => Stand::Preferred,
         Some(_) => Stand::Other,
         None => Stand::Nobody,
     }
@@ -283,21 +290,12 @@ fn elected(before: &Stand, after: &Stand, unclean: bool) -> (i16, &'static str) 
 pub(super) async fn log_dirs<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DescribeLogDirsRequest = decoded(request)?;
     let core = &front.core;
-    let wanted: Option<BTreeMap<String, BTreeSet<i32>>> = asked
-        .topics
-        .map(|topics| topics.into_iter().map(|topic| (topic.topic.to_string(), topic.partitions.into_iter().collect())).collect());
+    let wanted = Wanted::of(asked.topics.map(|topics| topics.into_iter().map(|topic| (topic.topic, topic.partitions))));
     let sizes = core.sizes_here().await;
     let mut topics = Vec::new();
     for topic in core.catalog.borrow().topics() {
-        let partitions = match &wanted {
-            Some(wanted) => wanted.get(&topic.name),
-            None => None,
-        };
-        if wanted.is_some() && partitions.is_none() {
-            continue;
-        }
         let here = |(number, p): (usize, &Partition)| {
-            let size = sizes.get(&p.group).filter(|_| partitions.is_none_or(|some| some.contains(&(number as i32))))?;
+            let size = sizes.get(&p.group).filter(|_| wanted.has(&topic.name, number))?;
             Some(DescribeLogDirsPartition::default().with_partition_index(number as i32).with_partition_size(*size as i64))
         };
         let partitions: Vec<_> = topic.partitions.iter().enumerate().filter_map(here).collect();

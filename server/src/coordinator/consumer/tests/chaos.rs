@@ -1,7 +1,8 @@
 //! A whole group whose members die, fall silent, leave, come back and lose answers, while topics grow and its coordinator moves to other nodes.
 //!
-//! What is watched is what members read, not what the coordinator thinks. A member is like those of Kafka's clients: one heartbeat is under way at a time, what it
-//! owns it says when that has changed, it takes its time to get from one assignment to the next, and after an answer that was lost it says everything.
+//! What is watched is what members read, not what the coordinator thinks. A member is like those of Kafka's client in Java: one heartbeat is under way at a time, what
+//! it owns it says when it has come to a new assignment, whether or not it had to move for it (the local epoch there), it takes its time to get from one assignment
+//! to the next, and after an answer that was lost it says everything.
 
 use super::*;
 use crate::coordinator::tests::Dice;
@@ -19,16 +20,18 @@ struct Client {
     reads: BTreeSet<Slot>,
     /// Where it is going.
     to: Option<BTreeSet<Slot>>,
-    /// It has not said what it reads since that changed.
-    is_news: bool,
-    /// What it said in the heartbeat that is under way.
-    said: Option<BTreeSet<Slot>>,
+    /// Assignments that it has come to, up to which of them it has told, and is about to tell in the heartbeat that is under way.
+    came_to: u64,
+    told: u64,
+    tells: Option<u64>,
     /// It lost an answer, or joins.
     says_all: bool,
     /// An answer that it has not got yet, and when it will.
     answer: Option<(u64, Result<Beaten, Refused>)>,
     /// When its newest heartbeat came that was answered well.
     heard_ms: u64,
+    /// Since when it is told to give something up, and has not told that it did.
+    behind_ms: Option<u64>,
     next_ms: u64,
     stuck_until_ms: u64,
 }
@@ -42,13 +45,13 @@ impl Client {
             rebalance_timeout_ms: all.then_some(REBALANCE_MS as u32),
             names: all.then(|| vec!["t".into(), "u".into()]),
             assignor: all.then(|| if self.range { "range" } else { "uniform" }.into()),
-            owned: (all || self.is_news).then(|| self.reads.clone()),
+            owned: (all || self.came_to != self.told).then(|| self.reads.clone()),
             ..join(&self.member, &[])
         }
     }
 
     fn forget(&mut self) {
-        (self.epoch, self.says_all, self.is_news, self.to) = (0, true, false, None);
+        (self.epoch, self.says_all, self.to, self.behind_ms) = (0, true, None, None);
         self.reads.clear();
     }
 
@@ -131,11 +134,9 @@ impl World {
             Some((_, Ok(beaten))) => {
                 assert!(beaten.epoch >= client.epoch, "{} goes back from {} to {}", client.member, client.epoch, beaten.epoch);
                 (client.epoch, client.says_all) = (beaten.epoch, false);
-                if let Some(said) = client.said.take() {
-                    client.is_news = said != client.reads;
-                }
+                client.told = client.tells.take().unwrap_or(client.told);
                 client.next_ms = now_ms + u64::from(beaten.heartbeat_ms);
-                if let Some(assigned) = beaten.assigned.filter(|assigned| client.to.is_some() || *assigned != client.reads) {
+                if let Some(assigned) = beaten.assigned.filter(|assigned| assigned != client.to.as_ref().unwrap_or(&client.reads)) {
                     client.to = Some(assigned);
                 }
             }
@@ -147,8 +148,8 @@ impl World {
             && let Some(to) = self.clients[n].to.take()
         {
             let client = &mut self.clients[n];
-            client.is_news |= client.reads != to;
-            client.next_ms = if client.is_news { now_ms } else { client.next_ms };
+            client.came_to += 1;
+            client.next_ms = now_ms;
             client.reads = to;
         }
         let client = &self.clients[n];
@@ -163,10 +164,16 @@ impl World {
         let answer = self.seat.beat(&beat);
         let late = self.dice.roll(if self.bad > 0 { 400 } else { 30 });
         let client = &mut self.clients[n];
-        if answer.is_ok() {
+        if let Ok(beaten) = &answer {
             client.heard_ms = now_ms;
+            let may_stay = beaten.assigned.as_ref().is_none_or(|assigned| client.reads.is_subset(assigned));
+            client.behind_ms = match client.behind_ms {
+                _ if may_stay && beat.owned.is_some() => None,
+                before if may_stay => before,
+                before => before.or(Some(now_ms)),
+            };
         }
-        client.said = beat.owned;
+        client.tells = beat.owned.map(|_| client.came_to);
         client.next_ms = now_ms + 1_000;
         client.answer = Some((now_ms + late, answer));
     }
@@ -179,7 +186,8 @@ impl World {
         // Who is stuck does not see that it was removed; and nobody is long before its time.
         for client in &self.clients {
             if !members.contains(&*client.member) {
-                let ill = now_ms >= client.heard_ms + REBALANCE_MS / 2 || client.reads.is_empty();
+                let lingers = client.behind_ms.is_some_and(|since_ms| now_ms >= since_ms + REBALANCE_MS);
+                let ill = now_ms >= client.heard_ms + REBALANCE_MS / 2 || client.reads.is_empty() || lingers;
                 assert!(ill, "{} is removed too early", client.member);
                 continue;
             }
@@ -194,9 +202,12 @@ impl World {
     }
 
     fn step(&mut self) {
+        // Looked at after each, so that a group that ends by one and begins again by the next is seen to have ended.
         self.seat.wait(TICK_MS);
+        self.watch();
         if self.is_bad() {
             self.misfortune();
+            self.watch();
         }
         for n in 0..self.clients.len() {
             if self.dice.roll(3) > 0 {
@@ -235,12 +246,35 @@ proptest! {
 
     #[test]
     fn nothing_is_read_by_two_and_everything_by_somebody_in_the_end(seed in any::<u64>(), bad in 5_u64..60, range in any::<bool>()) {
-        let mut world = world(seed, bad, range);
-        for _ in 0..1_500 {
-            world.step();
-        }
-        world.settle();
+        walk(seed, bad, range);
     }
+}
+
+fn walk(seed: u64, bad: u64, range: bool) {
+    let mut world = world(seed, bad, range);
+    for _ in 0..1_500 {
+        world.step();
+    }
+    world.settle();
+}
+
+/// All members are gone at once, and somebody joins in the same moment: another group begins, with epochs of its own.
+#[test]
+fn a_group_that_ended_begins_with_epochs_of_its_own() {
+    walk(9_816_994_930_298_548_254, 10, false);
+}
+
+/// A member is told to give up what it was given a moment ago and has not come to yet: it has nothing to move, and says so.
+#[test]
+fn what_was_given_and_taken_back_at_once_is_given_up() {
+    walk(3_181_277_902_979_574_218, 56, true);
+}
+
+/// A member is stuck, says that it lives, and has not moved yet.
+#[test]
+fn who_does_not_move_for_as_long_as_it_may_is_removed() {
+    walk(16_176_874_295_180_605_426, 17, true);
+    walk(8_563_808_629_506_164_012, 29, true);
 }
 
 /// One member more or less, again and again: whoever keeps a partition is never told to give it up, and no more of them move than must.

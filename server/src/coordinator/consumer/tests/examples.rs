@@ -292,3 +292,19 @@ proptest! {
         let _ = stored::slots(&runs);
     }
 }
+
+/// Whoever gives up one thing after the other has as long for each.
+#[test]
+fn the_time_to_give_up_begins_anew_with_what_is_to_be_given_up() {
+    let id: Arc<str> = "m".into();
+    let mut owners: member::Owners = slots(7, 0..3).into_iter().map(|slot| (slot, Arc::clone(&id))).collect();
+    let mut member = member::Member { assigned: slots(7, 0..3), target: slots(7, 0..2), ..member::Member::default() };
+    assert!(member.reconcile(&id, 1, None, &mut owners));
+    assert_eq!(member.revoking, slots(7, [2]));
+    member.revoke_by_ms = Some(20_000);
+    member.target = slots(7, 0..1);
+    assert!(!member.reconcile(&id, 2, None, &mut owners), "it has not given up the first yet");
+    assert_eq!(member.revoke_by_ms, Some(20_000));
+    assert!(member.reconcile(&id, 2, Some(&slots(7, 0..2)), &mut owners));
+    assert_eq!((member.revoking, member.revoke_by_ms), (slots(7, [1]), None));
+}
