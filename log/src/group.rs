@@ -15,7 +15,7 @@ use crate::{
     tail::{Moved, Tail, TailEntry},
 };
 use bytes::Bytes;
-use millpond_batch::Header;
+use millpond_batch::{Header, Marker};
 use millpond_runtime::{GroupId, Index, Offset, Term};
 
 /// Entries of a group that is alone are written in this term: it holds no elections.
@@ -89,7 +89,7 @@ impl Group {
         }
         self.last_index = index;
         if let Some(header) = header {
-            self.producers.record(header, base_offset, now_ms);
+            self.producers.record(header, Marker::of(&payload, header), base_offset, now_ms);
             self.end_offset = base_offset.plus(header.record_span());
             self.max_timestamp = self.max_timestamp.max(Some(header.max_timestamp));
         }
@@ -121,6 +121,13 @@ impl Group {
     #[must_use]
     pub fn lasting_offset(&self) -> Offset {
         self.replica.as_ref().map_or(self.synced_offset, |replica| replica.committed_offset.min(self.synced_offset))
+    }
+
+    /// How far readers of committed records see: no transaction that is open has records before it.
+    #[must_use]
+    pub fn stable_offset(&self) -> Offset {
+        let lasting = self.lasting_offset();
+        self.producers.first_open().map_or(lasting, |first| first.max(self.start_offset).min(lasting))
     }
 
     /// How often entries have gone: what was said of an earlier life of an index is of no use any more.
@@ -179,6 +186,7 @@ impl Group {
         for (producer, before) in &gone.producers {
             self.producers.restore(*producer, before.clone());
         }
+        self.producers.truncate(gone.end_offset);
         (self.last_index, self.end_offset, self.max_timestamp) = (gone.last_index, gone.end_offset, gone.max_timestamp);
         if self.synced_index > gone.last_index {
             (self.synced_index, self.synced_offset) = (gone.last_index, gone.end_offset);
@@ -219,6 +227,7 @@ impl Group {
             });
         }
         self.start_offset = start;
+        self.producers.trim(start);
         self.settled = settled;
         if let (Some(replica), None) = (&mut self.replica, settled.segment) {
             // Nothing before it is left.

@@ -12,6 +12,7 @@ use crate::{
         layout::Class,
     },
     lsn::Lsn,
+    producers::{Aborted, ProducerView},
     start,
     stats::LogStats,
 };
@@ -37,6 +38,8 @@ pub struct GroupState {
     pub end_offset: Offset,
     /// Offset after the last record that is synced and committed: what readers see. In a group that is alone what is synced is committed.
     pub high_watermark: Offset,
+    /// Up to where no record is of a transaction that is open: what readers of committed records see. At most the high watermark.
+    pub stable_offset: Offset,
     /// Index of the last appended entry; 0 if there is none.
     pub last_index: Index,
     /// Bytes of the group's segments on disk, and of its entries that are not settled yet.
@@ -162,10 +165,29 @@ impl<R: Rt> Log<R> {
             start_offset: g.start_offset,
             end_offset: g.end_offset,
             high_watermark: g.lasting_offset(),
+            stable_offset: g.stable_offset(),
             last_index: g.last_index,
             bytes: self.home.store.bytes(group) + g.unsettled_bytes() as u64,
             max_timestamp: g.max_timestamp,
         })
+    }
+
+    /// Transactions that were given up and have records from `from` on and before `end`.
+    #[must_use]
+    pub fn aborted(&self, group: GroupId, from: Offset, end: Offset) -> Vec<Aborted> {
+        self.home.groups.borrow().get(group).map_or_else(Vec::new, |g| g.producers.aborted(from, end))
+    }
+
+    /// What a group knows of a producer.
+    #[must_use]
+    pub fn producer(&self, group: GroupId, id: i64) -> Option<ProducerView> {
+        self.home.groups.borrow().get(group)?.producers.view(id)
+    }
+
+    /// What a group knows of all its producers.
+    #[must_use]
+    pub fn producers(&self, group: GroupId) -> Vec<(i64, ProducerView)> {
+        self.home.groups.borrow().get(group).map_or_else(Vec::new, |g| g.producers.views())
     }
 
     /// A group's settings.

@@ -50,7 +50,7 @@ pub(crate) fn retain_from(holdings: &Holdings, config: &GroupConfig, now_ms: i64
 }
 
 /// A producer's bytes in a checkpoint, at most.
-const PRODUCER_BYTES: usize = 103;
+const PRODUCER_BYTES: usize = 115;
 
 /// Forgets the producers that were silent longest, in all groups alike, until those that are left take at most `bytes_max` in a
 /// checkpoint: it must leave room for entries in a journal file, whatever clients do.

@@ -12,7 +12,7 @@ const CRC_FROM: usize = 21;
 const COMPRESSION_MASK: u16 = 0x07;
 const LOG_APPEND_TIME: u16 = 0x08;
 const TRANSACTIONAL: u16 = 0x10;
-const CONTROL: u16 = 0x20;
+pub(crate) const CONTROL: u16 = 0x20;
 pub(crate) const DELETE_HORIZON: u16 = 0x40;
 
 /// Whose clock a batch's timestamps are from.

@@ -15,13 +15,15 @@
 //! claims is allocated before its bytes are there.
 //!
 //! In reading order: [`header`] the first 61 bytes · [`record`] one record · [`compress`] the five codecs with bounds ·
-//! [`records()`] all records of a batch · [`scan`] only when they are from · [`builder`] making batches · [`filter`] keeping some records of a batch.
+//! [`records()`] all records of a batch · [`scan`] only when they are from · [`builder`] making batches · [`filter`] keeping some records of a batch ·
+//! [`marker`] what ends a transaction.
 
 pub mod builder;
 pub mod compress;
 mod error;
 pub mod filter;
 pub mod header;
+pub mod marker;
 pub mod record;
 pub mod records;
 pub mod scan;
@@ -31,6 +33,7 @@ pub use builder::{Builder, Producer};
 pub use compress::{Compression, DecompressLimits};
 pub use error::BatchError;
 pub use header::{HEADER_BYTES, Header, TimestampType, check, split, stamp, stamp_append_time, stamp_producer};
+pub use marker::Marker;
 pub use record::{HeaderRef, Record};
 pub use records::{Records, records};
 

@@ -93,6 +93,7 @@ impl<R: Rt> Log<R> {
             for (id, before) in gone.producers {
                 producers.restore(id, before);
             }
+            producers.truncate(end);
         }
         if replica.members.index > index {
             return Err(refuse("its members are those of an entry that is not committed"));

@@ -64,7 +64,7 @@ fn producers_are_bounded_and_the_longest_silent_go_first() {
         builder.append(0, None, Some(b"v"), &headers);
         let batch = builder.build(Some(Producer { id, epoch: 0, base_sequence: 0 })).expect("no codec");
         let header = millpond_batch::check(&batch).expect("just built");
-        group.producers.record(&header, Offset(id as u64), id * 60_000);
+        group.producers.record(&header, None, Offset(id as u64), id * 60_000);
     }
     let now_ms = 100 * 60_000;
     bound_producers(&mut groups, now_ms, 100 * PRODUCER_BYTES);

@@ -56,7 +56,7 @@ proptest! {
         let mut sequences = [0_i32; 9];
         for (at, (id, count)) in sent.into_iter().enumerate() {
             let sequence = &mut sequences[id as usize];
-            group.producers.record(&batch_of(id, *sequence, count), Offset(at as u64 * 10), at as i64);
+            group.producers.record(&batch_of(id, *sequence, count), None, Offset(at as u64 * 10), at as i64);
             *sequence += count as i32;
         }
         let mut bytes = Vec::new();

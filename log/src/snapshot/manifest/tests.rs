@@ -16,7 +16,7 @@ fn some() -> Manifest {
     builder.append(1, None, Some(b"v"), &headers);
     let batch = builder.build(Some(Producer { id: 4, epoch: 1, base_sequence: 9 })).expect("no codec");
     let mut producers = Producers::default();
-    producers.record(&Header::parse(&batch).expect("just built"), Offset(12), 55);
+    producers.record(&Header::parse(&batch).expect("just built"), None, Offset(12), 55);
     Manifest {
         index: Index(50),
         term: Term(7),
