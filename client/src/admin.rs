@@ -263,8 +263,12 @@ impl Admin {
         let mut found = vec![FoundOffset { offset: 0, time_ms: None }; partitions.len()];
         // In pieces, since a message has its bounds.
         for (n, some) in partitions.chunks(OFFSETS_PER_REQUEST).enumerate() {
-            let one =
-                |(partition, spec): &(u32, OffsetSpec)| ListOffset { topic: topic.into(), partition: *partition, time_ms: spec.time_ms() };
+            let one = |(partition, spec): &(u32, OffsetSpec)| ListOffset {
+                topic: topic.into(),
+                partition: *partition,
+                time_ms: spec.time_ms(),
+                committed: false,
+            };
             let request = ListOffsets { partitions: some.iter().map(one).collect() };
             let reply: ListOffsetsReply = self.client.ask(doing, Kind::ListOffsets, &request, Repeat::Freely).await?;
             if reply.results.len() != some.len() {

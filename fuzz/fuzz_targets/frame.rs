@@ -88,6 +88,8 @@ fn look(frame: &Frame) {
         Leads: Leads Done,
         Rebalance: Rebalance RebalanceReply,
         Starts: Starts Starts,
+        JoinTransaction: JoinTransaction JoinTransactionReply,
+        EndTransaction: EndTransaction EndTransactionReply,
     }
 }
 

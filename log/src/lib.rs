@@ -29,6 +29,7 @@ pub use entry::{Entry, EntryKind};
 pub use error::LogError;
 pub use log::{Advance, Appended, GroupState, Log, ReadLimits, ReadOut, Recovered, TornTail};
 pub use lsn::Lsn;
+pub use producers::{Aborted, ProducerView};
 pub use replica::{HardState, Members};
 pub use replication::ReplicaState;
 pub use snapshot::{Manifest, Received, Receiving, Snapshot};

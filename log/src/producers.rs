@@ -139,6 +139,9 @@ impl Producers {
         if header.is_control() {
             return Ok(None);
         }
+        if state.open.is_some() && !header.is_transactional() {
+            return Err(LogError::BadBatch { what: format!("producer {id} is in a transaction, and the batch is not") });
+        }
         if header.producer_epoch > state.epoch {
             // A new epoch begins its sequences anew.
             return if found == 0 { Ok(None) } else { Err(LogError::OutOfOrderSequence { producer_id: id, expected: 0, found }) };

@@ -65,6 +65,10 @@ pub enum Kind {
     Rebalance = 26,
     /// [`Starts`] → [`Starts`]. From the leader of groups to a node with replicas of them: where their logs begin, and where they begin there.
     Starts = 27,
+    /// [`JoinTransaction`] → [`JoinTransactionReply`]. From the leader of a partition, or the coordinator of a group, to that of a transaction.
+    JoinTransaction = 28,
+    /// [`EndTransaction`] → [`EndTransactionReply`]. From the coordinator of a transaction to leaders of partitions and coordinators of groups.
+    EndTransaction = 29,
 }
 
 impl Kind {
@@ -511,6 +515,9 @@ pub struct Fetch {
     /// Any replica may answer, with what it knows to be committed; else only leaders do.
     #[prost(bool, tag = "7")]
     pub any_replica: bool,
+    /// Nothing is read behind the first transaction that is open, and it is said which ones were given up.
+    #[prost(bool, tag = "8")]
+    pub committed: bool,
 }
 
 /// Where to read from.
@@ -559,6 +566,23 @@ pub struct FetchedPartition {
     /// Set if it failed.
     #[prost(message, optional, tag = "5")]
     pub failure: Option<Failure>,
+    /// Up to where no record is of a transaction that is open.
+    #[prost(uint64, tag = "6")]
+    pub stable_offset: u64,
+    /// Transactions that were given up and have records in the batches, if committed records were asked for.
+    #[prost(message, repeated, tag = "7")]
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+/// A transaction that was given up: its records are those of the producer from the offset on, up to its marker.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct AbortedTransaction {
+    /// Whose it was.
+    #[prost(uint64, tag = "1")]
+    pub producer_id: u64,
+    /// Its first record.
+    #[prost(uint64, tag = "2")]
+    pub first_offset: u64,
 }
 
 /// Asks for offsets by time.
@@ -582,6 +606,9 @@ pub struct ListOffset {
     /// largest timestamp, as in Kafka (KIP-734).
     #[prost(sint64, tag = "3")]
     pub time_ms: i64,
+    /// As for readers of committed records: the log ends before the first transaction that is open.
+    #[prost(bool, tag = "4")]
+    pub committed: bool,
 }
 
 /// Answer to [`ListOffsets`], in the same order.
@@ -1188,4 +1215,96 @@ pub struct Starts {
     /// The first offset that is still there of each, in the same order.
     #[prost(uint64, repeated, tag = "2")]
     pub offsets: Vec<u64>,
+}
+
+/// Partitions and groups are to be in a transaction, or are asked whether they are.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct JoinTransaction {
+    /// The producer's name for its transactions.
+    #[prost(string, tag = "1")]
+    pub transactional_id: String,
+    /// Its id.
+    #[prost(uint64, tag = "2")]
+    pub producer_id: u64,
+    /// Its epoch.
+    #[prost(uint32, tag = "3")]
+    pub epoch: u32,
+    /// Partitions that records are written to.
+    #[prost(message, repeated, tag = "4")]
+    pub partitions: Vec<TopicPartitions>,
+    /// Groups whose positions are kept.
+    #[prost(string, repeated, tag = "5")]
+    pub groups: Vec<String>,
+    /// Whether they are added; else they must be in it.
+    #[prost(bool, tag = "6")]
+    pub add: bool,
+}
+
+/// Why something about a transaction is refused; numbers as Kafka's error codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum TransactionRefusal {
+    /// It is not.
+    None = 0,
+    /// A partition is not known to the coordinator yet: to be tried again.
+    Unknown = 3,
+    /// What is asked for makes no sense, as a name that is too long.
+    Invalid = 42,
+    /// The transaction is not in a state for that.
+    State = 48,
+    /// The producer's id is not that of its name, or the name is not known.
+    Producer = 49,
+    /// It may not last so long.
+    Timeout = 50,
+    /// The one before is not ended everywhere yet: to be tried again.
+    Concurrent = 51,
+    /// There are as many as there may be: to be tried again.
+    Full = 15,
+    /// A newer producer of the same name is there.
+    Fenced = 90,
+}
+
+/// Answer to [`JoinTransaction`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct JoinTransactionReply {
+    /// Why it is refused.
+    #[prost(enumeration = "TransactionRefusal", tag = "1")]
+    pub refusal: i32,
+    /// Which of its producer's transactions it is.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+}
+
+/// A transaction ends in partitions and groups.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct EndTransaction {
+    /// Whose it is.
+    #[prost(uint64, tag = "1")]
+    pub producer_id: u64,
+    /// The epoch that its marker has.
+    #[prost(uint32, tag = "2")]
+    pub epoch: u32,
+    /// Which of its producer's transactions it is.
+    #[prost(uint32, tag = "3")]
+    pub number: u32,
+    /// Whether it takes effect.
+    #[prost(bool, tag = "4")]
+    pub commit: bool,
+    /// Where it ends.
+    #[prost(message, repeated, tag = "5")]
+    pub partitions: Vec<TopicPartitions>,
+    /// Groups whose positions it keeps.
+    #[prost(string, repeated, tag = "6")]
+    pub groups: Vec<String>,
+}
+
+/// Answer to [`EndTransaction`]: where it has not ended yet, and is to be ended again.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct EndTransactionReply {
+    /// Partitions.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: Vec<TopicPartitions>,
+    /// Groups.
+    #[prost(string, repeated, tag = "2")]
+    pub groups: Vec<String>,
 }

@@ -13,7 +13,7 @@
 //!   known by its id.
 //!
 //! `group` says how a partition is kept from having two readers, `assignor` who should have it. Groups of Kafka's older sort, whose members share
-//! out among themselves, are in [`classic`], and those of Kafka's newer sort, which are written down, in [`consumer`]; a group with members is of one sort, and positions are the same for both. Everything is bounded by
+//! out among themselves, are in [`classic`], and those of Kafka's newer sort, which are written down, in [`consumer`]; [`transactions`] live beside them; a group with members is of one sort, and positions are the same for both. Everything is bounded by
 //! the constants below; past them requests are refused and nothing is dropped.
 
 mod admin;
@@ -25,6 +25,7 @@ mod group;
 mod records;
 #[cfg(test)]
 mod tests;
+pub mod transactions;
 
 pub use error::Refused;
 pub use group::{HEARTBEAT_MS, HEARTBEAT_WAITING_MS, REVOKE_MS_MAX};
@@ -171,6 +172,16 @@ pub struct Coordinator {
     /// What of those is not as it is written.
     consumer_changed: BTreeSet<consumer::Changed>,
     positions: BTreeMap<String, BTreeMap<Part, Value>>,
+    /// Positions that wait for the end of a transaction, and of whose.
+    pending: BTreeMap<String, BTreeMap<(Part, u64), records::Pending>>,
+    /// See [`Coordinator::ends`].
+    ends: u64,
+    transactions: BTreeMap<String, transactions::Transaction>,
+    /// Those that are not as they are written.
+    transactions_changed: BTreeSet<String>,
+    /// About what each takes in memory, and all together.
+    transactions_weigh: BTreeMap<String, usize>,
+    transactions_bytes: usize,
     /// Committers and sequences of commits from outside that are written and not applied.
     written: BTreeMap<Key, (u64, u64)>,
     positions_count: usize,
@@ -207,7 +218,7 @@ impl Coordinator {
     pub fn bytes(&self) -> usize {
         let classic: usize = self.classic.values().map(|group| group.bytes).sum();
         let consumer: usize = self.consumer.values().map(|group| group.bytes).sum();
-        self.positions_bytes + classic + consumer + self.groups.values().map(|group| group.bytes).sum::<usize>()
+        self.positions_bytes + self.transactions_bytes + classic + consumer + self.groups.values().map(|group| group.bytes).sum::<usize>()
     }
 
     /// Groups, with members or with positions.
@@ -373,6 +384,11 @@ impl Coordinator {
                 return Ok(());
             }
             Entry::Member(name, id, stored) => return self.apply_member(key, name, &id, stored),
+            Entry::Transaction(id, stored) => return self.apply_transaction(key, &id, stored),
+            Entry::Pending(key, value) => {
+                self.apply_pending(key, value);
+                return Ok(());
+            }
         };
         if value.as_ref().is_some_and(|value| self.written.get(&key) == Some(&(value.committer, value.sequence))) {
             self.written.remove(&key);

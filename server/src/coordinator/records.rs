@@ -1,5 +1,5 @@
 //! What the coordinator writes into `__consumer_offsets`: one record per group and partition, one per classic group with members, and
-//! one per group of Kafka's newer sort and each of its members.
+//! one per group of Kafka's newer sort and each of its members; one per transactional id, and one per position that waits for the end of a transaction.
 //!
 //! ```text
 //!   a position
@@ -14,6 +14,12 @@
 //!   a member of one
 //!   key    | version 4 (a byte) | prost MemberKey {group, member}   |
 //!   value  | version 1 (a byte) | prost StoredMember {what it says of itself, its epoch, what it owns, what it is meant to own} |
+//!   a transactional id
+//!   key    | version 5 (a byte) | prost TransactionKey {id}   |
+//!   value  | version 1 (a byte) | prost StoredTransaction {producer, epochs, timeout, state, number, partitions, groups} |
+//!   a position that waits
+//!   key    | version 6 (a byte) | prost PendingKey {group, topic, partition, producer_id}   |
+//!   value  | version 1 (a byte) | prost Pending {position, number} |
 //! ```
 //!
 //! The topic's id is in the value, so that a position never outlives its topic into another one of the same name. Committer and
@@ -22,6 +28,7 @@
 use super::{
     classic::StoredGroup,
     consumer::{StoredEpoch, StoredMember},
+    transactions::StoredTransaction,
 };
 use crate::{
     catalog::OFFSETS,
@@ -34,6 +41,8 @@ const VERSION: u8 = 1;
 const GROUP_KEY_VERSION: u8 = 2;
 const EPOCH_KEY_VERSION: u8 = 3;
 const MEMBER_KEY_VERSION: u8 = 4;
+const TRANSACTION_KEY_VERSION: u8 = 5;
+const PENDING_KEY_VERSION: u8 = 6;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
 pub(super) struct Key {
@@ -74,6 +83,34 @@ struct MemberKey {
     member: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Message)]
+struct TransactionKey {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
+/// A position that waits, and for the transaction of whom.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
+pub(super) struct PendingKey {
+    #[prost(string, tag = "1")]
+    pub(super) group: String,
+    #[prost(string, tag = "2")]
+    pub(super) topic: String,
+    #[prost(uint32, tag = "3")]
+    pub(super) partition: u32,
+    #[prost(uint64, tag = "4")]
+    pub(super) producer_id: u64,
+}
+
+/// What it will be, and after which of the producer's transactions.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Pending {
+    #[prost(message, required, tag = "1")]
+    pub(super) value: Value,
+    #[prost(uint32, tag = "2")]
+    pub(super) number: u32,
+}
+
 /// A record; without a value it says that what it is about is no more.
 pub(super) enum Entry {
     /// How far a group has come in a partition.
@@ -84,6 +121,19 @@ pub(super) enum Entry {
     Epoch(String, Option<StoredEpoch>),
     /// A member of one, by the names of both.
     Member(String, String, Option<StoredMember>),
+    /// What becomes of the transactions of an id.
+    Transaction(String, Option<StoredTransaction>),
+    /// A position that waits.
+    Pending(PendingKey, Option<Pending>),
+}
+
+pub(super) fn write_transaction(id: &str, value: Option<&StoredTransaction>) -> Record {
+    let key = versioned(TRANSACTION_KEY_VERSION, &TransactionKey { id: id.to_owned() });
+    Record { key, value: value.map(|value| versioned(VERSION, value)) }
+}
+
+pub(super) fn write_pending(key: &PendingKey, value: Option<&Pending>) -> Record {
+    Record { key: versioned(PENDING_KEY_VERSION, key), value: value.map(|value| versioned(VERSION, value)) }
 }
 
 pub(super) fn write_group(group: &str, value: Option<&StoredGroup>) -> Record {
@@ -117,6 +167,11 @@ pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Entry, BadRecord>
             let MemberKey { group, member } = parse(key, MEMBER_KEY_VERSION, key)?;
             Ok(Entry::Member(group, member, read_value(key, value)?))
         }
+        Some(&TRANSACTION_KEY_VERSION) => {
+            let TransactionKey { id } = parse(key, TRANSACTION_KEY_VERSION, key)?;
+            Ok(Entry::Transaction(id, read_value(key, value)?))
+        }
+        Some(&PENDING_KEY_VERSION) => Ok(Entry::Pending(parse(key, PENDING_KEY_VERSION, key)?, read_value(key, value)?)),
         _ => Ok(Entry::Position(parse(key, VERSION, key)?, read_value(key, value)?)),
     }
 }

@@ -195,7 +195,7 @@ async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Fra
         if bytes.len() * KEPT_PART.1 < buffer_bytes * KEPT_PART.0 {
             bytes = BytesMut::from(&bytes[..]);
         }
-        let outcome = core.produce(&batch.topic, batch.partition, bytes, acks == Acks::All).await;
+        let outcome = core.produce(&batch.topic, batch.partition, bytes, acks == Acks::All, None).await;
         if message.batches.len() == 1 {
             one = Some(outcome);
         } else {

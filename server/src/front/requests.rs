@@ -162,6 +162,8 @@ async fn try_carry_out<R: Rt>(
             core.hear_node(NodeId(conn.from_node.get()), decode(kind, meta)?).await;
             reply(kind, Ok(Done {}))
         }
+        Kind::JoinTransaction => reply(kind, core.join_transaction_here(decode(kind, meta)?).await),
+        Kind::EndTransaction => reply(kind, Ok(core.end_transaction_here(decode(kind, meta)?).await)),
         Kind::ListQuotas => reply(kind, Ok(quotas(front))),
         Kind::GroupHeartbeat => reply(kind, core.heartbeat(conn.peer.ip().to_string(), decode(kind, meta)?).await),
         Kind::CommitOffsets => reply(kind, core.commit_offsets(decode(kind, meta)?).await),

@@ -7,6 +7,7 @@
 
 mod classic;
 mod consumer;
+mod transactions;
 
 use super::{await_room, core::Core, look::Bounds, meta::append_records_now, not_owner, partition::Partition, produce::ROOM_WAIT};
 use crate::{
@@ -20,7 +21,13 @@ use millpond_wire::messages::{
     Code, CommitOffsets, CommitOffsetsReply, DeleteGroup, DescribeGroup, DescribeGroupReply, Done, Failure, FetchOffsets,
     FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, Kind, ListGroups, ListGroupsReply,
 };
-use std::{cell::RefCell, collections::VecDeque, future::Future, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, VecDeque},
+    future::Future,
+    rc::Rc,
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 /// How often members that fell silent are looked for.
@@ -37,13 +44,16 @@ pub struct Seat {
     term: Term,
     /// Appended records in order of their offsets. They are applied in this order whoever hears first that they last.
     unapplied: RefCell<VecDeque<(Offset, Vec<Record>)>>,
+    /// Transactions that are being ended, by their ids; and who is told when one has ended.
+    ending: RefCell<BTreeSet<String>>,
+    ended: Notify,
 }
 
 impl Seat {
     /// A seat for groups as they were read back, of use in this term.
     #[must_use]
     pub fn new(coordinator: Coordinator, term: Term) -> Self {
-        Self { coordinator: RefCell::new(coordinator), term, unapplied: RefCell::default() }
+        Self { coordinator: RefCell::new(coordinator), term, ..Self::default() }
     }
 }
 
@@ -309,6 +319,21 @@ impl<R: Rt> Core<R> {
         self.coordinators.borrow_mut().retain(left);
     }
 
+    /// Takes the seats that are new here: transactions of theirs may wait to be ended.
+    async fn take_seats(self: &Rc<Self>) {
+        let places = self.route(OFFSETS).map_or(0, |route| route.places.len() as u32);
+        for partition in 0..places {
+            let serves = self.offsets(partition).and_then(|here| here.serves());
+            let seated = self.coordinators.borrow().contains_key(&partition);
+            if serves.is_ok()
+                && !seated
+                && let Err(failure) = self.seat(partition).await
+            {
+                tracing::debug!(partition, failure = failure.message, "groups are not looked after for now");
+            }
+        }
+    }
+
     /// Removes silent members, for as long as the node runs.
     pub fn watch_groups(self: &Rc<Self>) {
         let core = Rc::clone(self);
@@ -316,10 +341,12 @@ impl<R: Rt> Core<R> {
             while !core.stopping.get() {
                 core.rt.sleep(to_next(&core.rt, EXPIRE_EVERY)).await;
                 core.leave_seats();
+                core.take_seats().await;
                 core.tell_coordinators();
                 let held: Vec<(u32, Held)> = core.coordinators.borrow().iter().map(|(n, seat)| (*n, Rc::clone(seat))).collect();
                 for (partition, seat) in held {
                     let expired = seat.coordinator.borrow_mut().expire(core.now_ms());
+                    core.expire_transactions(partition, &seat);
                     core.forget_groups(partition, &seat);
                     core.write_groups_at_leisure(partition, &seat);
                     for gone in expired {

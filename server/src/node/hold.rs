@@ -4,10 +4,9 @@
 use super::{
     core::Core,
     partition::Partition,
-    produce::{Hop, Outcome},
+    produce::{Checked, Hop, Outcome},
 };
 use bytes::BytesMut;
-use millpond_batch::Header;
 use millpond_runtime::{FxHashMap, GroupId, NodeId, Rt, Share, rt::timeout};
 use millpond_wire::messages::{Code, Failure};
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
@@ -32,10 +31,10 @@ impl<R: Rt> Core<R> {
         self: &Rc<Self>,
         partition: &Rc<Partition<R>>,
         batch: BytesMut,
-        header: Header,
+        checked: Checked,
         synced: bool,
     ) -> Outcome<R> {
-        let (hop, answered) = self.prepare_hop(partition.group, batch, header, synced).await;
+        let (hop, answered) = self.prepare_hop(partition.group, batch, checked, synced).await;
         self.hold(Rc::clone(partition), hop);
         Outcome::There(answered)
     }

@@ -33,7 +33,7 @@ impl<R: Rt> Core<R> {
 
     /// Runs `call` with each of these groups on the cores that own them, one call per core. Answers come with the numbers of
     /// their questions.
-    async fn at_owners<Q, T, F>(
+    pub(super) async fn at_owners<Q, T, F>(
         self: &Rc<Self>,
         asked: impl IntoIterator<Item = (usize, CoreId, GroupId, Q)>,
         call: impl Fn(Rc<Partition<R>>, Q) -> F + Clone + Send + 'static,
@@ -171,16 +171,16 @@ impl<R: Rt> Core<R> {
         let failed = |failure| ListedOffset { offset: 0, time_ms: -1, failure: Some(failure) };
         let mut results = Vec::with_capacity(request.partitions.len());
         let mut asked = Vec::new();
-        for (number, ListOffset { topic, partition, time_ms }) in request.partitions.iter().enumerate() {
+        for (number, ListOffset { topic, partition, time_ms, committed }) in request.partitions.iter().enumerate() {
             match self.locate(topic, *partition) {
                 Ok((core, group)) => {
-                    asked.push((number, core, group, *time_ms));
+                    asked.push((number, core, group, (*time_ms, *committed)));
                     results.push(ListedOffset::default());
                 }
                 Err(failure) => results.push(failed(failure)),
             }
         }
-        let look = |partition: Rc<Partition<R>>, time_ms| async move { partition.offset_for(time_ms).await };
+        let look = |partition: Rc<Partition<R>>, (time_ms, committed)| async move { partition.offset_for(time_ms, committed).await };
         for (number, answer) in self.at_owners(asked, look).await {
             results[number] = match answer {
                 Ok((Offset(offset), time_ms)) => ListedOffset { offset, time_ms, failure: None },

@@ -3,17 +3,20 @@
 use super::{failure_of, health::BEHIND, not_owner};
 use crate::catalog::{Replica, TopicSettings};
 use bytes::BytesMut;
-use millpond_batch::{Header, check, stamp_append_time};
-use millpond_log::{Appended, GroupState, Log, LogError, Lsn, ReadLimits, ReadOut};
+use millpond_batch::{Header, Marker, check, stamp_append_time};
+use millpond_log::{Appended, GroupState, Log, LogError, Lsn, ProducerView, ReadLimits, ReadOut};
 use millpond_raft::{Driver, ProposeError, Proposed};
 use millpond_runtime::{GroupId, NodeId, Offset, Rt, Term};
 use millpond_wire::messages::{Code, Failure, ProduceResult};
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
+    time::Duration,
 };
 use tokio::sync::Notify;
 
+/// How long one waits for what others have appended before it looks whether this node still answers.
+const LASTS_LOOK: Duration = Duration::from_millis(50);
 /// Below this many who wait, those who have gone are not looked for.
 const WAITING_SWEPT: usize = 16;
 
@@ -99,8 +102,8 @@ fn bad(message: impl Into<String>) -> Failure {
 /// Checks a batch as a client sent it: its own checksum, and that it may be appended at all.
 pub fn check_produced(batch: &[u8]) -> Result<Header, Failure> {
     let header = check(batch).map_err(|e| bad(e.to_string()))?;
-    if header.is_control() || header.is_transactional() {
-        return Err(bad("a batch of a transaction, and there are no transactions yet"));
+    if header.is_control() || (header.is_transactional() && !header.is_idempotent()) {
+        return Err(bad("a batch of the system's own, or of a transaction without a producer"));
     }
     if u64::from(header.count) != header.record_span() {
         return Err(bad(format!(
@@ -110,6 +113,11 @@ pub fn check_produced(batch: &[u8]) -> Result<Header, Failure> {
         )));
     }
     Ok(header)
+}
+
+/// Where a partition ends for a reader, who may want committed records alone.
+pub fn end_for(state: &GroupState, committed: bool) -> Offset {
+    if committed { state.stable_offset } else { state.high_watermark }
 }
 
 impl<R: Rt> Partition<R> {
@@ -182,7 +190,8 @@ impl<R: Rt> Partition<R> {
     /// Appends a batch that [`check_produced`] took. Does not wait: without room in the log it is refused.
     pub fn append(&self, mut batch: BytesMut, mut header: Header, now_ms: i64) -> Result<Pending, Failure> {
         let max = self.message_bytes_max.get();
-        if batch.len() > max {
+        // A marker is always taken: a transaction that cannot be ended would be open for ever.
+        if batch.len() > max && !header.is_control() {
             let message = format!("a batch of {} bytes, max.message.bytes of the topic is {max}", batch.len());
             return Err(Failure::new(Code::TooLarge, message, "send smaller batches, or raise max.message.bytes"));
         }
@@ -199,6 +208,51 @@ impl<R: Rt> Partition<R> {
             Appended::New { base_offset, lsn } => Pending { base_offset, lasts: Lasts::Synced(lsn), duplicate: false, append_time_ms },
             Appended::Duplicate { base_offset, lsn } => Pending { base_offset, lasts: Lasts::Synced(lsn), duplicate: true, append_time_ms },
         })
+    }
+
+    /// What the partition knows of a producer, where this node answers for it.
+    pub fn producer(&self, id: u64) -> Result<Option<ProducerView>, Failure> {
+        self.serves()?;
+        Ok(i64::try_from(id).ok().and_then(|id| self.log.producer(self.group, id)))
+    }
+
+    /// Whether a batch of a transaction may be appended: its transaction is open here, or none has ended since the coordinator was asked, when `ended` was the
+    /// last one of the producer that had.
+    pub fn check_transaction(&self, header: &Header, ended: Option<i32>) -> Result<(), Failure> {
+        let view = self.log.producer(self.group, header.producer_id);
+        match (view, ended) {
+            (Some(ProducerView { open: Some(_), epoch, .. }), _) if epoch == header.producer_epoch => Ok(()),
+            (view, Some(ended)) if view.map_or(0, |view| view.ended) == ended => Ok(()),
+            (_, Some(_)) => {
+                Err(Failure::new(Code::Outdated, "another transaction of the producer has ended meanwhile", "retry").retry_after(20))
+            }
+            (_, None) => Err(bad("a batch of a transaction, and nobody said of which")),
+        }
+    }
+
+    /// Ends a transaction of a producer here; returns once that lasts. One that has ended before is not ended again.
+    pub async fn end_transaction(&self, producer_id: u64, epoch: i16, marker: Marker) -> Result<(), Failure> {
+        let ended = |view: ProducerView| view.ended >= marker.number || view.epoch > epoch;
+        if self.producer(producer_id)?.is_some_and(ended) {
+            return self.lasts(self.state()?.end_offset).await;
+        }
+        let now_ms = self.driver.rt().wall_ms();
+        let batch = marker.batch(producer_id as i64, epoch, now_ms).map_err(|e| bad(e.to_string()))?;
+        let header = Header::parse(&batch).map_err(|e| bad(e.to_string()))?;
+        self.append(batch, header, now_ms)?.settle(&self.log).await
+    }
+
+    /// Waits until what is before an offset lasts.
+    async fn lasts(&self, end: Offset) -> Result<(), Failure> {
+        loop {
+            let waiter = Rc::new(Notify::new());
+            self.wait_on(&waiter);
+            if self.state()?.high_watermark >= end {
+                return Ok(());
+            }
+            self.serves()?;
+            futures_lite::future::or(waiter.notified(), self.driver.rt().sleep(LASTS_LOOK)).await;
+        }
     }
 
     fn propose(&self, batch: BytesMut, header: &Header, append_time_ms: i64) -> Result<Pending, Failure> {
@@ -241,8 +295,8 @@ impl<R: Rt> Partition<R> {
     }
 
     /// Reads committed batches from `from` on: about `bytes_max` bytes, one batch at least if there is one. A replica that does not lead, and is enough, may
-    /// not know yet of what lies behind its own end.
-    pub async fn read(&self, from: Offset, bytes_max: usize, any_replica: bool) -> Result<ReadOut, Failure> {
+    /// not know yet of what lies behind its own end. With `committed` nothing behind the first transaction that is open.
+    pub async fn read(&self, from: Offset, bytes_max: usize, any_replica: bool, committed: bool) -> Result<ReadOut, Failure> {
         let (leads, any_replica) = (self.serves(), any_replica || self.hands_over());
         let mut state = self.state()?;
         let mut ahead = from > state.high_watermark;
@@ -258,26 +312,28 @@ impl<R: Rt> Partition<R> {
                 ahead = false;
             }
         }
-        if ahead || from == state.high_watermark {
+        let end = end_for(&state, committed);
+        if ahead || from == state.high_watermark || (committed && from >= end) {
             return Ok(ReadOut { batches: Vec::new(), next: from });
         }
-        let limits = ReadLimits { bytes_max, end: state.high_watermark };
+        let limits = ReadLimits { bytes_max, end };
         self.log.read(self.group, from, limits).await.map_err(|e| failure_of(&e))
     }
 
     /// The offset for a time, with the special times of ListOffsets, and the timestamp of the record there (-1 for none).
-    pub async fn offset_for(&self, time_ms: i64) -> Result<(Offset, i64), Failure> {
+    pub async fn offset_for(&self, time_ms: i64, committed: bool) -> Result<(Offset, i64), Failure> {
         const END: i64 = -1;
         const START: i64 = -2;
         const NEWEST: i64 = -3;
         self.confirm().await?;
         let state = self.state()?;
+        let end = end_for(&state, committed);
         let wanted = match time_ms {
-            END => return Ok((state.high_watermark, -1)),
+            END => return Ok((end, -1)),
             START => return Ok((state.start_offset, -1)),
             NEWEST => match state.max_timestamp {
                 Some(newest) => newest,
-                None => return Ok((state.high_watermark, -1)),
+                None => return Ok((end, -1)),
             },
             ms if ms >= 0 => ms,
             ms => {
@@ -286,7 +342,7 @@ impl<R: Rt> Partition<R> {
             }
         };
         let found = self.log.offset_for_time(self.group, wanted).await.map_err(|e| failure_of(&e))?;
-        Ok(found.unwrap_or((state.high_watermark, -1)))
+        Ok(found.filter(|(offset, _)| *offset < end).unwrap_or((end, -1)))
     }
 
     /// Deletes records before an offset, and says where the log begins once that is synced.

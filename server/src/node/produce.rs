@@ -77,11 +77,19 @@ impl<R: Rt> Outcome<R> {
     }
 }
 
+/// What is known of a batch that was checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    header: Header,
+    /// If it is of a transaction that its coordinator knows: the last one of its producer that had ended in the partition before that was asked.
+    ended: Option<i32>,
+}
+
 /// A batch that has come over the mesh.
 pub struct Hop {
     pub(super) group: GroupId,
     batch: BytesMut,
-    header: Header,
+    checked: Checked,
     /// Whether the answer waits for the sync.
     synced: bool,
     answer: oneshot::Sender<Result<Pending, Failure>>,
@@ -108,7 +116,8 @@ async fn admit<R: Rt>(rt: &R, log: &Log<R>) {
 impl<R: Rt> Core<R> {
     /// Appends one batch of a client. The future is ready at once unless there is no room. Once it is ready, batches of the
     /// same caller to the same partition are appended in the order of their calls.
-    pub async fn produce(self: &Rc<Self>, topic: &str, partition: u32, batch: BytesMut, synced: bool) -> Outcome<R> {
+    /// `ended` is for batches of transactions, see [`Partition::check_transaction`].
+    pub async fn produce(self: &Rc<Self>, topic: &str, partition: u32, batch: BytesMut, synced: bool, ended: Option<i32>) -> Outcome<R> {
         if self.cluster.learning.get() && !self.leads(topic, partition) {
             return Outcome::Done(Err(learning()));
         }
@@ -120,21 +129,21 @@ impl<R: Rt> Core<R> {
             let failure = Failure::new(Code::InvalidArgument, format!("{topic} is kept by the system itself"), "write to another topic");
             return Outcome::Done(Err(failure));
         }
-        let header = match check_produced(&batch) {
-            Ok(header) => header,
+        let checked = match check_produced(&batch) {
+            Ok(header) => Checked { header, ended },
             Err(failure) => return Outcome::Done(Err(failure)),
         };
         if !place.lives {
             return Outcome::Done(Err(self.told_where(not_owner(self.leads_elsewhere(place.group)), place.group)));
         }
-        let Some(here) = &place.here else { return self.hop(place.group, place.core, batch, header, synced).await };
+        let Some(here) = &place.here else { return self.hop(place.group, place.core, batch, checked, synced).await };
         if !here.log.room() {
             Box::pin(admit(&self.rt, &here.log)).await;
         }
         if self.holds(here) {
-            return self.hold_here(here, batch, header, synced).await;
+            return self.hold_here(here, batch, checked, synced).await;
         }
-        match self.append(here, batch, header) {
+        match self.append(here, batch, checked) {
             Err(failure) => Outcome::Done(Err(failure)),
             Ok(pending) if !synced => Outcome::Done(Ok(pending.result())),
             Ok(pending) => Outcome::Here(here.log.clone(), pending),
@@ -151,7 +160,10 @@ impl<R: Rt> Core<R> {
         }
     }
 
-    fn append(&self, partition: &Partition<R>, batch: BytesMut, header: Header) -> Result<Pending, Failure> {
+    fn append(&self, partition: &Partition<R>, batch: BytesMut, Checked { header, ended }: Checked) -> Result<Pending, Failure> {
+        if header.is_transactional() {
+            partition.check_transaction(&header, ended)?;
+        }
         let appended = partition.append(batch, header, self.rt.wall_ms());
         let pending = appended.map_err(|failure| self.told_where(failure, partition.group))?;
         if !pending.duplicate {
@@ -162,8 +174,8 @@ impl<R: Rt> Core<R> {
         Ok(pending)
     }
 
-    async fn hop(&self, group: GroupId, core: millpond_runtime::CoreId, batch: BytesMut, header: Header, synced: bool) -> Outcome<R> {
-        let (hop, answered) = self.prepare_hop(group, batch, header, synced).await;
+    async fn hop(&self, group: GroupId, core: millpond_runtime::CoreId, batch: BytesMut, checked: Checked, synced: bool) -> Outcome<R> {
+        let (hop, answered) = self.prepare_hop(group, batch, checked, synced).await;
         match self.mesh[usize::from(core.0)].send(Call::Append(hop)).await {
             Ok(()) => Outcome::There(answered),
             Err(_) => Outcome::Done(Err(Lost.into())),
@@ -175,12 +187,12 @@ impl<R: Rt> Core<R> {
         &self,
         group: GroupId,
         batch: BytesMut,
-        header: Header,
+        checked: Checked,
         synced: bool,
     ) -> (Hop, oneshot::Receiver<Result<Pending, Failure>>) {
         let (answer, answered) = oneshot::channel();
         let charge = self.hopping.take(batch.len() + HOP_BYTES).await;
-        (Hop { group, batch, header, synced, answer, _charge: charge }, answered)
+        (Hop { group, batch, checked, synced, answer, _charge: charge }, answered)
     }
 
     /// Takes a batch that came over the mesh: appended before this returns if there is room, in order of arrival in any case.
@@ -221,7 +233,7 @@ impl<R: Rt> Core<R> {
             let _ = hop.answer.send(Err(failure_of(&LogError::UnknownGroup { group: hop.group })));
             return;
         };
-        match self.append(&partition, hop.batch, hop.header) {
+        match self.append(&partition, hop.batch, hop.checked) {
             Ok(mut pending) if hop.synced => {
                 let log = partition.log.clone();
                 self.rt.spawn("ack over mesh", Share::Serve, async move {

@@ -16,14 +16,14 @@ use super::{
     failure_of,
     mesh::Lost,
     not_owner,
-    partition::Partition,
+    partition::{Partition, end_for},
     unknown_partition,
 };
 use bytes::Bytes;
 use millpond_batch::Header;
-use millpond_log::LogError;
+use millpond_log::{Aborted, LogError};
 use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
-use millpond_wire::messages::{Failure, Fetch, FetchPartition, FetchReply, FetchedPartition};
+use millpond_wire::messages::{AbortedTransaction, Failure, Fetch, FetchPartition, FetchReply, FetchedPartition};
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
@@ -62,6 +62,7 @@ struct Reading<R: Rt> {
     group: GroupId,
     here: Option<Rc<Partition<R>>>,
     any_replica: bool,
+    committed: bool,
     asked: Offset,
     next: Offset,
     bytes_max: usize,
@@ -69,6 +70,8 @@ struct Reading<R: Rt> {
     batches: Vec<Bytes>,
     start: Offset,
     end: Offset,
+    stable: Offset,
+    aborted: Vec<Aborted>,
     failure: Option<Failure>,
 }
 
@@ -80,6 +83,7 @@ struct Slice {
     from: Offset,
     bytes_max: usize,
     any_replica: bool,
+    committed: bool,
 }
 
 /// What one partition had.
@@ -88,6 +92,8 @@ struct Read {
     next: Offset,
     start: Offset,
     end: Offset,
+    stable: Offset,
+    aborted: Vec<Aborted>,
 }
 
 /// What may still be read for one answer.
@@ -122,13 +128,20 @@ impl Budget {
     }
 }
 
+/// What is waited for: more in a group than up to an offset, for whoever may read any replica, or wants committed records alone.
+type Awaited = (GroupId, Offset, bool, bool);
+
+fn told(aborted: Aborted) -> AbortedTransaction {
+    AbortedTransaction { producer_id: aborted.producer_id as u64, first_offset: aborted.first.0 }
+}
+
 type Outcome = (Vec<(usize, Result<Read, Failure>)>, Budget);
 
 impl<R: Rt> Core<R> {
     /// Carries out a fetch, which reads at most `bytes_max` bytes but for a larger batch.
     pub async fn fetch(self: &Rc<Self>, request: &Fetch, bytes_max: usize, working: &mut Working) -> Fetched {
         let until = self.rt.mono() + u64::from(request.wait_ms_max.min(FETCH_WAIT_MS_MAX)) * 1_000_000;
-        let mut parts: Vec<Reading<R>> = request.partitions.iter().map(|p| self.reading(p, request.any_replica)).collect();
+        let mut parts: Vec<Reading<R>> = request.partitions.iter().map(|p| self.reading(p, request)).collect();
         let bytes_max = match request.bytes_max as usize {
             0 => FETCH_BYTES_DEFAULT.min(bytes_max),
             asked => asked.min(bytes_max),
@@ -198,12 +211,13 @@ impl<R: Rt> Core<R> {
         budget.bytes = 0;
     }
 
-    fn reading(&self, asked: &FetchPartition, any_replica: bool) -> Reading<R> {
+    fn reading(&self, asked: &FetchPartition, &Fetch { any_replica, committed, .. }: &Fetch) -> Reading<R> {
         let mut reading = Reading {
             core: self.id(),
             group: GroupId(0),
             here: None,
             any_replica,
+            committed,
             asked: Offset(asked.offset),
             next: Offset(asked.offset),
             bytes_max: if asked.bytes_max == 0 { usize::MAX } else { asked.bytes_max as usize },
@@ -211,6 +225,8 @@ impl<R: Rt> Core<R> {
             batches: Vec::new(),
             start: Offset(0),
             end: Offset(0),
+            stable: Offset(0),
+            aborted: Vec::new(),
             failure: None,
         };
         let route = self.route(&asked.topic);
@@ -230,8 +246,9 @@ impl<R: Rt> Core<R> {
     async fn read_round(self: &Rc<Self>, parts: &mut [Reading<R>], budget: &mut Budget, share: Share) {
         let mut by_core: BTreeMap<CoreId, Vec<Slice>> = BTreeMap::new();
         for (number, part) in parts.iter().enumerate().filter(|(_, p)| p.failure.is_none() && p.bytes < p.bytes_max) {
+            let (any_replica, committed) = (part.any_replica, part.committed);
             let slice =
-                Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes, any_replica: part.any_replica };
+                Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes, any_replica, committed };
             by_core.entry(part.core).or_default().push(slice);
         }
         for (core, slices) in by_core {
@@ -277,9 +294,10 @@ impl<R: Rt> Core<R> {
 
     async fn read_slice(&self, slice: &Slice, budget: &mut Budget) -> Result<Read, Failure> {
         let Some(partition) = self.partition(slice.group) else { return Err(failure_of(&LogError::UnknownGroup { group: slice.group })) };
-        let mut read = Read { batches: Vec::new(), next: slice.from, start: Offset(0), end: Offset(0) };
+        let mut read =
+            Read { batches: Vec::new(), next: slice.from, start: Offset(0), end: Offset(0), stable: Offset(0), aborted: Vec::new() };
         if !budget.is_spent() {
-            let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes), slice.any_replica).await;
+            let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes), slice.any_replica, slice.committed).await;
             let out = out.map_err(|failure| self.told_where(failure, slice.group))?;
             let (taken, end) = budget.take(&out.batches)?;
             read.next = if taken == out.batches.len() { out.next } else { Offset(end.unwrap_or(slice.from.0)) };
@@ -287,7 +305,10 @@ impl<R: Rt> Core<R> {
             read.batches.truncate(taken);
         }
         let state = partition.state()?;
-        (read.start, read.end) = (state.start_offset, state.high_watermark);
+        (read.start, read.end, read.stable) = (state.start_offset, state.high_watermark, state.stable_offset);
+        if slice.committed && read.next > slice.from {
+            read.aborted = partition.log.aborted(slice.group, slice.from, read.next);
+        }
         Ok(read)
     }
 
@@ -309,6 +330,8 @@ impl<R: Rt> Core<R> {
                 start_offset: part.start.0,
                 end_offset: part.end.0,
                 failure: part.failure.take(),
+                stable_offset: part.stable.0,
+                aborted: std::mem::take(&mut part.aborted).into_iter().map(told).collect(),
             });
         }
         Fetched { reply, batches, bytes, records, memory, hurried: false, replay: false }
@@ -323,9 +346,9 @@ impl<R: Rt> Core<R> {
 
     /// Waits until a partition has grown or gone, for at most `wait`.
     async fn wait_growth(self: &Rc<Self>, parts: &[Reading<R>], waiter: &Notify, wait: Duration) {
-        let mut others: BTreeMap<CoreId, Vec<(GroupId, Offset, bool)>> = BTreeMap::new();
+        let mut others: BTreeMap<CoreId, Vec<Awaited>> = BTreeMap::new();
         for part in parts.iter().filter(|p| p.here.is_none()) {
-            others.entry(part.core).or_default().push((part.group, part.next, part.any_replica));
+            others.entry(part.core).or_default().push((part.group, part.next, part.any_replica, part.committed));
         }
         if others.is_empty() {
             return futures_lite::future::or(waiter.notified(), self.rt.sleep(wait)).await;
@@ -342,13 +365,13 @@ impl<R: Rt> Core<R> {
     }
 
     /// Returns when one of these partitions reaches past its offset, or is gone, or the node stops.
-    async fn grown(&self, asked: &[(GroupId, Offset, bool)]) {
+    async fn grown(&self, asked: &[Awaited]) {
         loop {
             let waiter = Rc::new(Notify::new());
-            for (group, offset, any_replica) in asked {
+            for (group, offset, any_replica, committed) in asked {
                 let Some(partition) = self.partition(*group) else { return };
                 partition.wait_on(&waiter);
-                let grown = partition.state().is_ok_and(|s| s.high_watermark != *offset);
+                let grown = partition.state().is_ok_and(|s| end_for(&s, *committed) != *offset);
                 if self.stopping.get() || grown || !partition.answers(*any_replica) {
                     return;
                 }
@@ -363,7 +386,10 @@ impl<R: Rt> Reading<R> {
     fn may_have(&self) -> bool {
         self.failure.is_none()
             && self.bytes < self.bytes_max
-            && self.here.as_ref().is_none_or(|p| !p.answers(self.any_replica) || p.state().map_or(true, |s| s.high_watermark != self.next))
+            && self
+                .here
+                .as_ref()
+                .is_none_or(|p| !p.answers(self.any_replica) || p.state().map_or(true, |s| end_for(&s, self.committed) != self.next))
     }
 
     fn take(&mut self, read: Result<Read, Failure>) {
@@ -372,14 +398,15 @@ impl<R: Rt> Reading<R> {
             Ok(read) => {
                 self.bytes += read.batches.iter().map(Bytes::len).sum::<usize>();
                 self.batches.extend(read.batches);
-                (self.next, self.start, self.end) = (read.next, read.start, read.end);
+                self.aborted.extend(read.aborted);
+                (self.next, self.start, self.end, self.stable) = (read.next, read.start, read.end, read.stable);
             }
         }
     }
 
     /// Lets go what was read, to read it again.
     fn forget(&mut self) {
-        (self.next, self.bytes, self.batches) = (self.asked, 0, Vec::new());
+        (self.next, self.bytes, self.batches, self.aborted) = (self.asked, 0, Vec::new(), Vec::new());
     }
 
     /// Where a partition that was not read stands.
@@ -387,7 +414,7 @@ impl<R: Rt> Reading<R> {
         if self.end == Offset(0)
             && let Some(Ok(state)) = self.here.as_ref().map(|p| p.state())
         {
-            (self.start, self.end) = (state.start_offset, state.high_watermark);
+            (self.start, self.end, self.stable) = (state.start_offset, state.high_watermark, state.stable_offset);
         }
     }
 }

@@ -74,7 +74,7 @@ impl Honest {
             assert!(reply.results.iter().all(|r| r.failure.is_none()), "{reply:?}");
             let batch = began.elapsed();
             // And a message that is long.
-            let at = ListOffset { topic: "honest".into(), partition: 0, time_ms: -1 };
+            let at = ListOffset { topic: "honest".into(), partition: 0, time_ms: -1, committed: false };
             let (offsets, _): (ListOffsetsReply, _) = client.get(Kind::ListOffsets, &ListOffsets { partitions: vec![at; 1_000] });
             assert!(offsets.results.len() == 1_000 && offsets.results.iter().all(|r| r.failure.is_none()));
             println!("honest: a batch of 100,000 bytes took {batch:?}, with a long message {:?}", began.elapsed());

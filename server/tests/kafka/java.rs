@@ -17,6 +17,8 @@ pub(crate) struct Programs(&'static str);
 
 /// Those that need the client alone.
 pub(crate) const CLIENT: Programs = Programs("java");
+/// Those that need Kafka Streams.
+pub(crate) const STREAMS: Programs = Programs("streams");
 /// Those that need Kafka's tools.
 pub(crate) const TOOLS: Programs = Programs("tools");
 

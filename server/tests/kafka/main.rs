@@ -156,6 +156,56 @@ fn groups_of_the_java_client_by_kip_848_go_on_after_a_kill() {
     }
 }
 
+/// Transactions as Kafka's own client has them, by the second protocol (KIP-890): what is read of them, fencing, positions, timeouts, and what is told of them.
+#[test]
+fn transactions_of_the_java_client() {
+    let node = Node::start();
+    java::CLIENT.run("Transactions", &[&node.address(), "java", "1"]);
+}
+
+/// By the first protocol, as librdkafka, kafka-python and aiokafka have them.
+#[test]
+fn transactions_of_librdkafka_kafka_python_and_aiokafka() {
+    let node = Node::start();
+    for program in ["transactions.py", "kafka_python_transactions.py", "aiokafka_transactions.py"] {
+        python::run(program, &[&node.address(), program.split('_').next().unwrap_or("tag")]);
+    }
+}
+
+/// Kafka Streams counts words exactly once, though the server is killed in the middle.
+#[test]
+fn kafka_streams_counts_exactly_once_over_a_kill() {
+    let mut node = Node::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    java::STREAMS.run_with("WordCount", &[&node.address(), "words", &dir.path().display().to_string(), "1"], |_| {
+        node.kill();
+        node.serve();
+    });
+}
+
+/// Three nodes, of which one is killed while records are consumed, changed and produced in transactions: each is in the result once, and in order. Then every
+/// client's transactions on all three.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_outlive_a_node() {
+    let mut nodes = vec![Node::start()];
+    while nodes.len() < 3 {
+        let next = Node::join(&nodes[0]);
+        nodes.push(next);
+    }
+    let servers = nodes.iter().map(Node::address).collect::<Vec<String>>().join(",");
+    let admin = client(&nodes[0]).await;
+    whole(&admin).await;
+    for (n, victim) in nodes.iter_mut().enumerate() {
+        python::run_with("exactly_once.py", &[&servers, &format!("once-{n}"), "1500"], |_| victim.kill());
+        victim.serve();
+        whole(&admin).await;
+    }
+    java::CLIENT.run("Transactions", &[&servers, "java", "3"]);
+    for program in ["transactions.py", "kafka_python_transactions.py", "aiokafka_transactions.py"] {
+        python::run(program, &[&servers, program.split('_').next().unwrap_or("tag"), "3"]);
+    }
+}
+
 #[test]
 fn topics_are_administered_by_the_java_client() {
     let node = Node::start();
@@ -296,7 +346,7 @@ fn bytes_that_are_no_requests_end_their_connection_only() {
         ("a negative length", [&[0xff, 0xff, 0xff, 0xff][..], &hello[4..]].concat()),
         ("a length of 2 GiB", [&[0x7f, 0xff, 0xff, 0xff][..], &hello[4..]].concat()),
         ("an API that is not known", raw::request(1, 254, 0, &[])),
-        ("an API that is not answered", raw::request(1, 24, 0, &[])),
+        ("an API that is not answered", raw::request(1, 23, 2, &[])),
         ("a version that is not answered", raw::request(1, 3, 99, &[])),
         ("a body that is cut", raw::request(1, 3, 4, &[0, 0, 0, 9])),
         ("as many topics as there are numbers", raw::request(1, 3, 4, &[0x7f, 0xff, 0xff, 0xff])),

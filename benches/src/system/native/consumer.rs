@@ -91,6 +91,7 @@ impl NativeConsumer {
             records_max: 0,
             replay: matches!(self.reading, Reading::Once { background: true } | Reading::Again { background: true }),
             any_replica: false,
+            committed: false,
         };
         self.conn.send(&encode(Kind::Fetch, Flags::REQUEST, 0, &fetch, 0), &[])?;
         self.under_way.push_back((Instant::now(), part));

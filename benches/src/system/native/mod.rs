@@ -94,8 +94,10 @@ impl Native {
         let mut conn = self.any().await?;
         let mut sides = Vec::new();
         for time_ms in [START, END] {
-            let partitions =
-                places.iter().map(|p| ListOffset { topic: p.topic.clone(), partition: p.partition, time_ms }).collect::<Vec<_>>();
+            let partitions = places
+                .iter()
+                .map(|p| ListOffset { topic: p.topic.clone(), partition: p.partition, time_ms, committed: false })
+                .collect::<Vec<_>>();
             let reply: ListOffsetsReply = conn.ask(Kind::ListOffsets, &ListOffsets { partitions }).await?;
             ensure!(reply.results.len() == places.len(), "{} answers to {} look-ups", reply.results.len(), places.len());
             if let Some(failure) = reply.results.iter().find_map(|r| r.failure.as_ref()) {

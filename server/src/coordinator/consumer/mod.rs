@@ -46,6 +46,8 @@ const NAMES_BYTES_MAX: usize = 128 * 1024;
 /// Records of one batch, and about their bytes.
 const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 256 * 1024;
+/// Transactional ids of one batch: each may be as long as it may be.
+const TRANSACTIONS_AT_ONCE: usize = 8;
 
 /// What is written of a group: of itself, if the member's id is empty, or of a member.
 pub(super) type Changed = (String, Arc<str>);
@@ -86,7 +88,7 @@ impl Coordinator {
         beaten
     }
 
-    /// Writes all that has changed in groups of this sort, in batches that `put` appends one after the other. What it refuses is tried again with the next ones.
+    /// Writes all that has changed in groups of this sort and in transactions, in batches that `put` appends one after the other. What it refuses is tried again with the next ones.
     pub fn write_changed<E>(&mut self, mut put: impl FnMut(Vec<Record>) -> Result<(), E>) -> Result<(), E> {
         while !self.consumer_changed.is_empty() {
             let (mut records, mut bytes) = (Vec::new(), 0);
@@ -103,6 +105,12 @@ impl Coordinator {
             for _ in 0..count {
                 self.consumer_changed.pop_first();
             }
+        }
+        while !self.transactions_changed.is_empty() {
+            let records = self.transactions_to_write(TRANSACTIONS_AT_ONCE);
+            let count = records.len();
+            put(records)?;
+            (0..count).for_each(|_| drop(self.transactions_changed.pop_first()));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Our failures as Kafka's error codes (`org.apache.kafka.common.protocol.Errors`): those that a client of today retries are ones after which it may.
 
 use crate::coordinator::classic::Refused;
-use millpond_wire::messages::{Code, Failure};
+use millpond_wire::messages::{Code, Failure, TransactionRefusal as Refusal};
 
 pub(super) const NONE: i16 = 0;
 pub(super) const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -14,7 +14,10 @@ pub(super) const INVALID_REPLICATION_FACTOR: i16 = 38;
 pub(super) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 pub(super) const INVALID_CONFIG: i16 = 40;
 pub(super) const INVALID_REQUEST: i16 = 42;
-pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+pub(super) const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+pub(super) const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
+pub(super) const INVALID_TXN_STATE: i16 = 48;
+pub(super) const NOT_ENOUGH_REPLICAS: i16 = 19;
 pub(super) const GROUP_ID_NOT_FOUND: i16 = 69;
 pub(super) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 pub(super) const MEMBER_ID_REQUIRED: i16 = 79;
@@ -41,7 +44,7 @@ const UNSUPPORTED_VERSION: i16 = 35;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const NOT_CONTROLLER: i16 = 41;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
-const INVALID_PRODUCER_EPOCH: i16 = 47;
+pub(super) const INVALID_PRODUCER_EPOCH: i16 = 47;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const UNKNOWN_PRODUCER_ID: i16 = 59;
 const NON_EMPTY_GROUP: i16 = 68;
@@ -98,6 +101,14 @@ pub(super) fn of_controller(failure: &Failure) -> i16 {
         // It asks anew who the controller is, and comes again.
         Code::NotOwner | Code::Unavailable => NOT_CONTROLLER,
         _ => of(failure),
+    }
+}
+
+/// What a producer is told of a transaction; `knows_fenced` if its version has a code for having been taken the place of.
+pub(super) fn of_refusal(refusal: Refusal, knows_fenced: bool) -> i16 {
+    match refusal {
+        Refusal::Fenced if !knows_fenced => INVALID_PRODUCER_EPOCH,
+        refusal => refusal as i16,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     kafka::wire::{
         Answer as _, Request, StrBytes, WireError,
-        fetch::{CurrentLeader, EpochEnd, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
+        fetch::{AbortedTransaction, CurrentLeader, EpochEnd, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
     },
     node::{budget::Working, read::PARTITION_BYTES},
 };
@@ -51,6 +51,7 @@ fn ours(asked: &FetchRequest, any_replica: bool, elsewhere: &[Option<NodeId>]) -
         records_max: 0,
         replay: false,
         any_replica,
+        committed: asked.isolation_level != 0,
     }
 }
 
@@ -101,11 +102,11 @@ pub(super) async fn carry_out<R: Rt>(
             partition_index: index,
             error_code: failure.map_or(codes::NONE, codes::of),
             high_watermark: end,
-            last_stable_offset: end,
+            last_stable_offset: result.filter(|_| failure.is_none()).map_or(-1, |r| r.stable_offset as i64),
             log_start_offset: start,
             diverging_epoch: EpochEnd::UNKNOWN,
             current_leader: CurrentLeader::UNKNOWN,
-            aborted_transactions: (asked.isolation_level != 0).then(Vec::new),
+            aborted_transactions: (asked.isolation_level != 0).then(|| aborted(result)),
             preferred_read_replica: preferred.map_or(-1, |node| broker_id(node.0)),
             records,
         }
@@ -122,6 +123,15 @@ pub(super) async fn carry_out<R: Rt>(
         record_bytes: fetched.bytes,
         hurried: fetched.hurried,
     })
+}
+
+/// Which transactions were given up that a client must leave out.
+fn aborted(result: Option<&messages::FetchedPartition>) -> Vec<AbortedTransaction> {
+    let told = |aborted: &messages::AbortedTransaction| AbortedTransaction {
+        producer_id: aborted.producer_id as i64,
+        first_offset: aborted.first_offset as i64,
+    };
+    result.map_or_else(Vec::new, |result| result.aborted.iter().map(told).collect())
 }
 
 /// The next batches, so many bytes of them.

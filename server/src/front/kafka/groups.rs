@@ -56,13 +56,12 @@ pub(super) fn outcome<T>(answered: Result<Result<T, Refused>, Failure>) -> Resul
     }
 }
 
-/// Who looks after groups. Transactions are not spoken yet.
+/// Who looks after groups, and after transactions: the same nodes, by the names of either.
 pub(super) fn find<R: Rt>(front: &Front<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: FindCoordinatorRequest = decoded(request)?;
     let find = |key: &StrBytes| {
         let found = match asked.key_type {
-            GROUP => coordinator_of(front, key),
-            TRANSACTION => Err(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+            GROUP | TRANSACTION => coordinator_of(front, key),
             _ => Err(codes::INVALID_REQUEST),
         };
         let none = Coordinator::default().with_key(key.clone()).with_node_id(BrokerId(-1)).with_port(-1);

@@ -7,7 +7,7 @@
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
 //! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
-//! [`group_admin`] consumer groups ·
+//! [`group_admin`] consumer groups · [`transactions`] ·
 //! [`offsets`], [`topics`], [`settings`], [`replicas`] and [`quotas`] what is asked less often · [`room`] how much one request may ask for.
 
 pub(super) mod codes;
@@ -24,6 +24,7 @@ mod replicas;
 mod room;
 mod settings;
 mod topics;
+mod transactions;
 
 use super::{
     Front,
@@ -66,6 +67,10 @@ const APIS: &[Api] = &[
     versions::DELETE_TOPICS,
     versions::DELETE_RECORDS,
     versions::INIT_PRODUCER_ID,
+    versions::ADD_PARTITIONS_TO_TXN,
+    versions::ADD_OFFSETS_TO_TXN,
+    versions::END_TXN,
+    versions::TXN_OFFSET_COMMIT,
     versions::DESCRIBE_CONFIGS,
     versions::ALTER_CONFIGS,
     versions::DESCRIBE_LOG_DIRS,
@@ -79,6 +84,9 @@ const APIS: &[Api] = &[
     versions::DESCRIBE_CLIENT_QUOTAS,
     versions::ALTER_CLIENT_QUOTAS,
     versions::DESCRIBE_CLUSTER,
+    versions::DESCRIBE_PRODUCERS,
+    versions::DESCRIBE_TRANSACTIONS,
+    versions::LIST_TRANSACTIONS,
     versions::CONSUMER_GROUP_HEARTBEAT,
     versions::CONSUMER_GROUP_DESCRIBE,
     versions::LIST_CONFIG_RESOURCES,
@@ -141,6 +149,9 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::LIST_OFFSETS.key => Kind::ListOffsets,
         key if key == versions::METADATA.key || key == versions::FIND_COORDINATOR.key => Kind::Metadata,
         key if key == versions::OFFSET_COMMIT.key || key == versions::OFFSET_DELETE.key => Kind::CommitOffsets,
+        key if key == versions::TXN_OFFSET_COMMIT.key => Kind::CommitOffsets,
+        key if key == versions::ADD_PARTITIONS_TO_TXN.key || key == versions::ADD_OFFSETS_TO_TXN.key => Kind::JoinTransaction,
+        key if key == versions::END_TXN.key => Kind::EndTransaction,
         key if key == versions::OFFSET_FETCH.key => Kind::FetchOffsets,
         key if key == versions::HEARTBEAT.key || key == versions::LEAVE_GROUP.key => Kind::GroupHeartbeat,
         key if key == versions::CONSUMER_GROUP_HEARTBEAT.key => Kind::GroupHeartbeat,
@@ -212,7 +223,7 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake
             let asked = ApiVersionsRequest::read(request.body, version)?;
             let (name, of) = (&*asked.client_software_name, &*asked.client_software_version);
             tracing::debug!(peer = %conn.peer, client = &*conn.client(), software = name, version = of, "a client of Kafka's protocol");
-            ApiVersionsResponse::new(APIS).frame(version, correlation_id)
+            transactions::with_features(ApiVersionsResponse::new(APIS), name, of).frame(version, correlation_id)
         };
         ready(conn, Kind::Hello, now, &answer);
         return Ok(true);
@@ -263,6 +274,7 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
         }
         key if key == versions::DESCRIBE_CONFIGS.key => settings::weigh(request),
         key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => quotas::weigh(front),
+        key if key == versions::DESCRIBE_PRODUCERS.key || key == versions::LIST_TRANSACTIONS.key => transactions::weigh(front, request),
         key if [
             versions::DESCRIBE_LOG_DIRS.key,
             versions::ELECT_LEADERS.key,
@@ -324,7 +336,14 @@ async fn carry_out_small<R: Rt>(
         key if key == versions::DESCRIBE_GROUPS.key => group_admin::describe(front, request).await,
         key if key == versions::LIST_GROUPS.key => group_admin::list(front, request).await,
         key if key == versions::DELETE_GROUPS.key => group_admin::delete(front, request).await,
-        key if key == versions::INIT_PRODUCER_ID.key => offsets::init_producer(front, request).await,
+        key if key == versions::INIT_PRODUCER_ID.key => transactions::init(front, request).await,
+        key if key == versions::ADD_PARTITIONS_TO_TXN.key => transactions::add_partitions(front, request).await,
+        key if key == versions::ADD_OFFSETS_TO_TXN.key => transactions::add_offsets(front, request).await,
+        key if key == versions::END_TXN.key => transactions::end(front, request).await,
+        key if key == versions::TXN_OFFSET_COMMIT.key => transactions::commit_offsets(front, request).await,
+        key if key == versions::DESCRIBE_PRODUCERS.key => transactions::describe_producers(front, request).await,
+        key if key == versions::DESCRIBE_TRANSACTIONS.key => transactions::describe(front, request).await,
+        key if key == versions::LIST_TRANSACTIONS.key => transactions::list(front, request).await,
         key if key == versions::CREATE_TOPICS.key => topics::create(front, request).await,
         key if key == versions::DESCRIBE_CONFIGS.key => settings::describe(front, request).await,
         key if key == versions::INCREMENTAL_ALTER_CONFIGS.key => settings::alter(front, request).await,

@@ -1,14 +1,14 @@
-//! ListOffsets and InitProducerId.
+//! ListOffsets.
 
-use super::{super::Front, answered, codes, decoded, or_there};
+use super::{super::Front, answered, codes, decoded};
 use crate::kafka::wire::{Request, WireError};
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, ProducerId,
+    ListOffsetsRequest, ListOffsetsResponse,
     list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{InitProducer, Kind, ListOffset, ListOffsets};
+use millpond_wire::messages::{ListOffset, ListOffsets};
 use std::rc::Rc;
 
 /// The first record that is not elsewhere: as the first one, since nothing is (KIP-405).
@@ -24,6 +24,7 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
             topic: topic.name.to_string(),
             partition: u32::try_from(p.partition_index).unwrap_or(u32::MAX),
             time_ms: if p.timestamp == EARLIEST_LOCAL { EARLIEST } else { p.timestamp },
+            committed: asked.isolation_level != 0,
         }));
     }
     let reply = front.core.list_offsets(ListOffsets { partitions }, true).await;
@@ -45,23 +46,5 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     let response = ListOffsetsResponse::default().with_topics(topics.collect());
-    answered(request, &response)
-}
-
-/// An id for an idempotent producer; transactions are refused.
-pub(super) async fn init_producer<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
-    let asked: InitProducerIdRequest = decoded(request)?;
-    let none = InitProducerIdResponse::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
-    let response = if asked.transactional_id.is_some() {
-        none.with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-    } else {
-        let here = front.core.init_producer().await;
-        match or_there(front, Kind::InitProducer, &InitProducer {}, here).await {
-            Ok(reply) => InitProducerIdResponse::default()
-                .with_producer_id(ProducerId(reply.producer_id as i64))
-                .with_producer_epoch(reply.epoch as i16),
-            Err(failure) => none.with_error_code(codes::of_coordinator(&failure)),
-        }
-    };
     answered(request, &response)
 }

@@ -24,7 +24,10 @@ use kafka_protocol::messages::{
 };
 use millpond_runtime::Rt;
 use millpond_wire::messages::{Position, TopicPartitions};
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 /// Keeps positions: synced before the answer. Many are kept in several batches.
 pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
@@ -91,12 +94,17 @@ impl Chunk {
 }
 
 fn position(topic: &str, p: &OffsetCommitRequestPartition) -> Result<Position, i16> {
-    let metadata = p.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+    checked(topic, p.partition_index, p.committed_offset, p.committed_metadata.as_ref())
+}
+
+/// A position that a client wants to have kept.
+pub(super) fn checked(topic: &str, partition: i32, offset: i64, metadata: Option<&StrBytes>) -> Result<Position, i16> {
+    let metadata = metadata.map(ToString::to_string).unwrap_or_default();
     if metadata.len() > METADATA_BYTES_MAX {
         return Err(codes::OFFSET_METADATA_TOO_LARGE);
     }
-    let partition = u32::try_from(p.partition_index).map_err(|_| codes::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let offset = u64::try_from(p.committed_offset).map_err(|_| codes::OFFSET_OUT_OF_RANGE)?;
+    let partition = u32::try_from(partition).map_err(|_| codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let offset = u64::try_from(offset).map_err(|_| codes::OFFSET_OUT_OF_RANGE)?;
     Ok(Position { topic: topic.to_owned(), partition, offset, metadata })
 }
 
@@ -108,6 +116,7 @@ struct Kept {
     partition: i32,
     offset: i64,
     metadata: StrBytes,
+    code: i16,
 }
 
 /// What an answer takes, in bytes: what is named, or as much as the largest group has.
@@ -128,8 +137,9 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     let asked: OffsetFetchRequest = decoded(request)?;
     if version < 8 {
         let wanted: Wanted = asked.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        let (topics, code) = kept(front, groups::speaker(&asked.group_id, "", None, -1), wanted).await;
+        let (topics, code) = kept(front, groups::speaker(&asked.group_id, "", None, -1), wanted, asked.require_stable).await;
         let partition = |kept: Kept| {
+            let code = if code == codes::NONE { kept.code } else { code };
             let answer = OffsetFetchResponsePartition::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
             answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata)).with_error_code(code)
         };
@@ -144,13 +154,14 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     for group in asked.groups {
         let wanted: Wanted = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         let member = group.member_id.as_deref().unwrap_or_default();
-        let (topics, code) = kept(front, groups::speaker(&group.group_id, member, None, group.member_epoch), wanted).await;
+        let (topics, code) =
+            kept(front, groups::speaker(&group.group_id, member, None, group.member_epoch), wanted, asked.require_stable).await;
         // Whoever asks for the same one many times, or for too many large ones, asks again for fewer.
         let fits = room.take(topics.iter().map(|(_, kept)| kept.len() * POSITION_BYTES).sum());
         let code = if fits { code } else { codes::INVALID_REQUEST };
         let partition = |kept: Kept| {
             let answer = OffsetFetchResponsePartitions::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
-            answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata))
+            answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata)).with_error_code(kept.code)
         };
         let topic = |(name, all): (TopicName, Vec<Kept>)| {
             OffsetFetchResponseTopics::default().with_name(name).with_partitions(all.into_iter().map(partition).collect())
@@ -162,32 +173,39 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     answered(request, &OffsetFetchResponse::default().with_groups(groups))
 }
 
-async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted) -> (Vec<(TopicName, Vec<Kept>)>, i16) {
-    let (positions, code) = match groups::outcome(front.core.fetch_group(speaker).await) {
-        Ok(reply) => (reply.positions, codes::NONE),
-        Err(code) => (Vec::new(), code),
+/// With `stable` no position is told that may be another one soon, when a transaction ends.
+async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted, stable: bool) -> (Vec<(TopicName, Vec<Kept>)>, i16) {
+    let (positions, unstable, code) = match groups::outcome(front.core.fetch_group(speaker).await) {
+        Ok((reply, unstable)) => (reply.positions, if stable { unstable } else { BTreeSet::new() }, codes::NONE),
+        Err(code) => (Vec::new(), BTreeSet::new(), code),
     };
     let mut found: BTreeMap<String, BTreeMap<u32, Position>> = BTreeMap::new();
     for position in positions {
         found.entry(position.topic.clone()).or_default().insert(position.partition, position);
     }
-    let told = |partition: i32, position: Option<&Position>| Kept {
-        partition,
-        offset: position.map_or(-1, |p| p.offset as i64),
-        metadata: position.map(|p| groups::text(&p.metadata)).unwrap_or_default(),
+    let told = |topic: &str, partition: i32, position: Option<&Position>| {
+        let is_unstable = u32::try_from(partition).is_ok_and(|partition| unstable.contains(&(topic.to_owned(), partition)));
+        let position = position.filter(|_| !is_unstable);
+        Kept {
+            partition,
+            offset: position.map_or(-1, |p| p.offset as i64),
+            metadata: position.map(|p| groups::text(&p.metadata)).unwrap_or_default(),
+            code: if is_unstable { codes::UNSTABLE_OFFSET_COMMIT } else { codes::NONE },
+        }
     };
     let topics = match wanted {
         Some(wanted) => wanted
             .into_iter()
             .map(|(name, partitions)| {
                 let here = found.get(name.as_str());
-                let find = |p: i32| told(p, u32::try_from(p).ok().and_then(|p| here.and_then(|here| here.get(&p))));
-                (name, partitions.into_iter().map(find).collect())
+                let find = |p: i32| told(&name, p, u32::try_from(p).ok().and_then(|p| here.and_then(|here| here.get(&p))));
+                let found = partitions.into_iter().map(find).collect();
+                (name, found)
             })
             .collect(),
         None => found
             .iter()
-            .map(|(name, here)| (TopicName(groups::text(name)), here.values().map(|p| told(p.partition as i32, Some(p))).collect()))
+            .map(|(name, here)| (TopicName(groups::text(name)), here.values().map(|p| told(name, p.partition as i32, Some(p))).collect()))
             .collect(),
     };
     (topics, code)

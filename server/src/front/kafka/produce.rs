@@ -6,7 +6,7 @@ use super::{
         conn::{Answer, Conn, OUTCOME_BYTES, Outcomes, Told as ToldHow},
         dispatch::{BATCHES_FEW, BATCHES_MAX},
     },
-    Closed, codes,
+    Closed, codes, transactions,
 };
 use crate::{
     catalog::names::NAME_BYTES_MAX,
@@ -20,7 +20,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{Nanos, Rt};
 use millpond_wire::messages::{Code, Failure, ProduceResult};
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 /// Batches that were taken, and how they are answered.
 pub(in super::super) struct Told {
@@ -31,16 +31,19 @@ pub(in super::super) struct Told {
     topics: Vec<(StrBytes, Vec<i32>)>,
     /// Set if nothing was appended at all: what each partition is told.
     refused: Option<i16>,
+    /// What is told of a batch whose transaction does not take it, by its place in the request.
+    unwanted: BTreeMap<usize, i16>,
 }
 
 impl Told {
     /// The frame, given what became of the batches, in their order.
     pub(in super::super) fn answer(&self, results: &[ProduceResult]) -> Vec<Bytes> {
-        let mut results = results.iter();
+        let mut results = results.iter().enumerate();
         let mut partition = |index: &i32| {
-            let result = results.next();
+            let (number, result) = results.next().unzip();
             let failure = result.and_then(|result| result.failure.as_ref());
-            let error_code = self.refused.unwrap_or_else(|| failure.map_or(codes::NONE, codes::of));
+            let unwanted = number.and_then(|number| self.unwanted.get(&number).copied());
+            let error_code = self.refused.or(unwanted).unwrap_or_else(|| failure.map_or(codes::NONE, codes::of));
             let good = result.filter(|_| error_code == codes::NONE);
             ProducePartitionResponse {
                 index: *index,
@@ -63,11 +66,8 @@ impl Told {
 
 /// Why a whole request is refused.
 fn refused(asked: &ProduceRequest) -> Option<i16> {
-    if asked.transactional_id.is_some() {
-        Some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-    } else {
-        (!matches!(asked.acks, -1..=1)).then_some(codes::INVALID_REQUIRED_ACKS)
-    }
+    let acks = if asked.transactional_id.is_some() { -1..=-1 } else { -1..=1 };
+    (!acks.contains(&asked.acks)).then_some(codes::INVALID_REQUIRED_ACKS)
 }
 
 /// Appends what a request brings.
@@ -97,11 +97,22 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     } else {
         None
     };
-    let mut told = Told { version, correlation_id, throttle_ms, topics: Vec::with_capacity(asked.topics.len()), refused };
+    let mut told =
+        Told { version, correlation_id, throttle_ms, topics: Vec::with_capacity(asked.topics.len()), refused, unwanted: BTreeMap::new() };
+    let mut joined = transactions::join_of(front, &asked, version).await.into_iter();
     let mut outcomes = Vec::with_capacity(batches);
     for topic in asked.topics.iter() {
         for partition in topic.partitions.iter().filter(|_| told.refused.is_none()) {
-            outcomes.push(append(front, &topic.name, partition.index, partition.records, asked.acks == -1).await);
+            let ended = match joined.next().transpose() {
+                Ok(ended) => ended,
+                Err(code) => {
+                    told.unwanted.insert(outcomes.len(), code);
+                    let failure = Failure::new(Code::BadBatch, "its transaction does not take it", "see the error's code");
+                    outcomes.push(Outcome::Done(Err(failure)));
+                    continue;
+                }
+            };
+            outcomes.push(append(front, &topic.name, partition.index, partition.records, asked.acks == -1, ended).await);
         }
         // Copied, so that it does not keep the buffer that it came in.
         let name = StrBytes::from_string(topic.name.to_string());
@@ -120,13 +131,20 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     Ok(())
 }
 
-async fn append<R: Rt>(front: &Rc<Front<R>>, topic: &str, partition: i32, records: Option<Bytes>, synced: bool) -> Outcome<R> {
+async fn append<R: Rt>(
+    front: &Rc<Front<R>>,
+    topic: &str,
+    partition: i32,
+    records: Option<Bytes>,
+    synced: bool,
+    ended: Option<i32>,
+) -> Outcome<R> {
     let bad = |message: &str| Outcome::Done(Err(Failure::new(Code::BadBatch, message, "correct the producer")));
     let Ok(partition) = u32::try_from(partition) else {
         return Outcome::Done(Err(Failure::new(Code::UnknownTopic, "a partition below zero", "correct the producer")));
     };
     match records {
-        Some(records) if !records.is_empty() => front.core.produce(topic, partition, BytesMut::from(&records[..]), synced).await,
+        Some(records) if !records.is_empty() => front.core.produce(topic, partition, BytesMut::from(&records[..]), synced, ended).await,
         _ => bad("a partition without a batch"),
     }
 }

@@ -1,4 +1,4 @@
-//! Produce, 3 to 9: appends record batches.
+//! Produce, 3 to 12: appends record batches.
 //!
 //! ```text
 //!   request:    | transactional id, nullable | acks i16 | timeout ms i32 | topics | tags from 9 |
@@ -11,8 +11,8 @@
 //!               | bad records from 8, array of | index in the batch i32 | why, nullable | tags from 9 | | why, nullable, from 8 | tags from 9 |
 //! ```
 //!
-//! Flexible from 9 on. From 10 on an answer has more tagged fields (the new leader of a partition, where it lives), from 13 on a topic has
-//! its id instead of its name. Records are one slice of the request; they are looked into elsewhere. Kafka's schemas: ProduceRequest,
+//! Flexible from 9 on. From 10 on an answer may have more tagged fields (the new leader of a partition, where it lives), which are not told; from 12 on a batch
+//! of a transaction brings its partition into it (KIP-890); from 13 on a topic has its id instead of its name. Records are one slice of the request; they are looked into elsewhere. Kafka's schemas: ProduceRequest,
 //! ProduceResponse.
 //!
 //! Versions below 3 carried older message sets. They are advertised and refused, see [`Api::advertised_min`].

@@ -64,7 +64,7 @@ impl Api {
 }
 
 /// Appends record batches. From 13 on by topic ids.
-pub const PRODUCE: Api = Api::new(0, "Produce", 3, 9, 9);
+pub const PRODUCE: Api = Api::new(0, "Produce", 3, 12, 9);
 /// Reads record batches. From 13 on by topic ids.
 pub const FETCH: Api = Api::new(1, "Fetch", 4, 12, 12);
 /// Offsets by time.
@@ -97,10 +97,24 @@ pub const CREATE_TOPICS: Api = Api::new(19, "CreateTopics", 2, 7, 5);
 pub const DELETE_TOPICS: Api = Api::new(20, "DeleteTopics", 1, 5, 4);
 /// Moves the beginning of a partition.
 pub const DELETE_RECORDS: Api = Api::new(21, "DeleteRecords", 0, 2, 2);
-/// An id for an idempotent producer. From 5 on for the second protocol of transactions.
-pub const INIT_PRODUCER_ID: Api = Api::new(22, "InitProducerId", 0, 4, 2);
+/// An id for an idempotent producer, or one with transactions.
+pub const INIT_PRODUCER_ID: Api = Api::new(22, "InitProducerId", 0, 5, 2);
 /// Where a leader's epoch ended.
 pub const OFFSET_FOR_LEADER_EPOCH: Api = Api::new(23, "OffsetForLeaderEpoch", 2, 4, 4);
+/// Partitions come into a transaction. From 4 on between brokers alone.
+pub const ADD_PARTITIONS_TO_TXN: Api = Api::new(24, "AddPartitionsToTxn", 0, 3, 3);
+/// A group comes into a transaction.
+pub const ADD_OFFSETS_TO_TXN: Api = Api::new(25, "AddOffsetsToTxn", 0, 4, 3);
+/// Ends a transaction. From 5 on by the second protocol of transactions (KIP-890).
+pub const END_TXN: Api = Api::new(26, "EndTxn", 0, 5, 3);
+/// Stores how far a group has come, as part of a transaction. From 5 on by the second protocol of transactions.
+pub const TXN_OFFSET_COMMIT: Api = Api::new(28, "TxnOffsetCommit", 0, 5, 3);
+/// Which producers a partition knows.
+pub const DESCRIBE_PRODUCERS: Api = Api::new(61, "DescribeProducers", 0, 0, 0);
+/// What becomes of transactions.
+pub const DESCRIBE_TRANSACTIONS: Api = Api::new(65, "DescribeTransactions", 0, 0, 0);
+/// Which transactional ids there are. From 2 on by a pattern, too.
+pub const LIST_TRANSACTIONS: Api = Api::new(66, "ListTransactions", 0, 1, 0);
 /// How topics and brokers are set.
 pub const DESCRIBE_CONFIGS: Api = Api::new(32, "DescribeConfigs", 1, 4, 4);
 /// Sets topics and brokers, all settings at once.
@@ -158,6 +172,10 @@ pub const ALL: &[Api] = &[
     DELETE_RECORDS,
     INIT_PRODUCER_ID,
     OFFSET_FOR_LEADER_EPOCH,
+    ADD_PARTITIONS_TO_TXN,
+    ADD_OFFSETS_TO_TXN,
+    END_TXN,
+    TXN_OFFSET_COMMIT,
     DESCRIBE_CONFIGS,
     ALTER_CONFIGS,
     DESCRIBE_LOG_DIRS,
@@ -171,6 +189,9 @@ pub const ALL: &[Api] = &[
     DESCRIBE_CLIENT_QUOTAS,
     ALTER_CLIENT_QUOTAS,
     DESCRIBE_CLUSTER,
+    DESCRIBE_PRODUCERS,
+    DESCRIBE_TRANSACTIONS,
+    LIST_TRANSACTIONS,
     CONSUMER_GROUP_HEARTBEAT,
     CONSUMER_GROUP_DESCRIBE,
     LIST_CONFIG_RESOURCES,

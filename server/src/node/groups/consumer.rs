@@ -10,7 +10,7 @@ use crate::{
 };
 use millpond_runtime::Rt;
 use millpond_wire::messages::{Failure, FetchOffsets, FetchOffsetsReply};
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 impl<R: Rt> Core<R> {
     /// A member's sign of life.
@@ -39,8 +39,9 @@ impl<R: Rt> Core<R> {
         .await
     }
 
-    /// All positions of a group, for one of its members, or for anybody: then its generation, or epoch, is -1.
-    pub async fn fetch_group(self: &Rc<Self>, speaker: Speaker) -> Answered<FetchOffsetsReply> {
+    /// All positions of a group, for one of its members, or for anybody: then its generation, or epoch, is -1. And the partitions
+    /// whose positions wait for the end of a transaction.
+    pub async fn fetch_group(self: &Rc<Self>, speaker: Speaker) -> Answered<(FetchOffsetsReply, BTreeSet<(String, u32)>)> {
         let group = speaker.group.clone();
         self.with_group(&group, move |core, held, partition| async move {
             let here = core.offsets(partition)?;
@@ -51,7 +52,7 @@ impl<R: Rt> Core<R> {
             let coordinator = held.coordinator.borrow();
             let may = coordinator.check_member(&speaker.group, &speaker.member, speaker.generation);
             let all = FetchOffsets { group: speaker.group, ..FetchOffsets::default() };
-            Ok(may.map(|()| coordinator.fetch_offsets(&all)))
+            Ok(may.map(|()| (coordinator.fetch_offsets(&all), coordinator.unstable(&all.group))))
         })
         .await
     }

@@ -167,7 +167,7 @@ fn memberships_of_kafkas_newer_sort_outlive_the_node() {
             assert_eq!((beaten.epoch, beaten.assigned), (before.epoch, None), "nothing has changed");
             core.commit_group(speaker(before.epoch), at(16)).await.expect("it serves").expect("kept");
             let told = core.fetch_group(speaker(before.epoch)).await.expect("it serves").expect("a member may ask");
-            assert_eq!(told.positions.first().map(|p| p.offset), Some(16));
+            assert_eq!(told.0.positions.first().map(|p| p.offset), Some(16));
             assert!(core.fetch_group(speaker(before.epoch + 1)).await.expect("it serves").is_err());
             let leaves = Beat { group: "g".into(), member: "m".into(), epoch: -1, ..Beat::default() };
             core.beat_consumer(leaves).await.expect("it serves").expect("it has left");

@@ -3,13 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        alter_client_quotas_request as aq, alter_configs_request as ac, alter_partition_reassignments_request as ar,
-        create_partitions_request as cp, create_topics_request as ct, delete_records_request as dr, describe_client_quotas_request as dq,
-        describe_configs_request as dc, describe_log_dirs_request as ld, describe_topic_partitions_request as tp,
+        add_partitions_to_txn_request as ap, alter_client_quotas_request as aq, alter_configs_request as ac,
+        alter_partition_reassignments_request as ar, create_partitions_request as cp, create_topics_request as ct,
+        delete_records_request as dr, describe_client_quotas_request as dq, describe_configs_request as dc,
+        describe_log_dirs_request as ld, describe_producers_request as dpr, describe_topic_partitions_request as tp,
         elect_leaders_request as el, fetch_request as f, incremental_alter_configs_request as iac, join_group_request as jg,
         leave_group_request as lg, list_offsets_request as lo, list_partition_reassignments_request as lr, metadata_request as md,
         offset_commit_request as oc, offset_delete_request as od, offset_fetch_request as of, produce_request as p,
-        sync_group_request as sg, *,
+        sync_group_request as sg, txn_offset_commit_request as to, *,
     },
     protocol::{Message, Request, StrBytes},
 };
@@ -97,11 +98,41 @@ pub(crate) fn of(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             let name = text(if version >= 3 { "tests" } else { "" });
             ApiVersionsRequest::default().with_client_software_name(name.clone()).with_client_software_version(name)
         }),
-        22 => plain::<InitProducerIdRequest>(versions),
+        22 | 24..=26 | 28 | 61 | 65 | 66 => of_transactions(key, versions),
         42 => each(versions, |version| DeleteGroupsRequest::default().with_groups_names(vec![group(version)])),
         47 => each(versions, offset_delete),
         60 => plain::<DescribeClusterRequest>(versions),
         _ => of_administration(key, versions),
+    }
+}
+
+/// What a producer under the name `tx` asks, and what is asked about it.
+fn of_transactions(key: i16, versions: (i16, i16)) -> Vec<Sound> {
+    let id = || TransactionalId(text("tx"));
+    match key {
+        22 => each(versions, |_| InitProducerIdRequest::default().with_transactional_id(Some(id())).with_transaction_timeout_ms(60_000)),
+        24 => each(versions, |_| {
+            let some = ap::AddPartitionsToTxnTopic::default().with_name(topic("t")).with_partitions(vec![0, 9]);
+            let asked = AddPartitionsToTxnRequest::default().with_v3_and_below_transactional_id(id());
+            asked.with_v3_and_below_producer_id(ProducerId(1)).with_v3_and_below_topics(vec![some])
+        }),
+        25 => each(versions, |version| {
+            let asked = AddOffsetsToTxnRequest::default().with_transactional_id(id());
+            asked.with_producer_id(ProducerId(1)).with_group_id(group(version))
+        }),
+        26 => each(versions, |_| EndTxnRequest::default().with_transactional_id(id()).with_producer_id(ProducerId(1)).with_committed(true)),
+        28 => each(versions, |version| {
+            let one = |n| to::TxnOffsetCommitRequestPartition::default().with_partition_index(n).with_committed_offset(1);
+            let some = to::TxnOffsetCommitRequestTopic::default().with_name(topic("t")).with_partitions(vec![one(0), one(9)]);
+            let asked = TxnOffsetCommitRequest::default().with_transactional_id(id()).with_group_id(group(version));
+            asked.with_producer_id(ProducerId(1)).with_topics(vec![some])
+        }),
+        61 => each(versions, |_| {
+            let some = dpr::TopicRequest::default().with_name(topic("t")).with_partition_indexes(vec![0, 9]);
+            DescribeProducersRequest::default().with_topics(vec![some])
+        }),
+        65 => each(versions, |_| DescribeTransactionsRequest::default().with_transactional_ids(vec![id(), TransactionalId(text("no"))])),
+        _ => each(versions, |_| ListTransactionsRequest::default().with_state_filters(vec![text("Ongoing"), text("Strange")])),
     }
 }
 
@@ -219,14 +250,7 @@ fn of_others(key: i16, versions: (i16, i16)) -> Vec<Sound> {
     match key {
         17 => plain::<SaslHandshakeRequest>(versions),
         23 => plain::<OffsetForLeaderEpochRequest>(versions),
-        24 => plain::<AddPartitionsToTxnRequest>(versions),
-        25 => plain::<AddOffsetsToTxnRequest>(versions),
-        26 => plain::<EndTxnRequest>(versions),
-        28 => plain::<TxnOffsetCommitRequest>(versions),
         36 => plain::<SaslAuthenticateRequest>(versions),
-        61 => plain::<DescribeProducersRequest>(versions),
-        65 => plain::<DescribeTransactionsRequest>(versions),
-        66 => plain::<ListTransactionsRequest>(versions),
         key => panic!("API {key} is advertised, and nobody has written a sound request of it here"),
     }
 }

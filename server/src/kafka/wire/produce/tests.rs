@@ -131,6 +131,6 @@ fn what_is_nearly_a_request_is_refused_or_read() {
 fn versions_that_are_advertised_only_are_refused() {
     for version in [0, 1, 2, PRODUCE.max + 1] {
         let refused = ProduceRequest::read(Bytes::new(), version).expect_err("not spoken");
-        assert_eq!(refused, WireError::Version { name: "Produce", version, min: 3, max: 9 });
+        assert_eq!(refused, WireError::Version { name: "Produce", version, min: 3, max: 12 });
     }
 }

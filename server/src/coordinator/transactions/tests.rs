@@ -1,0 +1,285 @@
+use super::*;
+use crate::coordinator::{TopicView, tests::Dice};
+use std::sync::Arc;
+
+/// A coordinator, and the log that it is written to.
+struct Seat {
+    coordinator: Coordinator,
+    log: Vec<Record>,
+    now: Times,
+    /// The last id that was never used.
+    fresh: u64,
+}
+
+const SECOND: u64 = 1_000;
+
+impl Seat {
+    fn new() -> Self {
+        let mut seat =
+            Self { coordinator: Coordinator::new(), log: Vec::new(), now: Times { mono_ms: 0, wall_ms: 1_700_000_000_000 }, fresh: 40 };
+        seat.tell();
+        seat
+    }
+
+    fn tell(&mut self) {
+        let topics = [("t", 7, 4), ("u", 8, 2)];
+        let topics = topics.iter().map(|(name, topic_id, n)| (Arc::from(*name), TopicView { topic_id: *topic_id, partitions: *n }));
+        self.coordinator.set_topics(topics.collect());
+    }
+
+    /// Another node looks after the ids: it knows what was written.
+    fn moves(&mut self) {
+        self.coordinator = Coordinator::new();
+        for record in &self.log {
+            self.coordinator.apply(&record.key, record.value.as_deref()).expect("it was written so");
+        }
+        self.tell();
+    }
+
+    fn keep(&mut self) {
+        let mut written = Vec::new();
+        let kept = self.coordinator.write_changed(|records| {
+            written.extend(records);
+            Ok::<(), ()>(())
+        });
+        kept.expect("it has room");
+        self.put(written);
+    }
+
+    fn put(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.coordinator.apply(&record.key, record.value.as_deref()).expect("it was written so");
+            self.log.push(record);
+        }
+    }
+
+    fn wait(&mut self, ms: u64) -> Vec<String> {
+        self.now.mono_ms += ms;
+        self.now.wall_ms += ms as i64;
+        let ending = self.coordinator.expire_transactions(self.now);
+        self.keep();
+        ending
+    }
+
+    fn init(&mut self, id: &str, known: Option<Who>) -> Result<Init, Refusal> {
+        let begun = self.coordinator.init_transactions(self.now, id, 60_000, known, None);
+        let begun = if begun == Ok(Init::NeedsId) {
+            self.fresh += 1;
+            self.coordinator.init_transactions(self.now, id, 60_000, known, Some(self.fresh))
+        } else {
+            begun
+        };
+        self.keep();
+        begun
+    }
+
+    fn join(&mut self, id: &str, who: Who, partitions: &[u32], groups: &[&str], add: bool) -> Result<u32, Refusal> {
+        let parts = [TopicPartitions { topic: "t".into(), partitions: partitions.to_vec() }];
+        let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+        let joined = self.coordinator.join_transaction(self.now, id, who, (&parts, &groups), add);
+        self.keep();
+        joined
+    }
+
+    fn end(&mut self, id: &str, who: Who, commit: bool, begins_epoch: bool) -> Result<Ended, Refusal> {
+        let ended = self.coordinator.end_transaction(self.now, id, who, commit, begins_epoch, None);
+        self.keep();
+        ended
+    }
+
+    /// It is ended everywhere.
+    fn finish(&mut self, id: &str) -> Ending {
+        let ending = self.coordinator.ending(id).expect("it is being ended");
+        self.coordinator.complete_transaction(self.now, id, &ending);
+        self.keep();
+        ending
+    }
+
+    fn state(&self, id: &str) -> State {
+        self.coordinator.described_transaction(id).expect("it is known").state
+    }
+}
+
+#[test]
+fn the_first_protocol_from_beginning_to_end() {
+    let mut seat = Seat::new();
+    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    let who = (41, 0);
+    assert_eq!(seat.end("a", who, true, false), Err(Refusal::State), "nothing has begun");
+    assert_eq!(seat.join("a", who, &[0], &[], false), Err(Refusal::State));
+    assert_eq!(seat.join("a", who, &[0, 1], &["g"], true), Ok(1));
+    assert_eq!(seat.join("a", who, &[1], &[], false), Ok(1));
+    assert_eq!(seat.join("a", who, &[2], &[], false), Err(Refusal::State), "it is not in it");
+    assert_eq!(seat.join("a", who, &[9], &[], true), Err(Refusal::Unknown));
+    assert_eq!(seat.end("a", who, true, false), Ok(Ended::Wait));
+    assert_eq!(seat.end("a", who, true, false), Ok(Ended::Wait));
+    assert_eq!(seat.end("a", who, false, false), Err(Refusal::State), "it is decided");
+    assert_eq!(seat.join("a", who, &[0], &[], true), Err(Refusal::Concurrent));
+    seat.moves();
+    let ending = seat.finish("a");
+    assert_eq!((ending.who, ending.number, ending.commit, ending.partitions.len(), ending.groups.len()), (who, 1, true, 2, 1));
+    assert_eq!(seat.end("a", who, true, false), Ok(Ended::Is(who)), "it is asked again");
+    assert_eq!(seat.join("a", who, &[3], &[], true), Ok(2), "the next one");
+    assert_eq!(seat.end("a", who, false, false), Ok(Ended::Wait));
+    let ending = seat.finish("a");
+    assert_eq!((ending.number, ending.commit, ending.partitions.len()), (2, false, 1));
+    assert_eq!(seat.state("a"), State::CompleteAbort);
+}
+
+#[test]
+fn by_the_second_protocol_each_end_begins_an_epoch() {
+    let mut seat = Seat::new();
+    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Ok(1));
+    assert_eq!(seat.end("a", (41, 0), true, true), Ok(Ended::Wait));
+    assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Err(Refusal::Fenced), "what is still under way is too late");
+    assert_eq!(seat.finish("a").who, (41, 1));
+    assert_eq!(seat.end("a", (41, 0), true, true), Ok(Ended::Is((41, 1))), "it is asked again");
+    assert_eq!(seat.end("a", (41, 0), false, true), Err(Refusal::State), "and not otherwise");
+    assert_eq!(seat.end("a", (41, 1), false, true), Ok(Ended::Is((41, 2))), "nothing was written");
+    assert_eq!(seat.end("a", (41, 2), true, true), Err(Refusal::State));
+    assert_eq!(seat.join("a", (41, 2), &[0], &[], true), Ok(2));
+    assert_eq!(seat.end("a", (41, 1), false, true), Err(Refusal::Fenced), "that was the one before");
+}
+
+#[test]
+fn a_newer_producer_fences_the_one_before_and_gives_its_transaction_up() {
+    let mut seat = Seat::new();
+    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Ok(1));
+    assert_eq!(seat.init("a", None), Ok(Init::Wait));
+    assert_eq!(seat.end("a", (41, 0), true, false), Err(Refusal::Fenced));
+    let ending = seat.finish("a");
+    assert_eq!((ending.who, ending.commit), ((41, 1), false));
+    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 2))));
+    assert_eq!(seat.init("a", Some((41, 0))), Err(Refusal::Fenced));
+    // One that says who it is goes on from there, and is answered again if it asks again.
+    assert_eq!(seat.init("a", Some((41, 2))), Ok(Init::Is((41, 3))));
+    assert_eq!(seat.init("a", Some((41, 2))), Ok(Init::Is((41, 3))));
+    assert_eq!(seat.init("b", Some((41, 3))), Err(Refusal::Producer));
+    assert_eq!(seat.join("b", (41, 3), &[0], &[], true), Err(Refusal::Producer));
+}
+
+#[test]
+fn what_is_open_for_too_long_is_given_up_whoever_looks_after_it() {
+    let mut seat = Seat::new();
+    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Ok(1));
+    assert!(seat.wait(59 * SECOND).is_empty());
+    seat.moves();
+    assert!(seat.wait(SECOND).is_empty(), "its time begins anew");
+    assert!(seat.wait(59 * SECOND).is_empty());
+    assert_eq!(seat.wait(SECOND), ["a"]);
+    assert_eq!(seat.finish("a").who, (41, 1));
+    assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Err(Refusal::Fenced));
+    // Ids that nobody uses any more are forgotten.
+    assert!(seat.wait(8 * 24 * 3_600 * SECOND).is_empty());
+    assert_eq!(seat.coordinator.described_transaction("a"), None);
+    assert_eq!(seat.coordinator.bytes(), 0);
+    seat.moves();
+    assert_eq!(seat.coordinator.described_transaction("a"), None);
+}
+
+#[test]
+fn a_producer_whose_epochs_run_out_gets_another_id() {
+    let mut seat = Seat::new();
+    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    for epoch in 0..i16::MAX - 1 {
+        assert_eq!(seat.join("a", (41, epoch), &[0], &[], true), Ok(epoch as u32 + 1));
+        assert_eq!(seat.end("a", (41, epoch), true, true), Ok(Ended::Wait));
+        seat.finish("a");
+        seat.log.clear();
+    }
+    let last = (41, i16::MAX - 1);
+    assert_eq!(seat.join("a", last, &[0], &[], true), Ok(i16::MAX as u32));
+    assert_eq!(seat.end("a", last, true, true), Ok(Ended::NeedsId));
+    assert_eq!(seat.coordinator.end_transaction(seat.now, "a", last, true, true, Some(99)), Ok(Ended::Wait));
+    seat.keep();
+    assert_eq!(seat.finish("a").who, (41, i16::MAX), "nobody writes by the last epoch");
+    assert_eq!(seat.end("a", last, true, true), Ok(Ended::Is((99, 0))), "it is asked again");
+    assert_eq!(seat.join("a", (99, 0), &[0], &[], true), Ok(1), "numbers begin anew with an id");
+}
+
+#[test]
+fn positions_wait_for_the_end_of_their_transaction() {
+    let mut seat = Seat::new();
+    let speaker = Speaker { group: "g".into(), member: String::new(), instance: None, generation: -1 };
+    let position = |partition, offset| Position { topic: "t".into(), partition, offset, metadata: String::new() };
+    let fetch = millpond_wire::messages::FetchOffsets { group: "g".into(), ..Default::default() };
+    let offsets =
+        |seat: &Seat| seat.coordinator.fetch_offsets(&fetch).positions.iter().map(|p| (p.partition, p.offset)).collect::<Vec<_>>();
+    let commit = seat.coordinator.commit_classic(&speaker, vec![position(0, 5)]).expect("it may");
+    seat.put(commit.records);
+    let commit = seat.coordinator.commit_in_transaction(&speaker, vec![position(0, 9), position(1, 3)], 41, 1).expect("it may");
+    seat.put(commit.records);
+    assert_eq!(offsets(&seat), [(0, 5)]);
+    assert_eq!(seat.coordinator.unstable("g").len(), 2);
+    seat.moves();
+    assert_eq!(seat.coordinator.unstable("g").len(), 2);
+    // The end of another producer, or of an earlier transaction that comes late, changes nothing.
+    assert!(seat.coordinator.end_in_group("g", 42, 1, true, 100).is_empty());
+    assert!(seat.coordinator.end_in_group("g", 41, 0, true, 100).is_empty());
+    // Some at a time, each with its position.
+    let some = seat.coordinator.end_in_group("g", 41, 1, true, 2);
+    seat.put(some);
+    assert_eq!((offsets(&seat), seat.coordinator.unstable("g").len()), (vec![(0, 9)], 1));
+    let some = seat.coordinator.end_in_group("g", 41, 1, true, 2);
+    seat.put(some);
+    assert_eq!((offsets(&seat), seat.coordinator.unstable("g").len()), (vec![(0, 9), (1, 3)], 0));
+    let commit = seat.coordinator.commit_in_transaction(&speaker, vec![position(0, 77)], 41, 2).expect("it may");
+    seat.put(commit.records);
+    let given_up = seat.coordinator.end_in_group("g", 41, 2, false, 100);
+    seat.put(given_up);
+    assert_eq!((offsets(&seat), seat.coordinator.unstable("g").len()), (vec![(0, 9), (1, 3)], 0));
+}
+
+/// Producers of one name come and go, ends are asked for again, coordinators move: each transaction has one end, each end one number, and an epoch that was fenced ends nothing.
+#[test]
+fn a_transaction_has_one_end_whatever_happens() {
+    for seed in 0..400 {
+        let (mut seat, mut dice) = (Seat::new(), Dice((seed + 1_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
+        let mut ends: BTreeMap<(u64, u32), bool> = BTreeMap::new();
+        let mut newest = (0, -1);
+        let mut producers: Vec<(Who, bool)> = Vec::new();
+        for _ in 0..300 {
+            match dice.roll(8) {
+                0 | 1 => {
+                    let known = producers.last().map(|(who, _)| *who).filter(|_| dice.one_in(3));
+                    if let Ok(Init::Is(who)) = seat.init("a", known) {
+                        assert!(known.is_some() || who > newest, "seed {seed}: {who:?} follows {newest:?}");
+                        newest = newest.max(who);
+                        producers.push((who, dice.one_in(2)));
+                    }
+                }
+                2 | 3 if !producers.is_empty() => {
+                    let (who, _) = producers[dice.roll(producers.len() as u64) as usize];
+                    let joined = seat.join("a", who, &[dice.roll(4) as u32], &[], !dice.one_in(4));
+                    assert!(joined.is_err() || who == newest, "seed {seed}: {who:?} is fenced by {newest:?}");
+                }
+                4 | 5 if !producers.is_empty() => {
+                    let n = dice.roll(producers.len() as u64) as usize;
+                    let (who, second) = producers[n];
+                    if let Ok(Ended::Is(next)) = seat.end("a", who, dice.one_in(2), second) {
+                        producers[n].0 = next;
+                        newest = newest.max(next);
+                    }
+                }
+                6 => seat.moves(),
+                _ => {
+                    if dice.one_in(6) {
+                        seat.wait(61 * SECOND);
+                    }
+                    if let Some(ending) = seat.coordinator.ending("a") {
+                        let told = ends.insert((ending.who.0, ending.number), ending.commit);
+                        assert!(told.is_none_or(|told| told == ending.commit), "seed {seed}: {ending:?} ended otherwise before");
+                        newest = newest.max(ending.who);
+                        if dice.one_in(2) {
+                            seat.finish("a");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(ends.len() > 3, "seed {seed}: {} transactions have ended", ends.len());
+    }
+}

@@ -1,0 +1,358 @@
+//! Transactions: InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, and what is told of them: DescribeProducers, DescribeTransactions,
+//! ListTransactions.
+//!
+//! Both protocols are spoken. In the second one (KIP-890), of which a client learns by the feature `transaction.version`, a batch or a commit brings its partition or
+//! group into the transaction by itself, and each end begins an epoch. In the first one a client says beforehand where it writes; whether it has is looked at with the first
+//! batch, so that what comes after the end of a transaction is not taken for a part of the next one.
+
+use super::{
+    super::{Front, requests::POSITION_BYTES},
+    answered, codes, decoded, groups, or_there, positions,
+};
+use crate::{
+    coordinator::{METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, transactions::State},
+    kafka::wire::{
+        Request, WireError,
+        api_versions::{ApiVersionsResponse, Feature},
+        produce::ProduceRequest,
+        versions,
+    },
+};
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, DescribeProducersRequest,
+    DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ListTransactionsRequest, ListTransactionsResponse, ProducerId, TopicName,
+    TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    add_partitions_to_txn_response::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult},
+    describe_producers_response::{PartitionResponse, ProducerState, TopicResponse},
+    describe_transactions_response::{TopicData, TransactionState as Described},
+    list_transactions_response::TransactionState as Listed,
+    txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic},
+};
+use millpond_batch::Header;
+use millpond_log::ProducerView;
+use millpond_runtime::Rt;
+use millpond_wire::messages::{InitProducer, JoinTransaction, JoinTransactionReply, Kind, TopicPartitions, TransactionRefusal as Refusal};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+/// From these versions on the second protocol is spoken.
+const PRODUCE_JOINS_SINCE: i16 = 12;
+const COMMIT_JOINS_SINCE: i16 = 5;
+const END_BEGINS_EPOCH_SINCE: i16 = 5;
+/// From these versions on a client knows that it was taken the place of (KIP-588).
+const INIT_KNOWS_FENCED_SINCE: i16 = 4;
+const KNOWS_FENCED_SINCE: i16 = 2;
+/// From this version on a producer can be told to give its transaction up and go on (KIP-890).
+const PRODUCE_KNOWS_ABORTABLE_SINCE: i16 = 11;
+const TRANSACTION_ABORTABLE: i16 = 120;
+
+/// What a producer of a partition takes in an answer, in bytes; and a transactional id.
+const PRODUCER_BYTES: usize = 128;
+const TRANSACTION_BYTES: usize = 512;
+
+/// The second protocol is spoken by all nodes.
+const FEATURES: &[Feature<'static>] = &[Feature { name: "transaction.version", min: 0, max: 2 }];
+const FINALIZED: &[Feature<'static>] = &[Feature { name: "transaction.version", min: 2, max: 2 }];
+
+/// Tells a client that the second protocol is spoken, if it can bear to be told: librdkafka before 2.2 cannot read tagged fields in this answer
+/// (confluentinc/librdkafka#4278).
+pub(super) fn with_features<'a>(response: ApiVersionsResponse<'a>, name: &str, version: &str) -> ApiVersionsResponse<'a> {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if name.is_empty() || (name == "librdkafka" && version < (2, 2)) {
+        return response;
+    }
+    ApiVersionsResponse { supported_features: FEATURES, finalized_features_epoch: 1, finalized_features: FINALIZED, ..response }
+}
+
+/// What an answer takes, in bytes.
+pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
+    if request.api.key == versions::LIST_TRANSACTIONS.key {
+        return front.core.groups_here() * front.core.cores() * TRANSACTION_BYTES;
+    }
+    let partitions =
+        decoded::<DescribeProducersRequest>(request).map_or(0, |asked| asked.topics.iter().map(|t| t.partition_indexes.len()).sum());
+    partitions * POSITION_BYTES + millpond_log::producers::PRODUCERS_MAX.min(partitions * 1_000) * PRODUCER_BYTES
+}
+
+/// An id for a producer, with or without transactions.
+pub(super) async fn init<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: InitProducerIdRequest = decoded(request)?;
+    let none = InitProducerIdResponse::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
+    let Some(TransactionalId(id)) = &asked.transactional_id else {
+        let here = front.core.init_producer().await;
+        let response = match or_there(front, Kind::InitProducer, &InitProducer {}, here).await {
+            Ok(reply) => InitProducerIdResponse::default()
+                .with_producer_id(ProducerId(reply.producer_id as i64))
+                .with_producer_epoch(reply.epoch as i16),
+            Err(failure) => none.with_error_code(codes::of_coordinator(&failure)),
+        };
+        return answered(request, &response);
+    };
+    let timeout_ms = u32::try_from(asked.transaction_timeout_ms).unwrap_or(0);
+    let known = u64::try_from(asked.producer_id.0).ok().filter(|_| asked.producer_epoch >= 0).map(|id| (id, asked.producer_epoch));
+    let knows_fenced = request.header.version >= INIT_KNOWS_FENCED_SINCE;
+    let response = match front.core.init_transactions(id.to_string(), timeout_ms, known).await {
+        Ok(Ok((id, epoch))) => InitProducerIdResponse::default().with_producer_id(ProducerId(id as i64)).with_producer_epoch(epoch),
+        Ok(Err(refusal)) => none.with_error_code(codes::of_refusal(refusal, knows_fenced)),
+        Err(failure) => none.with_error_code(codes::of_coordinator(&failure)),
+    };
+    answered(request, &response)
+}
+
+/// Who speaks, and for which transactional id.
+fn join(id: &str, producer_id: ProducerId, epoch: i16, add: bool) -> JoinTransaction {
+    JoinTransaction {
+        transactional_id: id.to_owned(),
+        // What is below zero is nobody's.
+        producer_id: u64::try_from(producer_id.0).unwrap_or(u64::MAX),
+        epoch: u32::try_from(epoch).unwrap_or(u32::MAX),
+        add,
+        ..JoinTransaction::default()
+    }
+}
+
+/// What came of asking a coordinator.
+fn code_of(joined: Result<JoinTransactionReply, millpond_wire::messages::Failure>, knows_fenced: bool) -> i16 {
+    match joined.map(|reply| Refusal::try_from(reply.refusal)) {
+        Ok(refusal) => codes::of_refusal(refusal.unwrap_or(Refusal::Invalid), knows_fenced),
+        Err(failure) => codes::of_coordinator(&failure),
+    }
+}
+
+/// Partitions come into a transaction, all or none of them.
+pub(super) async fn add_partitions<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: AddPartitionsToTxnRequest = decoded(request)?;
+    let topics = &asked.v3_and_below_topics;
+    let named = |partition: &i32| u32::try_from(*partition).unwrap_or(u32::MAX);
+    let parts = topics.iter().map(|t| TopicPartitions { topic: t.name.to_string(), partitions: t.partitions.iter().map(named).collect() });
+    let TransactionalId(id) = &asked.v3_and_below_transactional_id;
+    let whole = JoinTransaction {
+        partitions: parts.collect(),
+        ..join(id, asked.v3_and_below_producer_id, asked.v3_and_below_producer_epoch, true)
+    };
+    let code = code_of(front.core.join_transaction_here(whole).await, request.header.version >= KNOWS_FENCED_SINCE);
+    let partition = |n: &i32| AddPartitionsToTxnPartitionResult::default().with_partition_index(*n).with_partition_error_code(code);
+    let topics = topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(partition).collect();
+        AddPartitionsToTxnTopicResult::default().with_name(topic.name.clone()).with_results_by_partition(partitions)
+    });
+    answered(request, &AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(topics.collect()))
+}
+
+/// A group comes into a transaction.
+pub(super) async fn add_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: AddOffsetsToTxnRequest = decoded(request)?;
+    let whole = JoinTransaction {
+        groups: vec![asked.group_id.to_string()],
+        ..join(&asked.transactional_id, asked.producer_id, asked.producer_epoch, true)
+    };
+    let code = code_of(front.core.join_transaction_here(whole).await, request.header.version >= KNOWS_FENCED_SINCE);
+    answered(request, &AddOffsetsToTxnResponse::default().with_error_code(code))
+}
+
+/// A transaction ends: answered when it has everywhere.
+pub(super) async fn end<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: EndTxnRequest = decoded(request)?;
+    let version = request.header.version;
+    let none = EndTxnResponse::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
+    let who = (u64::try_from(asked.producer_id.0).unwrap_or(u64::MAX), asked.producer_epoch);
+    let ended = front.core.end_transaction(asked.transactional_id.to_string(), who, asked.committed, version >= END_BEGINS_EPOCH_SINCE);
+    let response = match ended.await {
+        Ok(Ok((id, epoch))) if version >= END_BEGINS_EPOCH_SINCE => none.with_producer_id(ProducerId(id as i64)).with_producer_epoch(epoch),
+        Ok(Ok(_)) => none,
+        Ok(Err(refusal)) => none.with_error_code(codes::of_refusal(refusal, version >= KNOWS_FENCED_SINCE)),
+        Err(failure) => none.with_error_code(codes::of_coordinator(&failure)),
+    };
+    answered(request, &response)
+}
+
+/// Positions are kept as part of a transaction.
+pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: TxnOffsetCommitRequest = decoded(request)?;
+    let adds = request.header.version >= COMMIT_JOINS_SINCE;
+    let group = asked.group_id.to_string();
+    let speaker = groups::speaker(&group, &asked.member_id, asked.group_instance_id.as_ref(), asked.generation_id);
+    let join = JoinTransaction { groups: vec![group], ..join(&asked.transactional_id, asked.producer_id, asked.producer_epoch, adds) };
+    let mut codes_of: Vec<i16> = Vec::new();
+    let (mut numbers, mut some, mut metadata) = (Vec::new(), Vec::new(), 0);
+    for topic in &asked.topics {
+        for p in &topic.partitions {
+            match positions::checked(&topic.name, p.partition_index, p.committed_offset, p.committed_metadata.as_ref()) {
+                Ok(position) => {
+                    metadata += position.metadata.len();
+                    numbers.push(codes_of.len());
+                    some.push(position);
+                    codes_of.push(codes::NONE);
+                }
+                Err(code) => codes_of.push(code),
+            }
+        }
+    }
+    // They are kept together or not at all.
+    let is_small = some.len() <= POSITIONS_PER_COMMIT_MAX && metadata <= METADATA_PER_COMMIT_BYTES_MAX;
+    let code = if !is_small {
+        Err(codes::INVALID_REQUEST)
+    } else {
+        match groups::outcome(front.core.commit_in_transaction(join, speaker, some).await) {
+            Err(code) => Err(code),
+            Ok(Err(refusal)) => Err(codes::of_refusal(refusal, false)),
+            Ok(Ok(reply)) => Ok(reply),
+        }
+    };
+    match code {
+        Err(code) => numbers.iter().for_each(|number| codes_of[*number] = code),
+        Ok(reply) => {
+            for failed in reply.failures {
+                if let (Some(number), Some(failure)) = (numbers.get(failed.position as usize), &failed.failure) {
+                    codes_of[*number] = codes::of_coordinator(failure);
+                }
+            }
+        }
+    }
+    let mut codes_of = codes_of.into_iter();
+    let topics = asked.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|p| {
+            let code = codes_of.next().unwrap_or(codes::NONE);
+            TxnOffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code)
+        });
+        TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+    });
+    answered(request, &TxnOffsetCommitResponse::default().with_topics(topics.collect()))
+}
+
+/// For each batch of a request, in order: the last transaction of its producer that had ended in its partition before it was made sure that it is part of the one
+/// that is open; or the code of why it is not. Nothing for a request without a transactional id.
+pub(super) async fn join_of<R: Rt>(front: &Rc<Front<R>>, asked: &ProduceRequest, version: i16) -> Vec<Result<i32, i16>> {
+    let Some(id) = &asked.transactional_id else { return Vec::new() };
+    let topics: Vec<_> = asked.topics.iter().collect();
+    let (mut parts, mut whose) = (Vec::new(), Vec::new());
+    for topic in &topics {
+        for partition in topic.partitions.iter() {
+            parts.push((&*topic.name, u32::try_from(partition.index).unwrap_or(u32::MAX)));
+            let header = partition.records.as_ref().and_then(|records| Header::parse(records).ok());
+            whose.push(header.filter(Header::is_transactional).map(|header| (header.producer_id, header.producer_epoch)));
+        }
+    }
+    let who = whose.iter().find_map(|whose| *whose);
+    // What is not of a transaction needs no leave.
+    let Some((producer_id, epoch)) = who else { return vec![Ok(0); parts.len()] };
+    let known = front.core.producer_in(&parts, u64::try_from(producer_id).unwrap_or(u64::MAX)).await;
+    let is_open = |view: &Option<ProducerView>| view.is_some_and(|view| view.open.is_some() && view.epoch == epoch);
+    let mut by_topic: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    for ((topic, partition), view) in parts.iter().zip(&known) {
+        // What does not live here is told so when it is appended.
+        if view.as_ref().is_ok_and(|view| !is_open(view)) {
+            by_topic.entry(topic).or_default().insert(*partition);
+        }
+    }
+    let mut code = codes::NONE;
+    if !by_topic.is_empty() {
+        let one = |(topic, partitions): (&str, BTreeSet<u32>)| TopicPartitions {
+            topic: topic.to_owned(),
+            partitions: partitions.into_iter().collect(),
+        };
+        let add = version >= PRODUCE_JOINS_SINCE;
+        let join = join(id, ProducerId(producer_id), epoch, add);
+        let joined = front.core.join_transaction(&JoinTransaction { partitions: by_topic.into_iter().map(one).collect(), ..join }).await;
+        code = match joined.map(|reply| Refusal::try_from(reply.refusal)) {
+            // A client tries again after this one, whatever its version.
+            Ok(Ok(Refusal::Concurrent | Refusal::Full | Refusal::Unknown)) | Err(_) => codes::NOT_ENOUGH_REPLICAS,
+            Ok(Ok(Refusal::State)) if version >= PRODUCE_KNOWS_ABORTABLE_SINCE => TRANSACTION_ABORTABLE,
+            Ok(Ok(Refusal::State)) => codes::INVALID_TXN_STATE,
+            Ok(refusal) => codes::of_refusal(refusal.unwrap_or(Refusal::Invalid), false),
+        };
+    }
+    let one = |(view, whose): (Result<Option<ProducerView>, _>, Option<(i64, i16)>)| match view {
+        // There is one producer to a transaction, and only that one was asked for.
+        _ if whose.is_some() && whose != who => Err(codes::INVALID_TXN_STATE),
+        Ok(view) if is_open(&view) || code == codes::NONE => Ok(view.map_or(0, |view: ProducerView| view.ended)),
+        Ok(_) => Err(code),
+        Err(_) => Ok(0),
+    };
+    known.into_iter().zip(whose).map(one).collect()
+}
+
+/// What partitions that this node leads know of producers.
+pub(super) async fn describe_producers<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: DescribeProducersRequest = decoded(request)?;
+    let mut parts = Vec::new();
+    for topic in &asked.topics {
+        parts.extend(topic.partition_indexes.iter().map(|n| (topic.name.as_str(), u32::try_from(*n).unwrap_or(u32::MAX))));
+    }
+    let mut answers = front.core.producers_in(&parts).await.into_iter();
+    let producer = |(id, view): (i64, ProducerView)| {
+        let state = ProducerState::default().with_producer_id(ProducerId(id)).with_producer_epoch(view.epoch.into());
+        let state = state.with_last_sequence(view.last_sequence.unwrap_or(-1)).with_last_timestamp(view.last_seen_ms);
+        state.with_coordinator_epoch(view.ended).with_current_txn_start_offset(view.open.map_or(-1, |first| first.0 as i64))
+    };
+    let mut partition = |index: &i32| {
+        let response = PartitionResponse::default().with_partition_index(*index);
+        match answers.next() {
+            Some(Ok(producers)) => response.with_active_producers(producers.into_iter().map(producer).collect()),
+            Some(Err(failure)) => response.with_error_code(codes::of(&failure)).with_error_message(Some(codes::text(&failure))),
+            None => response,
+        }
+    };
+    let topics = asked.topics.iter().map(|topic| {
+        let partitions = topic.partition_indexes.iter().map(&mut partition).collect();
+        TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+    });
+    answered(request, &DescribeProducersResponse::default().with_topics(topics.collect()))
+}
+
+/// What becomes of transactions that this node looks after.
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: DescribeTransactionsRequest = decoded(request)?;
+    let mut states = Vec::with_capacity(asked.transactional_ids.len());
+    for id in &asked.transactional_ids {
+        let state = Described::default().with_transactional_id(id.clone());
+        states.push(match front.core.described_transaction(id.to_string()).await {
+            Ok(Some(is)) => {
+                let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+                for part in &is.partitions {
+                    topics.entry(part.topic.to_string()).or_default().push(part.partition as i32);
+                }
+                let topic = |(name, partitions): (String, Vec<i32>)| {
+                    TopicData::default().with_topic(TopicName(groups::text(&name))).with_partitions(partitions)
+                };
+                let state = state.with_transaction_state(groups::text(is.state.name())).with_transaction_timeout_ms(is.timeout_ms as i32);
+                let state = state.with_transaction_start_time_ms(is.began_ms).with_producer_id(ProducerId(is.who.0 as i64));
+                state.with_producer_epoch(is.who.1).with_topics(topics.into_iter().map(topic).collect())
+            }
+            Ok(None) => state.with_error_code(codes::TRANSACTIONAL_ID_NOT_FOUND),
+            Err(failure) => state.with_error_code(codes::of_coordinator(&failure)),
+        });
+    }
+    answered(request, &DescribeTransactionsResponse::default().with_transaction_states(states))
+}
+
+/// Which transactional ids this node looks after.
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: ListTransactionsRequest = decoded(request)?;
+    let all = match front.core.transactions_here().await {
+        Ok(all) => all,
+        Err(failure) => return answered(request, &ListTransactionsResponse::default().with_error_code(codes::of_coordinator(&failure))),
+    };
+    const STATES: [State; 6] =
+        [State::Empty, State::Ongoing, State::PrepareCommit, State::PrepareAbort, State::CompleteCommit, State::CompleteAbort];
+    let is_state = |name: &str| STATES.iter().any(|state| state.name() == name);
+    let unknown = asked.state_filters.iter().filter(|name| !is_state(name)).cloned().collect();
+    let now_ms = front.core.rt.wall_ms();
+    let wanted = |is: &crate::coordinator::transactions::DescribedTransaction| {
+        let by_state = asked.state_filters.is_empty() || asked.state_filters.iter().any(|name| **name == *is.state.name());
+        let by_producer = asked.producer_id_filters.is_empty() || asked.producer_id_filters.iter().any(|id| id.0 as u64 == is.who.0);
+        let by_age = asked.duration_filter < 0 || (is.began_ms >= 0 && now_ms - is.began_ms > asked.duration_filter);
+        by_state && by_producer && by_age
+    };
+    let listed = all.into_iter().filter(|(_, is)| wanted(is)).map(|(id, is)| {
+        let state = Listed::default().with_transactional_id(TransactionalId(groups::text(&id)));
+        state.with_producer_id(ProducerId(is.who.0 as i64)).with_transaction_state(groups::text(is.state.name()))
+    });
+    let response = ListTransactionsResponse::default().with_unknown_state_filters(unknown);
+    answered(request, &response.with_transaction_states(listed.collect()))
+}

@@ -1,0 +1,437 @@
+//! Transactions next to their coordinator, and where they write.
+//!
+//! * The leader of a partition, and the coordinator of a group, ask the coordinator of a transaction before they take anything of it
+//!   ([`Core::join_transaction`]); what they took is part of it then, whatever becomes of whoever asked.
+//! * An end is decided when it is written. After that each partition and group is told ([`Core::end_transaction_here`]) until all have ended it; only then is the
+//!   producer answered, and may begin the next one. Whoever is the coordinator when a node has failed goes on with that.
+
+use super::{Core, Held, ROOM_WAIT, await_room, classic::Answered, not_owner};
+use crate::{
+    catalog::OFFSETS,
+    coordinator::{
+        Part,
+        classic::Speaker,
+        partition_of,
+        transactions::{DescribedTransaction, Ended, Ending, Init, Times, Who},
+    },
+    node::partition::Partition,
+};
+use millpond_batch::Marker;
+use millpond_log::ProducerView;
+use millpond_runtime::{NodeId, Rt, Share};
+use millpond_wire::messages::{
+    Code, CommitOffsetsReply, EndTransaction, EndTransactionReply, Failure, InitProducer, InitProducerReply, JoinTransaction,
+    JoinTransactionReply, Kind, Position, TopicPartitions, TransactionRefusal as Refusal,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+/// A producer that ends its transaction waits for so long until that has happened everywhere.
+const END_WAIT: Duration = Duration::from_secs(5);
+/// How long one waits for that before it looks again.
+const END_LOOK: Duration = Duration::from_millis(50);
+/// Where a transaction could not be ended it is tried again after this time, and then after twice as long, up to the bound.
+const END_AGAIN: Duration = Duration::from_millis(10);
+const END_AGAIN_MAX: Duration = Duration::from_secs(1);
+/// How often a commit asks again whether its transaction is open, when others have ended meanwhile.
+const COMMIT_TRIES: usize = 16;
+
+/// What is said of a transaction, or why not; the failure is one of the node.
+type Decided<T> = Result<Result<T, Refusal>, Failure>;
+
+impl<R: Rt> Core<R> {
+    fn times(&self) -> Times {
+        Times { mono_ms: self.now_ms(), wall_ms: self.rt.wall_ms() }
+    }
+
+    /// A producer begins under a transactional id; what it, or one before it, has open is given up.
+    pub async fn init_transactions(self: &Rc<Self>, id: String, timeout_ms: u32, known: Option<Who>) -> Decided<Who> {
+        let until = self.rt.mono() + END_WAIT.as_nanos() as u64;
+        let mut fresh = None;
+        loop {
+            let name = id.clone();
+            let begun = self.with_group(&id, move |core, held, partition| async move {
+                let here = core.offsets(partition)?;
+                await_room(&core.rt, &here.log, ROOM_WAIT).await;
+                let begun = held.coordinator.borrow_mut().init_transactions(core.times(), &name, timeout_ms, known, fresh);
+                core.settle_changed(&here, &held).await?;
+                if begun == Ok(Init::Wait) {
+                    core.await_end(partition, &held, &here, &name, until).await?;
+                }
+                Ok(begun)
+            });
+            match begun.await? {
+                Ok(Init::Is(who)) => return Ok(Ok(who)),
+                Ok(Init::NeedsId) => fresh = Some(self.fresh_producer().await?),
+                Ok(Init::Wait) if self.rt.mono() >= until => return Ok(Err(Refusal::Concurrent)),
+                Ok(Init::Wait) => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    }
+
+    /// A producer ends its transaction. Who it is from here on.
+    pub async fn end_transaction(self: &Rc<Self>, id: String, who: Who, commit: bool, begins_epoch: bool) -> Decided<Who> {
+        let until = self.rt.mono() + END_WAIT.as_nanos() as u64;
+        let mut fresh = None;
+        loop {
+            let name = id.clone();
+            let ended = self.with_group(&id, move |core, held, partition| async move {
+                let here = core.offsets(partition)?;
+                await_room(&core.rt, &here.log, ROOM_WAIT).await;
+                let ended = held.coordinator.borrow_mut().end_transaction(core.times(), &name, who, commit, begins_epoch, fresh);
+                core.settle_changed(&here, &held).await?;
+                if ended == Ok(Ended::Wait) {
+                    core.await_end(partition, &held, &here, &name, until).await?;
+                }
+                Ok(ended)
+            });
+            match ended.await? {
+                Ok(Ended::Is(who)) => return Ok(Ok(who)),
+                Ok(Ended::NeedsId) => fresh = Some(self.fresh_producer().await?),
+                Ok(Ended::Wait) if self.rt.mono() >= until => return Ok(Err(Refusal::Concurrent)),
+                Ok(Ended::Wait) => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    }
+
+    /// A producer id that was never used, from whoever gives them.
+    async fn fresh_producer(self: &Rc<Self>) -> Result<u64, Failure> {
+        let given: InitProducerReply = match self.init_producer().await {
+            Err(refused) if refused.code() == Code::NotOwner && ![0, self.identity.node_id].contains(&refused.node_id) => {
+                self.ask_node(NodeId(refused.node_id), Kind::InitProducer, &InitProducer {}).await?
+            }
+            given => given?,
+        };
+        Ok(given.producer_id)
+    }
+
+    /// Partitions and groups come into a transaction, or are asked whether they are in it, at whoever is its coordinator.
+    pub async fn join_transaction(self: &Rc<Self>, request: &JoinTransaction) -> Result<JoinTransactionReply, Failure> {
+        match self.join_transaction_here(request.clone()).await {
+            Err(refused) if refused.code() == Code::NotOwner && ![0, self.identity.node_id].contains(&refused.node_id) => {
+                self.ask_node(NodeId(refused.node_id), Kind::JoinTransaction, request).await
+            }
+            here => here,
+        }
+    }
+
+    /// The same where this node is the coordinator.
+    pub async fn join_transaction_here(self: &Rc<Self>, request: JoinTransaction) -> Result<JoinTransactionReply, Failure> {
+        let id = request.transactional_id.clone();
+        self.with_group(&id, move |core, held, partition| async move {
+            let here = core.offsets(partition)?;
+            await_room(&core.rt, &here.log, ROOM_WAIT).await;
+            let JoinTransaction { transactional_id, producer_id, epoch, partitions, groups, add } = request;
+            let who = (producer_id, i16::try_from(epoch).unwrap_or(i16::MAX));
+            let joined = held.coordinator.borrow_mut().join_transaction(core.times(), &transactional_id, who, (&partitions, &groups), add);
+            core.settle_changed(&here, &held).await?;
+            if here.confirm().await? != held.term {
+                return Err(not_owner(None));
+            }
+            Ok(match joined {
+                Ok(number) => JoinTransactionReply { refusal: Refusal::None.into(), number },
+                Err(refusal) => JoinTransactionReply { refusal: refusal.into(), number: 0 },
+            })
+        })
+        .await
+    }
+
+    /// Keeps positions of a group as part of a transaction: synced before the answer.
+    pub async fn commit_in_transaction(
+        self: &Rc<Self>,
+        join: JoinTransaction,
+        speaker: Speaker,
+        positions: Vec<Position>,
+    ) -> Answered<Result<CommitOffsetsReply, Refusal>> {
+        let group = speaker.group.clone();
+        self.with_group(&group, move |core, held, partition| async move {
+            let here = core.offsets(partition)?;
+            for _ in 0..COMMIT_TRIES {
+                let ends = held.coordinator.borrow().ends();
+                let JoinTransactionReply { refusal, number } = core.join_transaction(&join).await?;
+                match Refusal::try_from(refusal) {
+                    Ok(Refusal::None) => {}
+                    refusal => return Ok(Ok(Err(refusal.unwrap_or(Refusal::Invalid)))),
+                }
+                await_room(&core.rt, &here.log, ROOM_WAIT).await;
+                // From here on nothing is awaited until the positions are appended: it cannot end in between.
+                if held.coordinator.borrow().ends() != ends {
+                    continue;
+                }
+                let commit = held.coordinator.borrow_mut().commit_in_transaction(&speaker, positions, join.producer_id, number);
+                return match commit {
+                    Ok(commit) => core.keep(&here, &held, commit).await.map(|reply| Ok(Ok(reply))),
+                    Err(refused) => Ok(Err(refused)),
+                };
+            }
+            Ok(Ok(Err(Refusal::Concurrent)))
+        })
+        .await
+    }
+
+    /// Ends a transaction in those of these partitions and groups that this node answers for. Where it has not ended.
+    pub async fn end_transaction_here(self: &Rc<Self>, request: EndTransaction) -> EndTransactionReply {
+        let EndTransaction { producer_id, epoch, number, commit, partitions, groups } = request;
+        let epoch = i16::try_from(epoch).unwrap_or(i16::MAX);
+        let marker = Marker { commit, number: i32::try_from(number).unwrap_or(i32::MAX) };
+        let mut left = EndTransactionReply::default();
+        let all: Vec<(String, u32)> =
+            partitions.into_iter().flat_map(|t| t.partitions.into_iter().map(move |partition| (t.topic.clone(), partition))).collect();
+        let mut asked = Vec::new();
+        for (at, (topic, partition)) in all.iter().enumerate() {
+            match self.locate(topic, *partition) {
+                Ok((core, group)) => asked.push((at, core, group, ())),
+                Err(_) => add_part(&mut left.partitions, topic, *partition),
+            }
+        }
+        let end = move |partition: Rc<Partition<R>>, ()| async move { partition.end_transaction(producer_id, epoch, marker).await };
+        for (at, ended) in self.at_owners(asked, end).await {
+            if let Err(failure) = ended {
+                let (topic, partition) = &all[at];
+                tracing::debug!(topic, partition, producer_id, failure = failure.message, "a transaction is to be ended here again");
+                add_part(&mut left.partitions, topic, *partition);
+            }
+        }
+        for group in groups {
+            let name = group.clone();
+            let ended = self.with_group(&group, move |core, held, partition| async move {
+                core.end_in_group(&held, partition, &name, producer_id, number, commit).await
+            });
+            if let Err(failure) = ended.await {
+                tracing::debug!(group, producer_id, failure = failure.message, "a transaction is to be ended in a group again");
+                left.groups.push(group);
+            }
+        }
+        left
+    }
+
+    async fn end_in_group(
+        self: &Rc<Self>,
+        held: &Held,
+        partition: u32,
+        group: &str,
+        producer_id: u64,
+        number: u32,
+        commit: bool,
+    ) -> Result<(), Failure> {
+        let here = self.offsets(partition)?;
+        loop {
+            await_room(&self.rt, &here.log, ROOM_WAIT).await;
+            // What was appended before is to be seen.
+            self.settle(&here, held).await?;
+            let records = held.coordinator.borrow_mut().end_in_group(group, producer_id, number, commit, super::RECORDS_PER_BATCH);
+            if records.is_empty() {
+                return if here.confirm().await? == held.term { Ok(()) } else { Err(not_owner(None)) };
+            }
+            self.put(&here, held, records)?;
+        }
+    }
+
+    /// Waits until a transaction that is being ended has ended, or for as long as it may.
+    async fn await_end(self: &Rc<Self>, partition: u32, held: &Held, here: &Partition<R>, id: &str, until: u64) -> Result<(), Failure> {
+        self.end_soon(partition, held, id);
+        loop {
+            let mut ended = std::pin::pin!(held.ended.notified());
+            ended.as_mut().enable();
+            if held.coordinator.borrow().ending(id).is_none() {
+                return self.settle(here, held).await;
+            }
+            if self.stopping.get() || here.serves() != Ok(held.term) {
+                return Err(not_owner(None));
+            }
+            if self.rt.mono() >= until {
+                return Ok(());
+            }
+            futures_lite::future::or(ended, self.rt.sleep(END_LOOK)).await;
+        }
+    }
+
+    /// Has a transaction ended wherever it has written, if nobody does so yet.
+    fn end_soon(self: &Rc<Self>, partition: u32, held: &Held, id: &str) {
+        if !held.ending.borrow_mut().insert(id.to_owned()) {
+            return;
+        }
+        let (core, held, id) = (Rc::clone(self), Rc::clone(held), id.to_owned());
+        self.rt.spawn("end a transaction", Share::Serve, async move {
+            if let Err(failure) = core.finish(partition, &held, &id).await {
+                tracing::debug!(transactional_id = id, failure = failure.message, "a transaction is left to another coordinator");
+            }
+            held.ending.borrow_mut().remove(&id);
+            held.ended.notify_waiters();
+        });
+    }
+
+    async fn finish(self: &Rc<Self>, partition: u32, held: &Held, id: &str) -> Result<(), Failure> {
+        let here = self.offsets(partition)?;
+        let Some(whole) = held.coordinator.borrow().ending(id) else { return Ok(()) };
+        // It is decided once it is written, and not before.
+        while let Err(failure) = self.settle_changed(&here, held).await {
+            if self.stopping.get() || here.serves() != Ok(held.term) {
+                return Err(failure);
+            }
+            self.rt.sleep(END_AGAIN).await;
+        }
+        let (mut left, mut nap) = (whole.clone(), END_AGAIN);
+        loop {
+            left = self.end_everywhere(left).await;
+            if left.partitions.is_empty() && left.groups.is_empty() {
+                break;
+            }
+            self.rt.sleep(nap).await;
+            nap = (nap * 2).min(END_AGAIN_MAX);
+            if self.stopping.get() || here.serves() != Ok(held.term) {
+                return Err(not_owner(None));
+            }
+        }
+        held.coordinator.borrow_mut().complete_transaction(self.times(), id, &whole);
+        self.settle_changed(&here, held).await
+    }
+
+    /// Asks all nodes, side by side, to end a transaction where they answer. What is left of it.
+    async fn end_everywhere(self: &Rc<Self>, ending: Ending) -> Ending {
+        let request = EndTransaction {
+            producer_id: ending.who.0,
+            epoch: u32::try_from(ending.who.1).unwrap_or(0),
+            number: ending.number,
+            commit: ending.commit,
+            ..EndTransaction::default()
+        };
+        let mut left = Ending { partitions: BTreeMap::new(), groups: BTreeSet::new(), ..ending };
+        let mut by_node: BTreeMap<NodeId, EndTransaction> = BTreeMap::new();
+        {
+            let catalog = self.catalog.borrow();
+            for (part, topic_id) in &ending.partitions {
+                // Of a topic that is gone there is nothing to end.
+                let Some(topic) = catalog.topic(&part.topic).filter(|topic| topic.topic_id == *topic_id) else { continue };
+                let Some(at) = topic.partitions.get(part.partition as usize) else { continue };
+                let there = by_node.entry(self.answers_for(at)).or_insert_with(|| request.clone());
+                add_part(&mut there.partitions, &part.topic, part.partition);
+            }
+            let offsets = catalog.topic(OFFSETS).map(|topic| &topic.partitions);
+            for group in &ending.groups {
+                let at = offsets.and_then(|all| all.get(partition_of(group, all.len() as u32) as usize));
+                match at.map(|at| self.answers_for(at)) {
+                    Some(node) => by_node.entry(node).or_insert_with(|| request.clone()).groups.push(group.clone()),
+                    None => drop(left.groups.insert(group.clone())),
+                }
+            }
+        }
+        let one = async |node: NodeId, request: EndTransaction| {
+            if node.0 == self.identity.node_id {
+                return self.end_transaction_here(request).await;
+            }
+            match self.ask_node(node, Kind::EndTransaction, &request).await {
+                Ok(left) => left,
+                Err(failure) => {
+                    tracing::debug!(node = node.0, failure = failure.message, "a transaction is to be ended there again");
+                    EndTransactionReply { partitions: request.partitions, groups: request.groups }
+                }
+            }
+        };
+        for reply in all(by_node.into_iter().map(|(node, request)| one(node, request)).collect()).await {
+            for TopicPartitions { topic, partitions } in reply.partitions {
+                let still = |part: &Part| *part.topic == *topic && partitions.contains(&part.partition);
+                left.partitions.extend(ending.partitions.iter().filter(|(part, _)| still(part)).map(|(part, id)| (part.clone(), *id)));
+            }
+            left.groups.extend(reply.groups);
+        }
+        left
+    }
+
+    /// Gives up transactions that are open for too long, and goes on with those that are being ended.
+    pub(super) fn expire_transactions(self: &Rc<Self>, partition: u32, held: &Held) {
+        let ending = held.coordinator.borrow_mut().expire_transactions(self.times());
+        for id in ending {
+            self.end_soon(partition, held, &id);
+        }
+    }
+
+    /// What partitions that this node answers for know of a producer.
+    pub async fn producer_in(self: &Rc<Self>, partitions: &[(&str, u32)], producer_id: u64) -> Vec<Result<Option<ProducerView>, Failure>> {
+        self.asked_of(partitions, move |partition| partition.producer(producer_id)).await
+    }
+
+    /// What partitions that this node answers for know of all their producers.
+    pub async fn producers_in(self: &Rc<Self>, partitions: &[(&str, u32)]) -> Vec<Result<Vec<(i64, ProducerView)>, Failure>> {
+        self.asked_of(partitions, |partition| partition.serves().map(|_| partition.log.producers(partition.group))).await
+    }
+
+    async fn asked_of<T: Send + 'static>(
+        self: &Rc<Self>,
+        partitions: &[(&str, u32)],
+        ask: impl Fn(&Partition<R>) -> Result<T, Failure> + Clone + Send + 'static,
+    ) -> Vec<Result<T, Failure>> {
+        let mut answers: Vec<Option<Result<T, Failure>>> = Vec::with_capacity(partitions.len());
+        let mut asked = Vec::new();
+        for (number, (topic, partition)) in partitions.iter().enumerate() {
+            match self.locate(topic, *partition) {
+                Ok((core, group)) => {
+                    asked.push((number, core, group, ()));
+                    answers.push(None);
+                }
+                Err(failure) => answers.push(Some(Err(failure))),
+            }
+        }
+        let call = move |partition: Rc<Partition<R>>, ()| std::future::ready(ask(&partition));
+        for (number, answer) in self.at_owners(asked, call).await {
+            answers[number] = Some(answer);
+        }
+        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(not_owner(None)))).collect()
+    }
+
+    /// A transactional id that this node looks after.
+    pub async fn described_transaction(self: &Rc<Self>, id: String) -> Result<Option<DescribedTransaction>, Failure> {
+        let name = id.clone();
+        self.with_group(&name, move |core, held, partition| async move {
+            let here = core.offsets(partition)?;
+            core.settle(&here, &held).await?;
+            Ok(held.coordinator.borrow().described_transaction(&id))
+        })
+        .await
+    }
+
+    /// All transactional ids that this node looks after.
+    pub async fn transactions_here(self: &Rc<Self>) -> Result<Vec<(String, DescribedTransaction)>, Failure> {
+        let mut every = Vec::new();
+        for core in self.core_ids() {
+            let here = self.at(core, |core| async move {
+                let held: Vec<Held> = core.coordinators.borrow().values().cloned().collect();
+                held.iter().flat_map(|seat| seat.coordinator.borrow().all_transactions()).collect::<Vec<_>>()
+            });
+            every.extend(here.await?);
+        }
+        Ok(every)
+    }
+}
+
+fn add_part(all: &mut Vec<TopicPartitions>, topic: &str, partition: u32) {
+    match all.iter_mut().find(|at| at.topic == *topic) {
+        Some(at) => at.partitions.push(partition),
+        None => all.push(TopicPartitions { topic: topic.to_owned(), partitions: vec![partition] }),
+    }
+}
+
+/// Waits for all of them, side by side.
+async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<Pin<Box<_>>> = futures.into_iter().map(Box::pin).collect();
+    let mut done = Vec::with_capacity(running.len());
+    poll_fn(move |cx| {
+        running.retain_mut(|one| match one.as_mut().poll(cx) {
+            Poll::Ready(output) => {
+                done.push(output);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if running.is_empty() { Poll::Ready(std::mem::take(&mut done)) } else { Poll::Pending }
+    })
+    .await
+}
