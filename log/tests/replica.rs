@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "support/transactions.rs"]
+mod transactions;
+
 use bytes::Bytes;
 use millpond_batch::{Builder, Compression, Header, Producer};
 use millpond_log::{Entry, EntryKind, GroupConfig, HardState, Log, LogConfig, LogError, Lsn, Members, ReadLimits, ReplicaState};
@@ -88,8 +91,10 @@ fn config(sim: &Sim) -> LogConfig {
 
 fn entry(model: &Model, index: u64, term: u64, kind: EntryKind, fill: usize) -> Entry {
     let base_offset = index.checked_sub(2).map_or(Offset(0), |at| next_offset(&model.entries[at as usize]));
+    let of_transaction = transactions::batch(index, base_offset, term, fill).filter(|_| kind == EntryKind::Batch);
     let payload = match kind {
         EntryKind::Raft => Bytes::from(format!("leader of term {term}")),
+        EntryKind::Batch if let Some(batch) = of_transaction => batch,
         EntryKind::Batch => {
             let mut builder = Builder::new(Compression::None, 256);
             let headers: [(&[u8], Option<&[u8]>); 0] = [];
@@ -215,13 +220,18 @@ fn check(log: &Log<SimRt>, model: &Model, found: &ReplicaState) {
     }
     assert_eq!(log.state(GROUP).unwrap().end_offset, model.end());
     // The producer's last batches are known, and nothing that is gone is.
-    let batches: Vec<Header> =
-        model.entries.iter().filter(|e| e.kind == EntryKind::Batch).map(|e| Header::parse(&e.payload).unwrap()).collect();
+    let batches = model.entries.iter().filter(|e| e.kind == EntryKind::Batch).map(|e| Header::parse(&e.payload).unwrap());
+    // In a row without gaps, since it was last alone in the log.
+    let mut batches: Vec<Header> = batches.filter(|header| header.producer_id == 1).collect();
+    let follows = |pair: &[Header]| pair[0].base_offset + pair[0].record_span() == pair[1].base_offset;
+    let gap = batches.windows(2).rposition(|pair| !follows(pair)).map_or(0, |at| at + 1);
+    batches.drain(..gap);
+    transactions::check(log, GROUP, &model.entries);
     for batch in batches.iter().rev().take(5) {
         assert_eq!(log.produced(GROUP, batch, 0).unwrap(), Some(Offset(batch.base_offset)));
     }
     if let Some(last) = batches.last() {
-        let next = Header { base_sequence: i32::try_from(model.end().0).unwrap(), ..*last };
+        let next = Header { base_sequence: i32::try_from(last.next_offset()).unwrap(), ..*last };
         assert_eq!(log.produced(GROUP, &next, 0).unwrap(), None, "what would come next");
     }
     if let Some(first) = found.committed.0.checked_add(1).filter(|first| *first <= model.last()) {
@@ -279,7 +289,7 @@ fn create(log: &Log<SimRt>, kept: GroupConfig, members: Bytes, first: Model) -> 
 fn grow_alone(sim: &Sim, log: &Log<SimRt>, kept: GroupConfig, mut model: Model, book: &Book) -> (Lsn, Model) {
     log.create_group(GROUP, kept).unwrap();
     for index in 1..=sim.below(30) {
-        let new = entry(&model, index, 1, EntryKind::Batch, sim.below(900) as usize);
+        let new = entry(&model, index, 1, EntryKind::Batch, 5 * sim.below(180) as usize);
         let header = Header::parse(&new.payload).unwrap();
         let put = log.append(GROUP, new.payload.to_vec().as_slice().into(), &header, 0).unwrap();
         assert!(matches!(put, millpond_log::Appended::New { base_offset, .. } if base_offset == new.base_offset));

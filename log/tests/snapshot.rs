@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "support/transactions.rs"]
+mod transactions;
+
 use bytes::Bytes;
 use millpond_batch::{Builder, Compression, Header, Producer};
 use millpond_log::{Entry, EntryKind, GroupConfig, HardState, Log, LogConfig, LogError, Manifest, Members, ReadLimits, Received, Snapshot};
@@ -72,8 +75,10 @@ fn next_offset(entry: &Entry) -> Offset {
 }
 
 fn entry(index: u64, base_offset: Offset, term: u64, kind: EntryKind, fill: usize) -> Entry {
+    let of_transaction = transactions::batch(index, base_offset, term, fill).filter(|_| kind == EntryKind::Batch);
     let payload = match kind {
         EntryKind::Raft => Bytes::from(format!("leader of term {term}")),
+        EntryKind::Batch if let Some(batch) = of_transaction => batch,
         EntryKind::Batch => {
             let mut builder = Builder::new(Compression::None, 256);
             let headers: [(&[u8], Option<&[u8]>); 0] = [];
@@ -127,6 +132,8 @@ async fn last(rt: &SimRt, log: &Log<SimRt>, hard: HardState) -> Result<(), LogEr
 /// What is sent, and what readers saw where it was taken.
 struct Sent {
     manifest: Manifest,
+    /// All entries up to its last.
+    entries: Vec<Entry>,
     files: Vec<Vec<u8>>,
     seen: BTreeMap<u64, Bytes>,
     /// The source compacts.
@@ -200,7 +207,8 @@ async fn go_on(rt: SimRt, log: Log<SimRt>, truth: Rc<RefCell<Truth>>, piece: usi
     put(&rt, &log, next).await.unwrap();
     let manifest = Manifest::decode(snapshot.manifest_bytes()).expect("what was encoded");
     assert_eq!(&manifest, &snapshot.manifest);
-    Sent { manifest, files, seen, compacts: log.config(GROUP).unwrap().compact }
+    let entries = truth.borrow().entries[..manifest.index.0 as usize].to_vec();
+    Sent { manifest, entries, files, seen, compacts: log.config(GROUP).unwrap().compact }
 }
 
 /// What the target must be.
@@ -344,6 +352,7 @@ fn check_old(log: &Log<SimRt>, book: &Book) {
         assert!(known == Some(entry.term) || (known.is_none() && entry.index <= found.committed), "entry {}: {known:?}", entry.index);
     }
     assert_eq!(log.state(GROUP).unwrap().end_offset, entries.last().map_or(Offset(0), next_offset));
+    transactions::check(log, GROUP, &entries);
 }
 
 /// It has what the source had.
@@ -371,11 +380,20 @@ async fn check_new(log: &Log<SimRt>, sent: &Sent) {
     }
     assert!(ours == theirs, "readers see other batches than where the snapshot was taken");
     if found.last_index == m.index {
-        for batch in theirs.values().rev().take(5).map(|batch| Header::parse(batch).unwrap()) {
+        let mut next = None;
+        // As far as the producer was alone in the log.
+        for batch in theirs.values().rev().map(|batch| Header::parse(batch).unwrap()).filter(|batch| batch.producer_id == 1).take(5) {
+            if next.is_some_and(|next: u64| batch.next_offset() != next) {
+                break;
+            }
             assert_eq!(log.produced(GROUP, &batch, 0).unwrap(), Some(Offset(batch.base_offset)));
+            if next.is_none() {
+                let follows = Header { base_sequence: i32::try_from(batch.next_offset()).unwrap(), producer_id: 1, ..any_header() };
+                assert_eq!(log.produced(GROUP, &follows, 0).unwrap(), None, "what would come next");
+            }
+            next = Some(batch.base_offset);
         }
-        let next = Header { base_sequence: i32::try_from(m.next_offset.0).unwrap(), producer_id: 1, ..any_header() };
-        assert_eq!(log.produced(GROUP, &next, 0).unwrap(), None, "what would come next");
+        transactions::check(log, GROUP, &sent.entries);
     }
 }
 

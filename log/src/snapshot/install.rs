@@ -92,6 +92,8 @@ impl<R: Rt> Log<R> {
         }
         let (term, vote) = if before.hard.term < m.term { (m.term, 0) } else { (before.hard.term, before.hard.vote) };
         let hard = HardState { term, vote, commit: m.index };
+        let mut producers = m.producers.clone();
+        producers.trim(start_offset);
         let replica = Replica::of_snapshot(hard, Members { index: m.members.index, bytes: members }, m.terms.clone(), *installs);
         Ok(Group {
             start_offset,
@@ -99,7 +101,7 @@ impl<R: Rt> Log<R> {
             end_offset: m.next_offset,
             max_timestamp: m.max_timestamp,
             settled,
-            producers: m.producers.clone(),
+            producers,
             replica: Some(Box::new(replica)),
             ..Group::new(group, g.config.clone())
         })

@@ -63,6 +63,7 @@ impl<R: Rt> Log<R> {
             match self.open_all(group, &names).await {
                 Ok(files) => {
                     (manifest.start_offset, manifest.files) = (start, names);
+                    manifest.producers.trim(start);
                     let encoded = manifest.encode();
                     return Ok(Some(Snapshot { manifest, encoded, files }));
                 }
