@@ -24,7 +24,7 @@ use kafka_protocol::messages::{
     list_groups_response::ListedGroup,
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{Code, DeleteGroup, DescribeGroup, DescribeGroupReply, Failure, GroupListing, MemberInfo};
+use millpond_wire::messages::{Code, DeleteGroup, DescribeGroupReply, Failure, GroupListing, MemberInfo};
 use std::rc::Rc;
 
 /// What Kafka calls groups that consume.
@@ -85,10 +85,10 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
 }
 
 async fn find<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<Described, Failure> {
-    if let Some(found) = front.core.described_group(name.to_owned()).await? {
-        return Ok(found);
-    }
-    let DescribeGroupReply { state, members, .. } = front.core.describe_group(DescribeGroup { group: name.to_owned() }).await?;
+    let DescribeGroupReply { state, members, .. } = match front.core.described_group(name.to_owned()).await? {
+        Ok(classic) => return Ok(classic),
+        Err(other) => other,
+    };
     let state = if state == "empty" {
         "empty"
     } else if state == "stable" {

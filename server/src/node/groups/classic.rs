@@ -9,7 +9,7 @@ use crate::{
     node::partition::Partition,
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{CommitOffsetsReply, Failure, Position, TopicPartitions};
+use millpond_wire::messages::{CommitOffsetsReply, DescribeGroup, DescribeGroupReply, Failure, Position, TopicPartitions};
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 /// How long one waits before it looks whether this node still leads, and whether it is to stop.
@@ -90,10 +90,17 @@ impl<R: Rt> Core<R> {
         .await
     }
 
-    /// A classic group; nothing if it has no members.
-    pub async fn described_group(self: &Rc<Self>, group: String) -> Result<Option<Described>, Failure> {
+    /// A classic group with members, or what is told of one of another sort, without where its partitions begin and end.
+    pub async fn described_group(self: &Rc<Self>, group: String) -> Result<Result<Described, DescribeGroupReply>, Failure> {
         let name = group.clone();
-        self.with_group(&name, move |_, held, _| async move { Ok(held.coordinator.borrow().described(&group)) }).await
+        self.with_group(&name, move |_, held, _| async move {
+            let coordinator = held.coordinator.borrow();
+            if let Some(classic) = coordinator.described(&group) {
+                return Ok(Ok(classic));
+            }
+            coordinator.describe(&DescribeGroup { group }).map(Err).map_err(|e| e.failure())
+        })
+        .await
     }
 
     /// Begins something in a group, and waits for what comes of it.
