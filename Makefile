@@ -5,7 +5,7 @@ CARGO ?= cargo
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fmt clippy docs unit bench chaos-test crash-test cluster-mutants cluster-sim sim
+.PHONY: help setup build demo test check fmt clippy docs unit bench chaos-test crash-test cluster-mutants cluster-sim kafka-compat sim
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -50,6 +50,10 @@ unit: setup
 cluster-sim: setup ## Clusters in the simulator: make cluster-sim SEEDS=5000 [FIRST=] [JOBS=] [TABLE=docs/simulation.md], or SEED=123 [STEPS=1,4,7]
 	$(if $(SEED),SEED=$(SEED) $(if $(STEPS),STEPS=$(STEPS)),SEEDS=$(or $(SEEDS),500)) $(if $(FIRST),FIRST=$(FIRST)) JOBS=$(JOBS) $(if $(TABLE),TABLE=$(abspath $(TABLE))) \
 		$(CARGO) test --release --locked -j $(JOBS) -p millpond-raft --test cluster -- --nocapture what_was
+
+kafka-compat: setup ## Kafka's clients and tools, all that they are tested by, and hostile requests of their protocol
+	KAFKA_COMPAT=all $(CARGO) test --locked -j $(JOBS) -p millpond --test kafka -- --nocapture
+	$(CARGO) test --locked -j $(JOBS) -p millpond --test bounded kafka
 
 cluster-mutants: setup ## Break replication on purpose, change by change; the simulator must notice: make cluster-mutants [SEEDS=1000] [ONLY="name .."] [REPORT=path]
 	SEEDS=$(or $(SEEDS),1000) ONLY="$(ONLY)" REPORT="$(REPORT)" JOBS=$(JOBS) CARGO="$(CARGO)" ./tools/cluster-mutants

@@ -398,7 +398,9 @@ impl<R: Rt> Reading<R> {
             Ok(read) => {
                 self.bytes += read.batches.iter().map(Bytes::len).sum::<usize>();
                 self.batches.extend(read.batches);
-                self.aborted.extend(read.aborted);
+                // One that reaches over several reads is told once: librdkafka takes each for a transaction of its own.
+                let new = read.aborted.into_iter().filter(|aborted| !self.aborted.contains(aborted));
+                self.aborted.extend(new.collect::<Vec<_>>());
                 (self.next, self.start, self.end, self.stable) = (read.next, read.start, read.end, read.stable);
             }
         }

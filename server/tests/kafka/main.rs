@@ -172,15 +172,23 @@ fn transactions_of_librdkafka_kafka_python_and_aiokafka() {
     }
 }
 
+/// Whether all is to be run (`make kafka-compat`), or what there is time for each day.
+fn is_whole() -> bool {
+    std::env::var("KAFKA_COMPAT").is_ok_and(|what| what == "all")
+}
+
 /// Kafka Streams counts words exactly once, though the server is killed in the middle.
 #[test]
 fn kafka_streams_counts_exactly_once_over_a_kill() {
     let mut node = Node::start();
     let dir = tempfile::tempdir().expect("a directory");
-    java::STREAMS.run_with("WordCount", &[&node.address(), "words", &dir.path().display().to_string(), "1"], |_| {
-        node.kill();
-        node.serve();
-    });
+    for n in 0..if is_whole() { 5 } else { 1 } {
+        let at = dir.path().join(n.to_string()).display().to_string();
+        java::STREAMS.run_with("WordCount", &[&node.address(), &format!("words-{n}"), &at, "1"], |_| {
+            node.kill();
+            node.serve();
+        });
+    }
 }
 
 /// Three nodes, of which one is killed while records are consumed, changed and produced in transactions: each is in the result once, and in order. Then every
@@ -195,8 +203,11 @@ async fn transactions_outlive_a_node() {
     let servers = nodes.iter().map(Node::address).collect::<Vec<String>>().join(",");
     let admin = client(&nodes[0]).await;
     whole(&admin).await;
-    for (n, victim) in nodes.iter_mut().enumerate() {
-        python::run_with("exactly_once.py", &[&servers, &format!("once-{n}"), "1500"], |_| victim.kill());
+    // Twice as many records, and again after each node, if all is to be run.
+    let (times, records) = if is_whole() { (3, "3000") } else { (1, "1500") };
+    for n in 0..times * nodes.len() {
+        let victim = &mut nodes[n % 3];
+        python::run_with("exactly_once.py", &[&servers, &format!("once-{n}"), records], |_| victim.kill());
         victim.serve();
         whole(&admin).await;
     }

@@ -46,8 +46,6 @@ const NAMES_BYTES_MAX: usize = 128 * 1024;
 /// Records of one batch, and about their bytes.
 const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 256 * 1024;
-/// Transactional ids of one batch: each may be as long as it may be.
-const TRANSACTIONS_AT_ONCE: usize = 8;
 
 /// What is written of a group: of itself, if the member's id is empty, or of a member.
 pub(super) type Changed = (String, Arc<str>);
@@ -107,7 +105,7 @@ impl Coordinator {
             }
         }
         while !self.transactions_changed.is_empty() {
-            let records = self.transactions_to_write(TRANSACTIONS_AT_ONCE);
+            let records = self.transactions_to_write();
             let count = records.len();
             put(records)?;
             (0..count).for_each(|_| drop(self.transactions_changed.pop_first()));

@@ -33,8 +33,8 @@ pub const TRANSACTIONAL_IDS_MAX: usize = 100_000;
 pub const TIMEOUT_MS_MAX: u32 = 900_000;
 /// Ids that were silent for so long are forgotten, in ms; as Kafka's `transactional.id.expiration.ms`.
 const EXPIRES_MS: i64 = 7 * 24 * 3_600 * 1_000;
-/// Partitions and groups of one transaction at most: they must fit into one record.
-const PARTS_MAX: usize = 10_000;
+/// Bytes that one transaction's partitions and groups take in its record at most: it must fit into a batch.
+const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// What has come of a producer that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +157,11 @@ impl Coordinator {
         if !add {
             return is.verify(who, &parts, groups).map(|()| is.number);
         }
-        if is.partitions.len() + is.groups.len() + parts.len() + groups.len() > PARTS_MAX || room == 0 {
+        if room == 0 {
             return Err(Refusal::Full);
+        }
+        if is.record_bytes() + transaction::record_bytes(parts.keys(), groups) > RECORD_BYTES_MAX {
+            return Err(Refusal::Invalid);
         }
         let changed = is.add(who, &parts, groups, now.wall_ms)?;
         let number = is.number;
@@ -331,10 +334,16 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Some of what has changed, as records.
-    pub(super) fn transactions_to_write(&self, max: usize) -> Vec<Record> {
+    /// Some of what has changed, as records of one batch.
+    pub(super) fn transactions_to_write(&self) -> Vec<Record> {
         let to_record = |id: &String| records::write_transaction(id, self.transactions.get(id).map(StoredTransaction::new).as_ref());
-        self.transactions_changed.iter().take(max).map(to_record).collect()
+        let mut bytes = 0;
+        let fits = |record: &Record| {
+            let fits = bytes < RECORD_BYTES_MAX;
+            bytes += record.key.len() + record.value.as_ref().map_or(0, bytes::Bytes::len);
+            fits
+        };
+        self.transactions_changed.iter().map(to_record).take_while(fits).collect()
     }
 
     fn note_transaction(&mut self, id: &str, now: Times, changed: bool) {

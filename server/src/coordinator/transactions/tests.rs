@@ -200,6 +200,33 @@ fn a_producer_whose_epochs_run_out_gets_another_id() {
     assert_eq!(seat.join("a", (99, 0), &[0], &[], true), Ok(1), "numbers begin anew with an id");
 }
 
+/// What does not fit into a record is refused, and many changes at once go in several batches.
+#[test]
+fn records_of_transactions_fit_into_batches() {
+    let mut seat = Seat::new();
+    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    let names: Vec<String> = (0..2_000).map(|n| format!("{n:0>200}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(seat.join("a", (41, 0), &[], &all, true), Err(Refusal::Invalid));
+    assert_eq!(seat.join("a", (41, 0), &[], &all[..1_000], true), Ok(1));
+    assert_eq!(seat.join("a", (41, 0), &[], &all[1_000..], true), Err(Refusal::Invalid));
+    assert_eq!(seat.join("a", (41, 0), &[0], &all[..10], true), Ok(1));
+    for n in 0..100 {
+        let (id, who) = (format!("b{n}"), (41 + n, 0));
+        let fresh = seat.coordinator.init_transactions(seat.now, &id, 60_000, None, Some(who.0));
+        assert_eq!(fresh, Ok(Init::Is(who)));
+        let joined = seat.coordinator.join_transaction(seat.now, &id, who, (&[], &names[..500]), true);
+        assert_eq!(joined, Ok(1));
+    }
+    let mut batches = Vec::new();
+    let kept = seat.coordinator.write_changed(|records| {
+        batches.push(records.iter().map(|record| record.value.as_ref().map_or(0, bytes::Bytes::len)).sum::<usize>());
+        Ok::<(), ()>(())
+    });
+    kept.expect("it has room");
+    assert!(batches.len() > 20 && batches.iter().all(|bytes| *bytes < 2 * RECORD_BYTES_MAX), "{batches:?}");
+}
+
 #[test]
 fn positions_wait_for_the_end_of_their_transaction() {
     let mut seat = Seat::new();
@@ -233,9 +260,15 @@ fn positions_wait_for_the_end_of_their_transaction() {
     assert_eq!((offsets(&seat), seat.coordinator.unstable("g").len()), (vec![(0, 9), (1, 3)], 0));
 }
 
+/// The last of so many for the most part.
+fn one_of(dice: &mut Dice, n: usize) -> usize {
+    if dice.one_in(4) { dice.roll(n as u64) as usize } else { n - 1 }
+}
+
 /// Producers of one name come and go, ends are asked for again, coordinators move: each transaction has one end, each end one number, and an epoch that was fenced ends nothing.
 #[test]
 fn a_transaction_has_one_end_whatever_happens() {
+    let mut all = 0;
     for seed in 0..400 {
         let (mut seat, mut dice) = (Seat::new(), Dice((seed + 1_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
         let mut ends: BTreeMap<(u64, u32), bool> = BTreeMap::new();
@@ -243,7 +276,7 @@ fn a_transaction_has_one_end_whatever_happens() {
         let mut producers: Vec<(Who, bool)> = Vec::new();
         for _ in 0..300 {
             match dice.roll(8) {
-                0 | 1 => {
+                0 if producers.is_empty() || dice.one_in(3) => {
                     let known = producers.last().map(|(who, _)| *who).filter(|_| dice.one_in(3));
                     if let Ok(Init::Is(who)) = seat.init("a", known) {
                         assert!(known.is_some() || who > newest, "seed {seed}: {who:?} follows {newest:?}");
@@ -251,20 +284,20 @@ fn a_transaction_has_one_end_whatever_happens() {
                         producers.push((who, dice.one_in(2)));
                     }
                 }
-                2 | 3 if !producers.is_empty() => {
-                    let (who, _) = producers[dice.roll(producers.len() as u64) as usize];
+                1..=3 if !producers.is_empty() => {
+                    let (who, _) = producers[one_of(&mut dice, producers.len())];
                     let joined = seat.join("a", who, &[dice.roll(4) as u32], &[], !dice.one_in(4));
                     assert!(joined.is_err() || who == newest, "seed {seed}: {who:?} is fenced by {newest:?}");
                 }
                 4 | 5 if !producers.is_empty() => {
-                    let n = dice.roll(producers.len() as u64) as usize;
+                    let n = one_of(&mut dice, producers.len());
                     let (who, second) = producers[n];
                     if let Ok(Ended::Is(next)) = seat.end("a", who, dice.one_in(2), second) {
                         producers[n].0 = next;
                         newest = newest.max(next);
                     }
                 }
-                6 => seat.moves(),
+                6 if dice.one_in(4) => seat.moves(),
                 _ => {
                     if dice.one_in(6) {
                         seat.wait(61 * SECOND);
@@ -280,6 +313,7 @@ fn a_transaction_has_one_end_whatever_happens() {
                 }
             }
         }
-        assert!(ends.len() > 3, "seed {seed}: {} transactions have ended", ends.len());
+        all += ends.len();
     }
+    assert!(all > 4_000, "{all} transactions have ended");
 }

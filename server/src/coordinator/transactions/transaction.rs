@@ -245,10 +245,22 @@ impl Transaction {
         self.groups.clear();
     }
 
+    /// About what its partitions and groups take in its record, in bytes.
+    pub(super) fn record_bytes(&self) -> usize {
+        record_bytes(self.partitions.keys(), &self.groups)
+    }
+
     /// About what it takes in memory.
     pub(super) fn bytes(&self) -> usize {
         const TRANSACTION_BYTES: usize = 512;
         const PART_BYTES: usize = 96;
         TRANSACTION_BYTES + self.partitions.len() * PART_BYTES + self.groups.iter().map(|group| group.len() + PART_BYTES).sum::<usize>()
     }
+}
+
+/// About what partitions and groups take in a record, in bytes.
+pub(super) fn record_bytes<'a>(parts: impl IntoIterator<Item = &'a Part>, groups: impl IntoIterator<Item = &'a String>) -> usize {
+    const NUMBERS_BYTES: usize = 32;
+    let parts: usize = parts.into_iter().map(|part| part.topic.len() + NUMBERS_BYTES).sum();
+    parts + groups.into_iter().map(|group| group.len() + NUMBERS_BYTES).sum::<usize>()
 }

@@ -304,7 +304,12 @@ impl<R: Rt> Core<R> {
             commit: ending.commit,
             ..EndTransaction::default()
         };
-        let mut left = Ending { partitions: BTreeMap::new(), groups: BTreeSet::new(), ..ending };
+        let mut left = Ending { partitions: BTreeMap::new(), groups: BTreeSet::new(), ..ending.clone() };
+        // A topic that is not known is gone only if nobody else knows it: this node may be behind with the catalog.
+        let is_strange = |(part, id): (&Part, &u64)| self.catalog.borrow().topic(&part.topic).is_none_or(|topic| topic.topic_id != *id);
+        if ending.partitions.iter().any(is_strange) && self.catch_up().await.is_err() {
+            return ending;
+        }
         let mut by_node: BTreeMap<NodeId, EndTransaction> = BTreeMap::new();
         {
             let catalog = self.catalog.borrow();
