@@ -4,6 +4,7 @@
 mod crowd;
 mod java;
 mod kcat;
+mod late;
 #[path = "../cluster/member.rs"]
 #[expect(dead_code, reason = "these nodes are killed, and not asked anything")]
 mod member;
@@ -170,6 +171,21 @@ fn transactions_of_librdkafka_kafka_python_and_aiokafka() {
     for program in ["transactions.py", "kafka_python_transactions.py", "aiokafka_transactions.py"] {
         python::run(program, &[&node.address(), program.split('_').next().unwrap_or("tag")]);
     }
+}
+
+/// As a client that is late with everything has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_late_in_transactions_changes_nothing() {
+    let node = Node::start();
+    for topic in ["late", "given-up"] {
+        client(&node).await.admin().create_topic(NewTopic::new(topic).partitions(1)).await.expect("created");
+    }
+    tokio::task::spawn_blocking(move || {
+        late::what_is_late_is_no_part_of_the_next_transaction(&node.address(), "late");
+        late::what_was_given_up_is_told_once(&node.address(), "given-up");
+    })
+    .await
+    .expect("it ends");
 }
 
 /// Whether all is to be run (`make kafka-compat`), or what there is time for each day.

@@ -199,6 +199,8 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Reques
         Err(codes::INVALID_REQUEST)
     } else {
         match groups::outcome(front.core.commit_in_transaction(join, speaker, some).await) {
+            // This API knows of generations alone.
+            Err(codes::STALE_MEMBER_EPOCH) => Err(codes::ILLEGAL_GENERATION),
             Err(code) => Err(code),
             Ok(Err(refusal)) => Err(codes::of_refusal(refusal, false)),
             Ok(Ok(reply)) => Ok(reply),
@@ -355,4 +357,18 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
     });
     let response = ListTransactionsResponse::default().with_unknown_state_filters(unknown);
     answered(request, &response.with_transaction_states(listed.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_cannot_bear_it_are_told_no_features() {
+        let told = |name, version| !with_features(ApiVersionsResponse::new(&[]), name, version).finalized_features.is_empty();
+        assert!(
+            told("apache-kafka-java", "4.1.0") && told("librdkafka", "2.2.0") && told("librdkafka", "2.16.1-dev") && told("aiokafka", "")
+        );
+        assert!(!told("librdkafka", "2.0.2") && !told("librdkafka", "1.9.2") && !told("librdkafka", "") && !told("", ""));
+    }
 }
