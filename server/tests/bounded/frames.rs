@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use millpond_wire::{
     VERSION,
     frame::{Flags, encode},
-    messages::{Code, Hello, Kind, Metadata, Ping, Welcome},
+    messages::{Code, EndTransaction, EndTransactionReply, Hello, Kind, Metadata, Ping, TopicPartitions, Welcome},
 };
 use std::time::Duration;
 
@@ -33,6 +33,27 @@ fn frame_bytes_max(node: &Node) -> u32 {
     let (welcome, _): (Welcome, _) = Client::silent(&node.address()).get(Kind::Hello, &hello);
     assert!(welcome.frame_bytes_max >= 4 << 20, "the largest batches of the default find room");
     welcome.frame_bytes_max
+}
+
+/// Whoever says that it is a node has transactions ended, but not in what the system keeps for itself: a marker there would be read back by nobody.
+#[test]
+fn nobody_ends_transactions_in_what_the_system_keeps() {
+    let mut node = Node::start();
+    let ours: Vec<TopicPartitions> =
+        ["__meta", "__consumer_offsets"].map(|topic| TopicPartitions { topic: topic.into(), partitions: vec![0] }).into();
+    let end = EndTransaction { producer_id: 1, number: 1, commit: true, partitions: ours.clone(), ..EndTransaction::default() };
+    let refused = Client::connect(&node.address()).ask(Kind::EndTransaction, &end).failure();
+    assert_eq!(refused.code(), Code::BadRequest, "a client: {refused:?}");
+    for core in 0..2 {
+        let mut client = Client::silent(&node.core(core));
+        let hello = Hello { version_min: VERSION, version_max: VERSION, from_node: 7, ..Hello::default() };
+        let (_, _): (Welcome, _) = client.get(Kind::Hello, &hello);
+        let (left, _): (EndTransactionReply, _) = client.get(Kind::EndTransaction, &end);
+        assert_eq!(left.partitions, ours);
+    }
+    node.kill();
+    node.serve();
+    Client::connect(&node.address()).create("after", 2);
 }
 
 /// Halves of large frames, of small ones, and of heads, on a thousand connections at a time, which then fall silent.

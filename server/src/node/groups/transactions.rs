@@ -187,9 +187,11 @@ impl<R: Rt> Core<R> {
             partitions.into_iter().flat_map(|t| t.partitions.into_iter().map(move |partition| (t.topic.clone(), partition))).collect();
         let mut asked = Vec::new();
         for (at, (topic, partition)) in all.iter().enumerate() {
+            // No transaction writes to what the system keeps, whoever says so.
+            let is_ours = self.route(topic).is_some_and(|route| route.internal);
             match self.locate(topic, *partition) {
-                Ok((core, group)) => asked.push((at, core, group, ())),
-                Err(_) => add_part(&mut left.partitions, topic, *partition),
+                Ok((core, group)) if !is_ours => asked.push((at, core, group, ())),
+                _ => add_part(&mut left.partitions, topic, *partition),
             }
         }
         let end = move |partition: Rc<Partition<R>>, ()| async move { partition.end_transaction(producer_id, epoch, marker).await };
