@@ -179,8 +179,7 @@ pub struct Coordinator {
     transactions: BTreeMap<String, transactions::Transaction>,
     /// Those that are not as they are written.
     transactions_changed: BTreeSet<String>,
-    /// About what each takes in memory, and all together.
-    transactions_weigh: BTreeMap<String, usize>,
+    /// About what all take in memory.
     transactions_bytes: usize,
     /// Committers and sequences of commits from outside that are written and not applied.
     written: BTreeMap<Key, (u64, u64)>,
@@ -622,7 +621,8 @@ fn at_most(what: &'static str, is: usize, max: usize) -> Result<(), Refused> {
     Ok(())
 }
 
-fn to_wire(parts: &BTreeSet<Part>) -> Vec<TopicPartitions> {
+/// Partitions in order, by topic.
+pub(crate) fn to_wire<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Vec<TopicPartitions> {
     let mut topics: Vec<TopicPartitions> = Vec::new();
     for part in parts {
         match topics.last_mut() {

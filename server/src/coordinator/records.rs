@@ -127,30 +127,32 @@ pub(super) enum Entry {
     Pending(PendingKey, Option<Pending>),
 }
 
+fn record<M: Message>(key_version: u8, key: &impl Message, value: Option<&M>) -> Record {
+    Record { key: versioned(key_version, key), value: value.map(|value| versioned(VERSION, value)) }
+}
+
 pub(super) fn write_transaction(id: &str, value: Option<&StoredTransaction>) -> Record {
-    let key = versioned(TRANSACTION_KEY_VERSION, &TransactionKey { id: id.to_owned() });
-    Record { key, value: value.map(|value| versioned(VERSION, value)) }
+    record(TRANSACTION_KEY_VERSION, &TransactionKey { id: id.to_owned() }, value)
 }
 
 pub(super) fn write_pending(key: &PendingKey, value: Option<&Pending>) -> Record {
-    Record { key: versioned(PENDING_KEY_VERSION, key), value: value.map(|value| versioned(VERSION, value)) }
+    record(PENDING_KEY_VERSION, key, value)
 }
 
 pub(super) fn write_group(group: &str, value: Option<&StoredGroup>) -> Record {
-    Record { key: versioned(GROUP_KEY_VERSION, &GroupKey { group: group.to_owned() }), value: value.map(|value| versioned(VERSION, value)) }
+    record(GROUP_KEY_VERSION, &GroupKey { group: group.to_owned() }, value)
 }
 
 pub(super) fn write_epoch(group: &str, value: Option<&StoredEpoch>) -> Record {
-    Record { key: versioned(EPOCH_KEY_VERSION, &GroupKey { group: group.to_owned() }), value: value.map(|value| versioned(VERSION, value)) }
+    record(EPOCH_KEY_VERSION, &GroupKey { group: group.to_owned() }, value)
 }
 
 pub(super) fn write_member(group: &str, member: &str, value: Option<&StoredMember>) -> Record {
-    let key = MemberKey { group: group.to_owned(), member: member.to_owned() };
-    Record { key: versioned(MEMBER_KEY_VERSION, &key), value: value.map(|value| versioned(VERSION, value)) }
+    record(MEMBER_KEY_VERSION, &MemberKey { group: group.to_owned(), member: member.to_owned() }, value)
 }
 
 pub(super) fn write(key: &Key, value: Option<&Value>) -> Record {
-    Record { key: versioned(VERSION, key), value: value.map(|value| versioned(VERSION, value)) }
+    record(VERSION, key, value)
 }
 
 pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Entry, BadRecord> {

@@ -5,7 +5,7 @@ use crate::catalog::Replica;
 use millpond_log::LogError;
 use millpond_runtime::{CoreId, GroupId, NodeId, Offset, Rt};
 use millpond_wire::messages::{
-    Code, DeleteRecords, DeleteRecordsReply, Failure, Kind, ListOffset, ListOffsets, ListOffsetsReply, ListedOffset, TopicInfo,
+    Code, DeleteRecords, DeleteRecordsReply, Failure, Kind, ListOffsets, ListOffsetsReply, ListedOffset, TopicInfo,
 };
 use std::{collections::BTreeMap, future::Future, rc::Rc};
 
@@ -33,7 +33,7 @@ impl<R: Rt> Core<R> {
 
     /// Runs `call` with each of these groups on the cores that own them, one call per core. Answers come with the numbers of
     /// their questions.
-    pub(super) async fn at_owners<Q, T, F>(
+    async fn at_owners<Q, T, F>(
         self: &Rc<Self>,
         asked: impl IntoIterator<Item = (usize, CoreId, GroupId, Q)>,
         call: impl Fn(Rc<Partition<R>>, Q) -> F + Clone + Send + 'static,
@@ -71,28 +71,40 @@ impl<R: Rt> Core<R> {
         answers
     }
 
-    /// Where partitions stand, wherever they live.
-    pub async fn bounds_of(self: &Rc<Self>, partitions: &[(&str, u32)]) -> Vec<Result<Bounds, Failure>> {
-        let located: Vec<_> = partitions.iter().map(|(topic, partition)| self.locate(topic, *partition)).collect();
-        let mut bounds: Vec<Result<Bounds, Failure>> = Vec::with_capacity(located.len());
-        let mut asked = Vec::new();
-        for (number, located) in located.into_iter().enumerate() {
-            match located {
+    /// Runs `call` with each of these partitions of this node, on the cores that own them. Answers come in the order of the questions.
+    pub(super) async fn at_partitions<'a, Q, T, F>(
+        self: &Rc<Self>,
+        questions: impl IntoIterator<Item = (&'a str, u32, Q)>,
+        call: impl Fn(Rc<Partition<R>>, Q) -> F + Clone + Send + 'static,
+    ) -> Vec<Result<T, Failure>>
+    where
+        Q: Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + 'static,
+    {
+        let (mut asked, mut answers) = (Vec::new(), Vec::new());
+        for (number, (topic, partition, what)) in questions.into_iter().enumerate() {
+            match self.locate(topic, partition) {
                 Ok((core, group)) => {
-                    asked.push((number, core, group, ()));
-                    bounds.push(Ok(Bounds::default()));
+                    asked.push((number, core, group, what));
+                    answers.push(Err(not_owner(None)));
                 }
-                Err(failure) => bounds.push(Err(failure)),
+                Err(failure) => answers.push(Err(failure)),
             }
         }
+        for (number, answer) in self.at_owners(asked, call).await {
+            answers[number] = answer;
+        }
+        answers
+    }
+
+    /// Where partitions stand, wherever they live.
+    pub async fn bounds_of(self: &Rc<Self>, partitions: &[(&str, u32)]) -> Vec<Result<Bounds, Failure>> {
         let look = |partition: Rc<Partition<R>>, ()| async move {
             let state = partition.state()?;
             Ok(Bounds { start: state.start_offset.0, end: state.high_watermark.0, bytes: state.bytes })
         };
-        for (number, answer) in self.at_owners(asked, look).await {
-            bounds[number] = answer;
-        }
-        bounds
+        self.at_partitions(partitions.iter().map(|(topic, partition)| (*topic, *partition, ())), look).await
     }
 
     /// For partitions that this node leads: where else a client of this rack may read them, since a replica there is heard and not far behind.
@@ -168,26 +180,13 @@ impl<R: Rt> Core<R> {
     }
 
     async fn list_offsets_here(self: &Rc<Self>, request: &ListOffsets) -> ListOffsetsReply {
-        let failed = |failure| ListedOffset { offset: 0, time_ms: -1, failure: Some(failure) };
-        let mut results = Vec::with_capacity(request.partitions.len());
-        let mut asked = Vec::new();
-        for (number, ListOffset { topic, partition, time_ms, committed }) in request.partitions.iter().enumerate() {
-            match self.locate(topic, *partition) {
-                Ok((core, group)) => {
-                    asked.push((number, core, group, (*time_ms, *committed)));
-                    results.push(ListedOffset::default());
-                }
-                Err(failure) => results.push(failed(failure)),
-            }
-        }
+        let asked = request.partitions.iter().map(|asked| (&*asked.topic, asked.partition, (asked.time_ms, asked.committed)));
         let look = |partition: Rc<Partition<R>>, (time_ms, committed)| async move { partition.offset_for(time_ms, committed).await };
-        for (number, answer) in self.at_owners(asked, look).await {
-            results[number] = match answer {
-                Ok((Offset(offset), time_ms)) => ListedOffset { offset, time_ms, failure: None },
-                Err(failure) => failed(failure),
-            };
-        }
-        ListOffsetsReply { results }
+        let told = |answer| match answer {
+            Ok((Offset(offset), time_ms)) => ListedOffset { offset, time_ms, failure: None },
+            Err(failure) => ListedOffset { offset: 0, time_ms: -1, failure: Some(failure) },
+        };
+        ListOffsetsReply { results: self.at_partitions(asked, look).await.into_iter().map(told).collect() }
     }
 
     /// Deletes the oldest records of a partition.

@@ -70,6 +70,21 @@ impl<R: Rt> Core<R> {
         frame.message().map_err(senseless)
     }
 
+    /// What came of a request here, or at the node that it names instead: whoever cannot follow the name itself asks by this.
+    pub async fn or_there<M: Message + Default>(
+        self: &Rc<Self>,
+        kind: Kind,
+        request: &impl Message,
+        here: Result<M, Failure>,
+    ) -> Result<M, Failure> {
+        match here {
+            Err(refused) if refused.code() == Code::NotOwner && ![0, self.identity.node_id].contains(&refused.node_id) => {
+                self.ask_node(NodeId(refused.node_id), kind, request).await
+            }
+            here => here,
+        }
+    }
+
     /// Passes a request on to another node, and returns what that answers, be it a failure.
     pub async fn pass_on(self: &Rc<Self>, node: NodeId, kind: Kind, meta: &[u8]) -> Answer {
         let remote = self.remote_to(node)?;

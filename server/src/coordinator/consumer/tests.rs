@@ -1,5 +1,8 @@
 use super::*;
-use crate::coordinator::{Refused as NativeRefused, TopicView};
+use crate::coordinator::{
+    Refused as NativeRefused, TopicView,
+    tests::{keep, read_back},
+};
 
 mod chaos;
 mod examples;
@@ -30,25 +33,13 @@ impl Seat {
 
     /// Another node looks after the groups: it knows what was written.
     fn moves(&mut self) {
-        self.coordinator = Coordinator::new();
-        for record in &self.log {
-            self.coordinator.apply(&record.key, record.value.as_deref()).expect("it was written so");
-        }
+        self.coordinator = read_back(&self.log);
         self.coordinator.set_topics(self.topics.clone());
         self.keep();
     }
 
     fn keep(&mut self) {
-        let mut written = Vec::new();
-        let kept = self.coordinator.write_changed(|records| {
-            written.extend(records);
-            Ok::<(), ()>(())
-        });
-        kept.expect("it has room");
-        for record in written {
-            self.coordinator.apply(&record.key, record.value.as_deref()).expect("it was written so");
-            self.log.push(record);
-        }
+        keep(&mut self.coordinator, &mut self.log);
         self.coordinator.check();
     }
 

@@ -17,6 +17,32 @@ fn unflat(parts: &BTreeSet<(String, u32)>) -> Vec<TopicPartitions> {
     parts.iter().map(|(topic, p)| TopicPartitions { topic: topic.clone(), partitions: vec![*p] }).collect()
 }
 
+/// Another node looks after what was written.
+pub(super) fn read_back(log: &[Record]) -> Coordinator {
+    let mut coordinator = Coordinator::new();
+    put(&mut coordinator, log);
+    coordinator
+}
+
+/// What has changed is written, and read.
+pub(super) fn keep(coordinator: &mut Coordinator, log: &mut Vec<Record>) {
+    let mut written = Vec::new();
+    let kept = coordinator.write_changed(|records| {
+        written.extend(records);
+        Ok::<(), ()>(())
+    });
+    kept.expect("it has room");
+    put(coordinator, &written);
+    log.extend(written);
+}
+
+/// Records that are written are read.
+pub(super) fn put(coordinator: &mut Coordinator, written: &[Record]) {
+    for record in written {
+        coordinator.apply(&record.key, record.value.as_deref()).expect("it was written so");
+    }
+}
+
 /// Numbers from a seed: xorshift.
 pub(super) struct Dice(pub(super) u64);
 

@@ -22,6 +22,7 @@ use super::{
     classic::{Refused, Speaker},
     position_bytes,
     records::{self, Entry, Key, Pending, PendingKey},
+    to_wire,
 };
 use crate::keyed::{BadRecord, Record};
 use millpond_wire::messages::{CommitOffsets, Position, TopicPartitions, TransactionRefusal as Refusal};
@@ -36,25 +37,14 @@ const EXPIRES_MS: i64 = 7 * 24 * 3_600 * 1_000;
 /// Bytes that one transaction's partitions and groups take in its record at most: it must fit into a batch.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
 
-/// What has come of a producer that begins.
+/// What has come of a producer that begins, or ends its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Init {
-    /// This is who it is.
+pub enum Step {
+    /// It is done, and this is who the producer is from here on.
     Is(Who),
     /// It needs an id that was never used: to be asked again with one.
     NeedsId,
     /// A transaction is being ended: to be asked again after that.
-    Wait,
-}
-
-/// What has come of a transaction that is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It has ended, and this is who its producer is from here on.
-    Is(Who),
-    /// It needs an id that was never used: to be asked again with one.
-    NeedsId,
-    /// It is being ended: to be asked again after that.
     Wait,
 }
 
@@ -85,7 +75,7 @@ pub struct DescribedTransaction {
     /// When it began, in milliseconds since 1970; -1 if none is open.
     pub began_ms: i64,
     /// Where it has written.
-    pub partitions: Vec<Part>,
+    pub partitions: Vec<TopicPartitions>,
 }
 
 /// Both clocks: the monotonic one, and that of the world, in milliseconds.
@@ -106,7 +96,7 @@ impl Coordinator {
         timeout_ms: u32,
         known: Option<Who>,
         fresh: Option<u64>,
-    ) -> Result<Init, Refusal> {
+    ) -> Result<Step, Refusal> {
         if id.is_empty() || id.len() > NAME_BYTES_MAX {
             return Err(Refusal::Invalid);
         }
@@ -126,10 +116,10 @@ impl Coordinator {
         if self.transactions.len() >= TRANSACTIONAL_IDS_MAX || self.bytes_left() == 0 {
             return Err(Refusal::Full);
         }
-        let Some(fresh) = fresh else { return Ok(Init::NeedsId) };
+        let Some(fresh) = fresh else { return Ok(Step::NeedsId) };
         self.transactions.insert(id.to_owned(), Transaction::new((fresh, 0), timeout_ms));
         self.note_transaction(id, now, true);
-        Ok(Init::Is((fresh, 0)))
+        Ok(Step::Is((fresh, 0)))
     }
 
     /// Partitions and groups come into a transaction, or are asked whether they are in it. Its number.
@@ -178,7 +168,7 @@ impl Coordinator {
         commit: bool,
         begins_epoch: bool,
         fresh: Option<u64>,
-    ) -> Result<Ended, Refusal> {
+    ) -> Result<Step, Refusal> {
         let is = self.transactions.get_mut(id).ok_or(Refusal::Producer)?;
         let before = is.clone();
         let done = is.ask_end(who, commit, begins_epoch, fresh);
@@ -361,14 +351,15 @@ impl Coordinator {
     }
 
     fn weigh_transaction(&mut self, id: &str) {
-        let bytes = self.transactions.get(id).map_or(0, |is| id.len() + is.bytes());
-        let before = self.transactions_weigh.insert(id.to_owned(), bytes).unwrap_or(0);
-        self.transactions_bytes = self.transactions_bytes + bytes - before;
+        if let Some(is) = self.transactions.get_mut(id) {
+            let before = is.bytes;
+            is.bytes = id.len() + is.weigh();
+            self.transactions_bytes = self.transactions_bytes + is.bytes - before;
+        }
     }
 
     fn forget_transaction(&mut self, id: &str) {
-        self.transactions.remove(id);
-        self.transactions_bytes -= self.transactions_weigh.remove(id).unwrap_or(0);
+        self.transactions_bytes -= self.transactions.remove(id).map_or(0, |is| is.bytes);
     }
 }
 
@@ -378,6 +369,6 @@ fn described(is: &Transaction) -> DescribedTransaction {
         state: is.state,
         timeout_ms: is.timeout_ms,
         began_ms: if is.state == State::Ongoing || is.state.is_ending() { is.began_ms } else { -1 },
-        partitions: is.partitions.keys().cloned().collect(),
+        partitions: to_wire(is.partitions.keys()),
     }
 }

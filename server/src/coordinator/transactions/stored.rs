@@ -94,7 +94,7 @@ impl StoredTransaction {
             groups: self.groups.into_iter().collect(),
             began_ms: self.began_ms,
             changed_ms: self.changed_ms,
-            deadline_ms: None,
+            ..Transaction::default()
         })
     }
 }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::coordinator::{TopicView, tests::Dice};
+use crate::coordinator::{
+    TopicView,
+    tests::{Dice, keep, put, read_back},
+};
 use std::sync::Arc;
 
 /// A coordinator, and the log that it is written to.
@@ -29,28 +32,17 @@ impl Seat {
 
     /// Another node looks after the ids: it knows what was written.
     fn moves(&mut self) {
-        self.coordinator = Coordinator::new();
-        for record in &self.log {
-            self.coordinator.apply(&record.key, record.value.as_deref()).expect("it was written so");
-        }
+        self.coordinator = read_back(&self.log);
         self.tell();
     }
 
     fn keep(&mut self) {
-        let mut written = Vec::new();
-        let kept = self.coordinator.write_changed(|records| {
-            written.extend(records);
-            Ok::<(), ()>(())
-        });
-        kept.expect("it has room");
-        self.put(written);
+        keep(&mut self.coordinator, &mut self.log);
     }
 
     fn put(&mut self, records: Vec<Record>) {
-        for record in records {
-            self.coordinator.apply(&record.key, record.value.as_deref()).expect("it was written so");
-            self.log.push(record);
-        }
+        put(&mut self.coordinator, &records);
+        self.log.extend(records);
     }
 
     fn wait(&mut self, ms: u64) -> Vec<String> {
@@ -61,9 +53,9 @@ impl Seat {
         ending
     }
 
-    fn init(&mut self, id: &str, known: Option<Who>) -> Result<Init, Refusal> {
+    fn init(&mut self, id: &str, known: Option<Who>) -> Result<Step, Refusal> {
         let begun = self.coordinator.init_transactions(self.now, id, 60_000, known, None);
-        let begun = if begun == Ok(Init::NeedsId) {
+        let begun = if begun == Ok(Step::NeedsId) {
             self.fresh += 1;
             self.coordinator.init_transactions(self.now, id, 60_000, known, Some(self.fresh))
         } else {
@@ -81,7 +73,7 @@ impl Seat {
         joined
     }
 
-    fn end(&mut self, id: &str, who: Who, commit: bool, begins_epoch: bool) -> Result<Ended, Refusal> {
+    fn end(&mut self, id: &str, who: Who, commit: bool, begins_epoch: bool) -> Result<Step, Refusal> {
         let ended = self.coordinator.end_transaction(self.now, id, who, commit, begins_epoch, None);
         self.keep();
         ended
@@ -103,7 +95,7 @@ impl Seat {
 #[test]
 fn the_first_protocol_from_beginning_to_end() {
     let mut seat = Seat::new();
-    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 0))));
     let who = (41, 0);
     assert_eq!(seat.end("a", who, true, false), Err(Refusal::State), "nothing has begun");
     assert_eq!(seat.join("a", who, &[0], &[], false), Err(Refusal::State));
@@ -111,16 +103,16 @@ fn the_first_protocol_from_beginning_to_end() {
     assert_eq!(seat.join("a", who, &[1], &[], false), Ok(1));
     assert_eq!(seat.join("a", who, &[2], &[], false), Err(Refusal::State), "it is not in it");
     assert_eq!(seat.join("a", who, &[9], &[], true), Err(Refusal::Unknown));
-    assert_eq!(seat.end("a", who, true, false), Ok(Ended::Wait));
-    assert_eq!(seat.end("a", who, true, false), Ok(Ended::Wait));
+    assert_eq!(seat.end("a", who, true, false), Ok(Step::Wait));
+    assert_eq!(seat.end("a", who, true, false), Ok(Step::Wait));
     assert_eq!(seat.end("a", who, false, false), Err(Refusal::State), "it is decided");
     assert_eq!(seat.join("a", who, &[0], &[], true), Err(Refusal::Concurrent));
     seat.moves();
     let ending = seat.finish("a");
     assert_eq!((ending.who, ending.number, ending.commit, ending.partitions.len(), ending.groups.len()), (who, 1, true, 2, 1));
-    assert_eq!(seat.end("a", who, true, false), Ok(Ended::Is(who)), "it is asked again");
+    assert_eq!(seat.end("a", who, true, false), Ok(Step::Is(who)), "it is asked again");
     assert_eq!(seat.join("a", who, &[3], &[], true), Ok(2), "the next one");
-    assert_eq!(seat.end("a", who, false, false), Ok(Ended::Wait));
+    assert_eq!(seat.end("a", who, false, false), Ok(Step::Wait));
     let ending = seat.finish("a");
     assert_eq!((ending.number, ending.commit, ending.partitions.len()), (2, false, 1));
     assert_eq!(seat.state("a"), State::CompleteAbort);
@@ -129,14 +121,14 @@ fn the_first_protocol_from_beginning_to_end() {
 #[test]
 fn by_the_second_protocol_each_end_begins_an_epoch() {
     let mut seat = Seat::new();
-    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 0))));
     assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Ok(1));
-    assert_eq!(seat.end("a", (41, 0), true, true), Ok(Ended::Wait));
+    assert_eq!(seat.end("a", (41, 0), true, true), Ok(Step::Wait));
     assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Err(Refusal::Fenced), "what is still under way is too late");
     assert_eq!(seat.finish("a").who, (41, 1));
-    assert_eq!(seat.end("a", (41, 0), true, true), Ok(Ended::Is((41, 1))), "it is asked again");
+    assert_eq!(seat.end("a", (41, 0), true, true), Ok(Step::Is((41, 1))), "it is asked again");
     assert_eq!(seat.end("a", (41, 0), false, true), Err(Refusal::State), "and not otherwise");
-    assert_eq!(seat.end("a", (41, 1), false, true), Ok(Ended::Is((41, 2))), "nothing was written");
+    assert_eq!(seat.end("a", (41, 1), false, true), Ok(Step::Is((41, 2))), "nothing was written");
     assert_eq!(seat.end("a", (41, 2), true, true), Err(Refusal::State));
     assert_eq!(seat.join("a", (41, 2), &[0], &[], true), Ok(2));
     assert_eq!(seat.end("a", (41, 1), false, true), Err(Refusal::Fenced), "that was the one before");
@@ -145,17 +137,17 @@ fn by_the_second_protocol_each_end_begins_an_epoch() {
 #[test]
 fn a_newer_producer_fences_the_one_before_and_gives_its_transaction_up() {
     let mut seat = Seat::new();
-    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 0))));
     assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Ok(1));
-    assert_eq!(seat.init("a", None), Ok(Init::Wait));
+    assert_eq!(seat.init("a", None), Ok(Step::Wait));
     assert_eq!(seat.end("a", (41, 0), true, false), Err(Refusal::Fenced));
     let ending = seat.finish("a");
     assert_eq!((ending.who, ending.commit), ((41, 1), false));
-    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 2))));
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 2))));
     assert_eq!(seat.init("a", Some((41, 0))), Err(Refusal::Fenced));
     // One that says who it is goes on from there, and is answered again if it asks again.
-    assert_eq!(seat.init("a", Some((41, 2))), Ok(Init::Is((41, 3))));
-    assert_eq!(seat.init("a", Some((41, 2))), Ok(Init::Is((41, 3))));
+    assert_eq!(seat.init("a", Some((41, 2))), Ok(Step::Is((41, 3))));
+    assert_eq!(seat.init("a", Some((41, 2))), Ok(Step::Is((41, 3))));
     assert_eq!(seat.init("b", Some((41, 3))), Err(Refusal::Producer));
     assert_eq!(seat.join("b", (41, 3), &[0], &[], true), Err(Refusal::Producer));
 }
@@ -163,7 +155,7 @@ fn a_newer_producer_fences_the_one_before_and_gives_its_transaction_up() {
 #[test]
 fn what_is_open_for_too_long_is_given_up_whoever_looks_after_it() {
     let mut seat = Seat::new();
-    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 0))));
     assert_eq!(seat.join("a", (41, 0), &[0], &[], true), Ok(1));
     assert!(seat.wait(59 * SECOND).is_empty());
     seat.moves();
@@ -183,20 +175,20 @@ fn what_is_open_for_too_long_is_given_up_whoever_looks_after_it() {
 #[test]
 fn a_producer_whose_epochs_run_out_gets_another_id() {
     let mut seat = Seat::new();
-    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 0))));
     for epoch in 0..i16::MAX - 1 {
         assert_eq!(seat.join("a", (41, epoch), &[0], &[], true), Ok(epoch as u32 + 1));
-        assert_eq!(seat.end("a", (41, epoch), true, true), Ok(Ended::Wait));
+        assert_eq!(seat.end("a", (41, epoch), true, true), Ok(Step::Wait));
         seat.finish("a");
         seat.log.clear();
     }
     let last = (41, i16::MAX - 1);
     assert_eq!(seat.join("a", last, &[0], &[], true), Ok(i16::MAX as u32));
-    assert_eq!(seat.end("a", last, true, true), Ok(Ended::NeedsId));
-    assert_eq!(seat.coordinator.end_transaction(seat.now, "a", last, true, true, Some(99)), Ok(Ended::Wait));
+    assert_eq!(seat.end("a", last, true, true), Ok(Step::NeedsId));
+    assert_eq!(seat.coordinator.end_transaction(seat.now, "a", last, true, true, Some(99)), Ok(Step::Wait));
     seat.keep();
     assert_eq!(seat.finish("a").who, (41, i16::MAX), "nobody writes by the last epoch");
-    assert_eq!(seat.end("a", last, true, true), Ok(Ended::Is((99, 0))), "it is asked again");
+    assert_eq!(seat.end("a", last, true, true), Ok(Step::Is((99, 0))), "it is asked again");
     assert_eq!(seat.join("a", (99, 0), &[0], &[], true), Ok(1), "numbers begin anew with an id");
 }
 
@@ -204,7 +196,7 @@ fn a_producer_whose_epochs_run_out_gets_another_id() {
 #[test]
 fn records_of_transactions_fit_into_batches() {
     let mut seat = Seat::new();
-    assert_eq!(seat.init("a", None), Ok(Init::Is((41, 0))));
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 0))));
     let names: Vec<String> = (0..2_000).map(|n| format!("{n:0>200}")).collect();
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     assert_eq!(seat.join("a", (41, 0), &[], &all, true), Err(Refusal::Invalid));
@@ -214,7 +206,7 @@ fn records_of_transactions_fit_into_batches() {
     for n in 0..100 {
         let (id, who) = (format!("b{n}"), (41 + n, 0));
         let fresh = seat.coordinator.init_transactions(seat.now, &id, 60_000, None, Some(who.0));
-        assert_eq!(fresh, Ok(Init::Is(who)));
+        assert_eq!(fresh, Ok(Step::Is(who)));
         let joined = seat.coordinator.join_transaction(seat.now, &id, who, (&[], &names[..500]), true);
         assert_eq!(joined, Ok(1));
     }
@@ -278,7 +270,7 @@ fn a_transaction_has_one_end_whatever_happens() {
             match dice.roll(8) {
                 0 if producers.is_empty() || dice.one_in(3) => {
                     let known = producers.last().map(|(who, _)| *who).filter(|_| dice.one_in(3));
-                    if let Ok(Init::Is(who)) = seat.init("a", known) {
+                    if let Ok(Step::Is(who)) = seat.init("a", known) {
                         assert!(known.is_some() || who > newest, "seed {seed}: {who:?} follows {newest:?}");
                         newest = newest.max(who);
                         producers.push((who, dice.one_in(2)));
@@ -292,7 +284,7 @@ fn a_transaction_has_one_end_whatever_happens() {
                 4 | 5 if !producers.is_empty() => {
                     let n = one_of(&mut dice, producers.len());
                     let (who, second) = producers[n];
-                    if let Ok(Ended::Is(next)) = seat.end("a", who, dice.one_in(2), second) {
+                    if let Ok(Step::Is(next)) = seat.end("a", who, dice.one_in(2), second) {
                         producers[n].0 = next;
                         newest = newest.max(next);
                     }

@@ -8,7 +8,7 @@
 //! As Kafka has it (KIP-98, KIP-360, KIP-890). In the second version of the protocol each end begins an epoch of the producer, so that whatever of an
 //! ended transaction is still under way comes too late; an end that is asked for again, by the epoch before, is answered as it was.
 
-use super::{Ended, Init};
+use super::Step;
 use crate::coordinator::Part;
 use millpond_wire::messages::TransactionRefusal as Refusal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +76,8 @@ pub(in super::super) struct Transaction {
     pub(super) changed_ms: i64,
     /// It is given up at this time of the monotonic clock. Nothing for one that was read back, until the clock is looked at.
     pub(super) deadline_ms: Option<u64>,
+    /// About what it takes in memory.
+    pub(super) bytes: usize,
 }
 
 impl Transaction {
@@ -84,28 +86,28 @@ impl Transaction {
     }
 
     /// A producer begins, or begins anew: `known` if it says who it was. `fresh` is an id that was never used, if there is one.
-    pub(super) fn init(&mut self, timeout_ms: u32, known: Option<Who>, fresh: Option<u64>) -> Result<Init, Refusal> {
+    pub(super) fn init(&mut self, timeout_ms: u32, known: Option<Who>, fresh: Option<u64>) -> Result<Step, Refusal> {
         if let Some(known) = known.filter(|known| *known != self.who) {
             return if self.before == Some(known) && !self.state.is_ending() && self.state != State::Ongoing {
-                Ok(Init::Is(self.who))
+                Ok(Step::Is(self.who))
             } else {
                 Err(Refusal::Fenced)
             };
         }
         match self.state {
-            State::PrepareCommit | State::PrepareAbort => return Ok(Init::Wait),
+            State::PrepareCommit | State::PrepareAbort => return Ok(Step::Wait),
             State::Ongoing => {
                 // Whoever has it open is fenced.
                 self.end(false, (self.who.0, self.who.1.saturating_add(1)), known);
-                return Ok(Init::Wait);
+                return Ok(Step::Wait);
             }
             State::Empty | State::CompleteCommit | State::CompleteAbort => {}
         }
         if !self.next_epoch(known, fresh) {
-            return Ok(Init::NeedsId);
+            return Ok(Step::NeedsId);
         }
         (self.timeout_ms, self.state) = (timeout_ms, State::Empty);
-        Ok(Init::Is(self.who))
+        Ok(Step::Is(self.who))
     }
 
     /// Begins an epoch, of another id if this one has no more; false if that is not there.
@@ -177,14 +179,9 @@ impl Transaction {
     }
 
     /// The producer ends its transaction; `begins_epoch` in the second version of the protocol.
-    pub(super) fn ask_end(&mut self, who: Who, commit: bool, begins_epoch: bool, fresh: Option<u64>) -> Result<Ended, Refusal> {
-        let same = |state| matches!(state, State::PrepareCommit | State::CompleteCommit) == commit;
+    pub(super) fn ask_end(&mut self, who: Who, commit: bool, begins_epoch: bool, fresh: Option<u64>) -> Result<Step, Refusal> {
         if begins_epoch && self.before == Some(who) && self.state != State::Empty && self.state != State::Ongoing {
-            return match self.state {
-                state if !same(state) => Err(Refusal::State),
-                state if state.is_ending() => Ok(Ended::Wait),
-                _ => Ok(Ended::Is(self.who)),
-            };
+            return self.ask_again(commit);
         }
         self.check(who)?;
         match self.state {
@@ -192,7 +189,7 @@ impl Transaction {
             State::Ongoing => {
                 let ends_as = (who.0, who.1.saturating_add(1));
                 if ends_as.1 > EPOCH_MAX && fresh.is_none() {
-                    return Ok(Ended::NeedsId);
+                    return Ok(Step::NeedsId);
                 }
                 self.end(commit, ends_as, Some(who));
                 if let Some(fresh) = fresh.filter(|_| ends_as.1 > EPOCH_MAX) {
@@ -200,27 +197,29 @@ impl Transaction {
                 }
             }
             State::PrepareCommit | State::PrepareAbort if begins_epoch => return Err(Refusal::Concurrent),
-            state if !begins_epoch => {
-                return match state {
-                    State::Empty => Err(Refusal::State),
-                    state if !same(state) => Err(Refusal::State),
-                    state if state.is_ending() => Ok(Ended::Wait),
-                    _ => Ok(Ended::Is(self.who)),
-                };
-            }
+            State::Empty if !begins_epoch => return Err(Refusal::State),
+            _ if !begins_epoch => return self.ask_again(commit),
             // Nothing was written: giving that up begins an epoch and nothing else.
             _ if !commit => {
                 if !self.next_epoch(Some(who), fresh) {
-                    return Ok(Ended::NeedsId);
+                    return Ok(Step::NeedsId);
                 }
                 self.state = State::CompleteAbort;
                 self.partitions.clear();
                 self.groups.clear();
-                return Ok(Ended::Is(self.who));
+                return Ok(Step::Is(self.who));
             }
             _ => return Err(Refusal::State),
         }
-        Ok(Ended::Wait)
+        Ok(Step::Wait)
+    }
+
+    /// An end that was decided before is asked for again: it must be the same one.
+    fn ask_again(&self, commit: bool) -> Result<Step, Refusal> {
+        if matches!(self.state, State::PrepareCommit | State::CompleteCommit) != commit {
+            return Err(Refusal::State);
+        }
+        Ok(if self.state.is_ending() { Step::Wait } else { Step::Is(self.who) })
     }
 
     /// It is open for too long, or its producer is to be fenced.
@@ -251,7 +250,7 @@ impl Transaction {
     }
 
     /// About what it takes in memory.
-    pub(super) fn bytes(&self) -> usize {
+    pub(super) fn weigh(&self) -> usize {
         const TRANSACTION_BYTES: usize = 512;
         const PART_BYTES: usize = 96;
         TRANSACTION_BYTES + self.partitions.len() * PART_BYTES + self.groups.iter().map(|group| group.len() + PART_BYTES).sum::<usize>()

@@ -42,9 +42,8 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, Encodable};
-use millpond_runtime::{Nanos, NodeId, Rt};
-use millpond_wire::messages::{Code, Failure, Kind};
-use prost::Message;
+use millpond_runtime::{Nanos, Rt};
+use millpond_wire::messages::Kind;
 use std::rc::Rc;
 
 /// What is advertised, and answered.
@@ -189,21 +188,6 @@ fn decoded<T: Decodable>(request: &Request) -> Result<T, WireError> {
 /// The frame of its answer.
 fn answered(request: &Request, body: &impl Encodable) -> Result<Vec<Bytes>, WireError> {
     guard::answer(request.api, request.header.version, request.header.correlation_id, body)
-}
-
-/// What came of a request of our own protocol here, or at the node that it names instead: a client of Kafka's asks any of them.
-async fn or_there<R: Rt, M: Message + Default>(
-    front: &Rc<Front<R>>,
-    kind: Kind,
-    request: &impl Message,
-    here: Result<M, Failure>,
-) -> Result<M, Failure> {
-    match here {
-        Err(refused) if refused.code() == Code::NotOwner && ![0, front.core.identity.node_id].contains(&refused.node_id) => {
-            front.core.ask_node(NodeId(refused.node_id), kind, request).await
-        }
-        here => here,
-    }
 }
 
 /// Takes the frame at the front of the buffer, if it is whole. Whether it was.

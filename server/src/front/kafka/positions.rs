@@ -23,7 +23,7 @@ use kafka_protocol::messages::{
     },
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{Position, TopicPartitions};
+use millpond_wire::messages::{CommitOffsetsReply, Position, TopicPartitions};
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
@@ -79,14 +79,18 @@ struct Chunk {
 impl Chunk {
     async fn keep<R: Rt>(self, front: &Rc<Front<R>>, speaker: &Speaker, codes: &mut [i16]) {
         // Whoever commits nothing is told, too, whether it may.
-        match groups::outcome(front.core.commit_group(speaker.clone(), self.positions).await) {
-            Err(code) => self.numbers.iter().for_each(|number| codes[*number] = code),
-            Ok(reply) => {
-                for failed in reply.failures {
-                    let number = self.numbers.get(failed.position as usize);
-                    if let (Some(number), Some(failure)) = (number, &failed.failure) {
-                        codes[*number] = codes::of_coordinator(failure);
-                    }
+        tell(&self.numbers, groups::outcome(front.core.commit_group(speaker.clone(), self.positions).await), codes);
+    }
+}
+
+/// What is told of positions, which of a request's are `numbers`.
+pub(super) fn tell(numbers: &[usize], kept: Result<CommitOffsetsReply, i16>, codes: &mut [i16]) {
+    match kept {
+        Err(code) => numbers.iter().for_each(|number| codes[*number] = code),
+        Ok(reply) => {
+            for failed in reply.failures {
+                if let (Some(number), Some(failure)) = (numbers.get(failed.position as usize), &failed.failure) {
+                    codes[*number] = codes::of_coordinator(failure);
                 }
             }
         }

@@ -9,7 +9,6 @@ use super::{
     answered, codes, decoded,
     groups::text,
     metadata::{brokers, controller},
-    or_there,
     room::Room,
     topics::{allowed, alter_topic},
 };
@@ -301,7 +300,7 @@ async fn delete_before<R: Rt>(front: &Rc<Front<R>>, topic: &str, partition: i32,
     };
     let request = DeleteRecords { topic: topic.to_owned(), partition, before };
     let here = front.core.delete_records(request.clone()).await;
-    or_there(front, Kind::DeleteRecords, &request, here).await.map(|reply| reply.start_offset).map_err(|failure| codes::of(&failure))
+    front.core.or_there(Kind::DeleteRecords, &request, here).await.map(|reply| reply.start_offset).map_err(|failure| codes::of(&failure))
 }
 
 /// Nodes as brokers.

@@ -1,6 +1,6 @@
 //! CreateTopics and DeleteTopics, topic by topic: whoever sends several has each answered for itself.
 
-use super::{super::Front, answered, codes, decoded, or_there};
+use super::{super::Front, answered, codes, decoded};
 use crate::{
     kafka::wire::{Request, StrBytes, WireError},
     node::meta::{Change, Changed},
@@ -40,7 +40,7 @@ pub(super) async fn change<R: Rt, M: Message + Default>(
     let until = core.rt.mono().saturating_add(allowed.as_nanos() as u64);
     loop {
         let here = core.change(change()).await.map(&told);
-        match or_there(front, kind, request, here).await {
+        match front.core.or_there(kind, request, here).await {
             Err(failure)
                 if matches!(failure.code(), Code::NotOwner | Code::Unavailable) && core.rt.mono() < until && !core.stopping.get() =>
             {

@@ -7,7 +7,7 @@
 
 use super::{
     super::{Front, requests::POSITION_BYTES},
-    answered, codes, decoded, groups, or_there, positions,
+    answered, codes, decoded, groups, positions,
 };
 use crate::{
     coordinator::{METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, transactions::State},
@@ -85,7 +85,7 @@ pub(super) async fn init<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
     let none = InitProducerIdResponse::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
     let Some(TransactionalId(id)) = &asked.transactional_id else {
         let here = front.core.init_producer().await;
-        let response = match or_there(front, Kind::InitProducer, &InitProducer {}, here).await {
+        let response = match front.core.or_there(Kind::InitProducer, &InitProducer {}, here).await {
             Ok(reply) => InitProducerIdResponse::default()
                 .with_producer_id(ProducerId(reply.producer_id as i64))
                 .with_producer_epoch(reply.epoch as i16),
@@ -195,7 +195,7 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Reques
     }
     // They are kept together or not at all.
     let is_small = some.len() <= POSITIONS_PER_COMMIT_MAX && metadata <= METADATA_PER_COMMIT_BYTES_MAX;
-    let code = if !is_small {
+    let kept = if !is_small {
         Err(codes::INVALID_REQUEST)
     } else {
         match groups::outcome(front.core.commit_in_transaction(join, speaker, some).await) {
@@ -206,16 +206,7 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Reques
             Ok(Ok(reply)) => Ok(reply),
         }
     };
-    match code {
-        Err(code) => numbers.iter().for_each(|number| codes_of[*number] = code),
-        Ok(reply) => {
-            for failed in reply.failures {
-                if let (Some(number), Some(failure)) = (numbers.get(failed.position as usize), &failed.failure) {
-                    codes_of[*number] = codes::of_coordinator(failure);
-                }
-            }
-        }
-    }
+    positions::tell(&numbers, kept, &mut codes_of);
     let mut codes_of = codes_of.into_iter();
     let topics = asked.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|p| {
@@ -315,16 +306,13 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
         let state = Described::default().with_transactional_id(id.clone());
         states.push(match front.core.described_transaction(id.to_string()).await {
             Ok(Some(is)) => {
-                let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-                for part in &is.partitions {
-                    topics.entry(part.topic.to_string()).or_default().push(part.partition as i32);
-                }
-                let topic = |(name, partitions): (String, Vec<i32>)| {
-                    TopicData::default().with_topic(TopicName(groups::text(&name))).with_partitions(partitions)
+                let topic = |of: TopicPartitions| {
+                    let partitions = of.partitions.into_iter().map(|partition| partition as i32).collect();
+                    TopicData::default().with_topic(TopicName(groups::text(&of.topic))).with_partitions(partitions)
                 };
                 let state = state.with_transaction_state(groups::text(is.state.name())).with_transaction_timeout_ms(is.timeout_ms as i32);
                 let state = state.with_transaction_start_time_ms(is.began_ms).with_producer_id(ProducerId(is.who.0 as i64));
-                state.with_producer_epoch(is.who.1).with_topics(topics.into_iter().map(topic).collect())
+                state.with_producer_epoch(is.who.1).with_topics(is.partitions.into_iter().map(topic).collect())
             }
             Ok(None) => state.with_error_code(codes::TRANSACTIONAL_ID_NOT_FOUND),
             Err(failure) => state.with_error_code(codes::of_coordinator(&failure)),

@@ -9,10 +9,10 @@ use super::{Core, Held, ROOM_WAIT, await_room, classic::Answered, not_owner};
 use crate::{
     catalog::OFFSETS,
     coordinator::{
-        Part,
+        Coordinator, Part,
         classic::Speaker,
-        partition_of,
-        transactions::{DescribedTransaction, Ended, Ending, Init, Times, Who},
+        partition_of, to_wire,
+        transactions::{DescribedTransaction, Ending, Step, Times, Who},
     },
     node::partition::Partition,
 };
@@ -20,14 +20,15 @@ use millpond_batch::Marker;
 use millpond_log::ProducerView;
 use millpond_runtime::{NodeId, Rt, Share};
 use millpond_wire::messages::{
-    Code, CommitOffsetsReply, EndTransaction, EndTransactionReply, Failure, InitProducer, InitProducerReply, JoinTransaction,
-    JoinTransactionReply, Kind, Position, TopicPartitions, TransactionRefusal as Refusal,
+    CommitOffsetsReply, EndTransaction, EndTransactionReply, Failure, InitProducer, JoinTransaction, JoinTransactionReply, Kind, Position,
+    TopicPartitions, TransactionRefusal as Refusal,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -52,75 +53,53 @@ impl<R: Rt> Core<R> {
 
     /// A producer begins under a transactional id; what it, or one before it, has open is given up.
     pub async fn init_transactions(self: &Rc<Self>, id: String, timeout_ms: u32, known: Option<Who>) -> Decided<Who> {
-        let until = self.rt.mono() + END_WAIT.as_nanos() as u64;
-        let mut fresh = None;
-        loop {
-            let name = id.clone();
-            let begun = self.with_group(&id, move |core, held, partition| async move {
-                let here = core.offsets(partition)?;
-                await_room(&core.rt, &here.log, ROOM_WAIT).await;
-                let begun = held.coordinator.borrow_mut().init_transactions(core.times(), &name, timeout_ms, known, fresh);
-                core.settle_changed(&here, &held).await?;
-                if begun == Ok(Init::Wait) {
-                    core.await_end(partition, &held, &here, &name, until).await?;
-                }
-                Ok(begun)
-            });
-            match begun.await? {
-                Ok(Init::Is(who)) => return Ok(Ok(who)),
-                Ok(Init::NeedsId) => fresh = Some(self.fresh_producer().await?),
-                Ok(Init::Wait) if self.rt.mono() >= until => return Ok(Err(Refusal::Concurrent)),
-                Ok(Init::Wait) => {}
-                Err(refusal) => return Ok(Err(refusal)),
-            }
-        }
+        let name = id.clone();
+        self.decide(id, move |c, now, fresh| c.init_transactions(now, &name, timeout_ms, known, fresh)).await
     }
 
     /// A producer ends its transaction. Who it is from here on.
     pub async fn end_transaction(self: &Rc<Self>, id: String, who: Who, commit: bool, begins_epoch: bool) -> Decided<Who> {
+        let name = id.clone();
+        self.decide(id, move |c, now, fresh| c.end_transaction(now, &name, who, commit, begins_epoch, fresh)).await
+    }
+
+    /// Asks the coordinator of an id until it has decided: with an id that was never used if it needs one, and again after a transaction that is being ended.
+    async fn decide(
+        self: &Rc<Self>,
+        id: String,
+        ask: impl Fn(&mut Coordinator, Times, Option<u64>) -> Result<Step, Refusal> + Clone + Send + 'static,
+    ) -> Decided<Who> {
         let until = self.rt.mono() + END_WAIT.as_nanos() as u64;
         let mut fresh = None;
         loop {
-            let name = id.clone();
-            let ended = self.with_group(&id, move |core, held, partition| async move {
+            let (name, ask) = (id.clone(), ask.clone());
+            let decided = self.with_group(&id, move |core, held, partition| async move {
                 let here = core.offsets(partition)?;
                 await_room(&core.rt, &here.log, ROOM_WAIT).await;
-                let ended = held.coordinator.borrow_mut().end_transaction(core.times(), &name, who, commit, begins_epoch, fresh);
+                let decided = ask(&mut held.coordinator.borrow_mut(), core.times(), fresh);
                 core.settle_changed(&here, &held).await?;
-                if ended == Ok(Ended::Wait) {
+                if decided == Ok(Step::Wait) {
                     core.await_end(partition, &held, &here, &name, until).await?;
                 }
-                Ok(ended)
+                Ok(decided)
             });
-            match ended.await? {
-                Ok(Ended::Is(who)) => return Ok(Ok(who)),
-                Ok(Ended::NeedsId) => fresh = Some(self.fresh_producer().await?),
-                Ok(Ended::Wait) if self.rt.mono() >= until => return Ok(Err(Refusal::Concurrent)),
-                Ok(Ended::Wait) => {}
+            match decided.await? {
+                Ok(Step::Is(who)) => return Ok(Ok(who)),
+                Ok(Step::NeedsId) => {
+                    let here = self.init_producer().await;
+                    fresh = Some(self.or_there(Kind::InitProducer, &InitProducer {}, here).await?.producer_id);
+                }
+                Ok(Step::Wait) if self.rt.mono() >= until => return Ok(Err(Refusal::Concurrent)),
+                Ok(Step::Wait) => {}
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
     }
 
-    /// A producer id that was never used, from whoever gives them.
-    async fn fresh_producer(self: &Rc<Self>) -> Result<u64, Failure> {
-        let given: InitProducerReply = match self.init_producer().await {
-            Err(refused) if refused.code() == Code::NotOwner && ![0, self.identity.node_id].contains(&refused.node_id) => {
-                self.ask_node(NodeId(refused.node_id), Kind::InitProducer, &InitProducer {}).await?
-            }
-            given => given?,
-        };
-        Ok(given.producer_id)
-    }
-
     /// Partitions and groups come into a transaction, or are asked whether they are in it, at whoever is its coordinator.
     pub async fn join_transaction(self: &Rc<Self>, request: &JoinTransaction) -> Result<JoinTransactionReply, Failure> {
-        match self.join_transaction_here(request.clone()).await {
-            Err(refused) if refused.code() == Code::NotOwner && ![0, self.identity.node_id].contains(&refused.node_id) => {
-                self.ask_node(NodeId(refused.node_id), Kind::JoinTransaction, request).await
-            }
-            here => here,
-        }
+        let here = self.join_transaction_here(request.clone()).await;
+        self.or_there(Kind::JoinTransaction, request, here).await
     }
 
     /// The same where this node is the coordinator.
@@ -182,26 +161,20 @@ impl<R: Rt> Core<R> {
         let EndTransaction { producer_id, epoch, number, commit, partitions, groups } = request;
         let epoch = i16::try_from(epoch).unwrap_or(i16::MAX);
         let marker = Marker { commit, number: i32::try_from(number).unwrap_or(i32::MAX) };
-        let mut left = EndTransactionReply::default();
-        let all: Vec<(String, u32)> =
-            partitions.into_iter().flat_map(|t| t.partitions.into_iter().map(move |partition| (t.topic.clone(), partition))).collect();
-        let mut asked = Vec::new();
-        for (at, (topic, partition)) in all.iter().enumerate() {
-            // No transaction writes to what the system keeps, whoever says so.
-            let is_ours = self.route(topic).is_some_and(|route| route.internal);
-            match self.locate(topic, *partition) {
-                Ok((core, group)) if !is_ours => asked.push((at, core, group, ())),
-                _ => add_part(&mut left.partitions, topic, *partition),
-            }
-        }
+        let all: Vec<Part> = partitions.iter().flat_map(from_wire).collect();
+        // No transaction writes to what the system keeps, whoever says so.
+        let is_ours = |topic: &str| self.route(topic).is_some_and(|route| route.internal);
+        let mut left: BTreeSet<&Part> = all.iter().filter(|part| is_ours(&part.topic)).collect();
+        let asked: Vec<&Part> = all.iter().filter(|part| !left.contains(part)).collect();
         let end = move |partition: Rc<Partition<R>>, ()| async move { partition.end_transaction(producer_id, epoch, marker).await };
-        for (at, ended) in self.at_owners(asked, end).await {
+        let ended = self.at_partitions(asked.iter().map(|part| (&*part.topic, part.partition, ())), end).await;
+        for (part, ended) in asked.into_iter().zip(ended) {
             if let Err(failure) = ended {
-                let (topic, partition) = &all[at];
-                tracing::debug!(topic, partition, producer_id, failure = failure.message, "a transaction is to be ended here again");
-                add_part(&mut left.partitions, topic, *partition);
+                tracing::debug!(%part, producer_id, failure = failure.message, "a transaction is to be ended here again");
+                left.insert(part);
             }
         }
+        let mut left = EndTransactionReply { partitions: to_wire(left), groups: Vec::new() };
         for group in groups {
             let name = group.clone();
             let ended = self.with_group(&group, move |core, held, partition| async move {
@@ -299,34 +272,26 @@ impl<R: Rt> Core<R> {
 
     /// Asks all nodes, side by side, to end a transaction where they answer. What is left of it.
     async fn end_everywhere(self: &Rc<Self>, ending: Ending) -> Ending {
-        let request = EndTransaction {
-            producer_id: ending.who.0,
-            epoch: u32::try_from(ending.who.1).unwrap_or(0),
-            number: ending.number,
-            commit: ending.commit,
-            ..EndTransaction::default()
-        };
-        let mut left = Ending { partitions: BTreeMap::new(), groups: BTreeSet::new(), ..ending.clone() };
         // A topic that is not known is gone only if nobody else knows it: this node may be behind with the catalog.
         let is_strange = |(part, id): (&Part, &u64)| self.catalog.borrow().topic(&part.topic).is_none_or(|topic| topic.topic_id != *id);
         if ending.partitions.iter().any(is_strange) && self.catch_up().await.is_err() {
             return ending;
         }
-        let mut by_node: BTreeMap<NodeId, EndTransaction> = BTreeMap::new();
+        let mut left = Ending { partitions: BTreeMap::new(), groups: BTreeSet::new(), ..ending.clone() };
+        let mut by_node: BTreeMap<NodeId, (BTreeSet<&Part>, Vec<String>)> = BTreeMap::new();
         {
             let catalog = self.catalog.borrow();
             for (part, topic_id) in &ending.partitions {
                 // Of a topic that is gone there is nothing to end.
-                let Some(topic) = catalog.topic(&part.topic).filter(|topic| topic.topic_id == *topic_id) else { continue };
-                let Some(at) = topic.partitions.get(part.partition as usize) else { continue };
-                let there = by_node.entry(self.answers_for(at)).or_insert_with(|| request.clone());
-                add_part(&mut there.partitions, &part.topic, part.partition);
+                let topic = catalog.topic(&part.topic).filter(|topic| topic.topic_id == *topic_id);
+                let Some(at) = topic.and_then(|topic| topic.partitions.get(part.partition as usize)) else { continue };
+                by_node.entry(self.answers_for(at)).or_default().0.insert(part);
             }
             let offsets = catalog.topic(OFFSETS).map(|topic| &topic.partitions);
             for group in &ending.groups {
                 let at = offsets.and_then(|all| all.get(partition_of(group, all.len() as u32) as usize));
                 match at.map(|at| self.answers_for(at)) {
-                    Some(node) => by_node.entry(node).or_insert_with(|| request.clone()).groups.push(group.clone()),
+                    Some(node) => by_node.entry(node).or_default().1.push(group.clone()),
                     None => drop(left.groups.insert(group.clone())),
                 }
             }
@@ -343,11 +308,14 @@ impl<R: Rt> Core<R> {
                 }
             }
         };
-        for reply in all(by_node.into_iter().map(|(node, request)| one(node, request)).collect()).await {
-            for TopicPartitions { topic, partitions } in reply.partitions {
-                let still = |part: &Part| *part.topic == *topic && partitions.contains(&part.partition);
-                left.partitions.extend(ending.partitions.iter().filter(|(part, _)| still(part)).map(|(part, id)| (part.clone(), *id)));
-            }
+        let request = |(node, (parts, groups)): (NodeId, (BTreeSet<&Part>, Vec<String>))| {
+            let (producer_id, epoch) = (ending.who.0, u32::try_from(ending.who.1).unwrap_or(0));
+            let (number, commit, partitions) = (ending.number, ending.commit, to_wire(parts));
+            one(node, EndTransaction { producer_id, epoch, number, commit, partitions, groups })
+        };
+        for reply in all(by_node.into_iter().map(request).collect()).await {
+            let still: BTreeSet<Part> = reply.partitions.iter().flat_map(from_wire).collect();
+            left.partitions.extend(ending.partitions.iter().filter(|(part, _)| still.contains(part)).map(|(part, id)| (part.clone(), *id)));
             left.groups.extend(reply.groups);
         }
         left
@@ -363,35 +331,15 @@ impl<R: Rt> Core<R> {
 
     /// What partitions that this node answers for know of a producer.
     pub async fn producer_in(self: &Rc<Self>, partitions: &[(&str, u32)], producer_id: u64) -> Vec<Result<Option<ProducerView>, Failure>> {
-        self.asked_of(partitions, move |partition| partition.producer(producer_id)).await
+        let look = move |partition: Rc<Partition<R>>, ()| std::future::ready(partition.producer(producer_id));
+        self.at_partitions(partitions.iter().map(|(topic, partition)| (*topic, *partition, ())), look).await
     }
 
     /// What partitions that this node answers for know of all their producers.
     pub async fn producers_in(self: &Rc<Self>, partitions: &[(&str, u32)]) -> Vec<Result<Vec<(i64, ProducerView)>, Failure>> {
-        self.asked_of(partitions, |partition| partition.serves().map(|_| partition.log.producers(partition.group))).await
-    }
-
-    async fn asked_of<T: Send + 'static>(
-        self: &Rc<Self>,
-        partitions: &[(&str, u32)],
-        ask: impl Fn(&Partition<R>) -> Result<T, Failure> + Clone + Send + 'static,
-    ) -> Vec<Result<T, Failure>> {
-        let mut answers: Vec<Option<Result<T, Failure>>> = Vec::with_capacity(partitions.len());
-        let mut asked = Vec::new();
-        for (number, (topic, partition)) in partitions.iter().enumerate() {
-            match self.locate(topic, *partition) {
-                Ok((core, group)) => {
-                    asked.push((number, core, group, ()));
-                    answers.push(None);
-                }
-                Err(failure) => answers.push(Some(Err(failure))),
-            }
-        }
-        let call = move |partition: Rc<Partition<R>>, ()| std::future::ready(ask(&partition));
-        for (number, answer) in self.at_owners(asked, call).await {
-            answers[number] = Some(answer);
-        }
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(not_owner(None)))).collect()
+        let look =
+            |partition: Rc<Partition<R>>, ()| std::future::ready(partition.serves().map(|_| partition.log.producers(partition.group)));
+        self.at_partitions(partitions.iter().map(|(topic, partition)| (*topic, *partition, ())), look).await
     }
 
     /// A transactional id that this node looks after.
@@ -419,11 +367,10 @@ impl<R: Rt> Core<R> {
     }
 }
 
-fn add_part(all: &mut Vec<TopicPartitions>, topic: &str, partition: u32) {
-    match all.iter_mut().find(|at| at.topic == *topic) {
-        Some(at) => at.partitions.push(partition),
-        None => all.push(TopicPartitions { topic: topic.to_owned(), partitions: vec![partition] }),
-    }
+/// The partitions of a topic, one by one.
+fn from_wire(of: &TopicPartitions) -> impl Iterator<Item = Part> + use<> {
+    let topic: Arc<str> = of.topic.as_str().into();
+    of.partitions.clone().into_iter().map(move |partition| Part { topic: Arc::clone(&topic), partition })
 }
 
 /// Waits for all of them, side by side.
