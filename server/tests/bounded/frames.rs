@@ -40,7 +40,7 @@ fn frame_bytes_max(node: &Node) -> u32 {
 fn nobody_ends_transactions_in_what_the_system_keeps() {
     let mut node = Node::start();
     let ours: Vec<TopicPartitions> =
-        ["__meta", "__consumer_offsets"].map(|topic| TopicPartitions { topic: topic.into(), partitions: vec![0] }).into();
+        ["__consumer_offsets", "__meta"].map(|topic| TopicPartitions { topic: topic.into(), partitions: vec![0] }).into();
     let end = EndTransaction { producer_id: 1, number: 1, commit: true, partitions: ours.clone(), ..EndTransaction::default() };
     let refused = Client::connect(&node.address()).ask(Kind::EndTransaction, &end).failure();
     assert_eq!(refused.code(), Code::BadRequest, "a client: {refused:?}");
