@@ -9,6 +9,7 @@ use crate::{
     metadata::{Cache, TopicMeta},
     producer::ProducerBuilder,
     replay::Replay,
+    tls::Tls,
 };
 use millpond_wire::{
     frame::Frame,
@@ -49,6 +50,7 @@ impl Default for ClientBuilder {
                 client_id: String::new(),
                 connect_timeout: Duration::from_secs(10),
                 request_timeout: Duration::from_secs(30),
+                tls: None,
             },
             api_timeout: Duration::from_secs(60),
             backoff: Duration::from_millis(50),
@@ -71,6 +73,12 @@ impl ClientBuilder {
     /// Names the application, for quotas, metrics and logs: at most 255 bytes. Default: empty.
     pub fn client_id(mut self, name: impl Into<String>) -> Self {
         self.conn.client_id = name.into();
+        self
+    }
+
+    /// Connections speak TLS. Default: they are in the clear.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.conn.tls = Some(tls);
         self
     }
 

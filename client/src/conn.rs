@@ -8,7 +8,10 @@
 //! Bounds: callers wait for their replies, so the queue holds at most what they have in flight; producers bound theirs by
 //! memory and by requests per endpoint.
 
-use crate::error::{Effect, Error};
+use crate::{
+    error::{Effect, Error},
+    tls::{Session, Tls},
+};
 use bytes::{Buf, Bytes, BytesMut};
 use millpond_wire::{
     VERSION,
@@ -42,6 +45,7 @@ pub(crate) struct ConnConfig {
     pub(crate) client_id: String,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Why a request has no reply.
@@ -86,6 +90,8 @@ enum Phase {
 
 struct State {
     phase: Phase,
+    /// Of a connection that is open and speaks TLS.
+    tls: Option<Session>,
     connected: bool,
     /// Queued and not written.
     out: VecDeque<Bytes>,
@@ -142,6 +148,7 @@ impl Conn {
     pub(crate) fn open(endpoint: Arc<str>, config: ConnConfig, delay: Duration) -> Self {
         let state = State {
             phase: Phase::Connecting,
+            tls: None,
             connected: false,
             out: VecDeque::new(),
             queued: 0,
@@ -230,6 +237,23 @@ impl State {
     /// Writes what the socket takes. True if it took less than there is, for the first time.
     fn write(&mut self) -> io::Result<bool> {
         let Phase::Open(stream) = &self.phase else { return Ok(false) };
+        if let Some(tls) = &mut self.tls {
+            while !self.blocked {
+                match tls.flush(stream) {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        self.blocked = true;
+                        return Ok(true);
+                    }
+                    Err(e) => return Err(e),
+                }
+                // One piece at a time is encrypted, so that no more is kept than the socket is about to take.
+                let Some(piece) = self.out.pop_front() else { break };
+                self.written += piece.len() as u64;
+                tls.put(&piece)?;
+            }
+            return Ok(false);
+        }
         while !self.out.is_empty() && !self.blocked {
             let slices: Vec<IoSlice<'_>> = self.out.iter().take(SLICES_MAX).map(|b| IoSlice::new(b)).collect();
             match stream.try_write_vectored(&slices) {
@@ -318,7 +342,7 @@ async fn drive(shared: Arc<Shared>, delay: Duration) {
         opened = connecting => opened.unwrap_or_else(|_| Err(format!("it took longer than {:?}", shared.config.connect_timeout))),
         () = ended(&shared) => return,
     };
-    let (stream, buf) = match opened {
+    let (stream, tls, buf) = match opened {
         Ok(opened) => opened,
         Err(why) => return shared.die(&why),
     };
@@ -329,6 +353,7 @@ async fn drive(shared: Arc<Shared>, delay: Duration) {
             return;
         }
         state.connected = true;
+        state.tls = tls;
         state.phase = Phase::Open(Arc::clone(&stream));
         state.blocked = true;
     }
@@ -345,10 +370,17 @@ async fn ended(shared: &Shared) {
 }
 
 /// Connects and says hello.
-async fn connect(shared: &Shared) -> Result<(TcpStream, BytesMut), String> {
+async fn connect(shared: &Shared) -> Result<(TcpStream, Option<Session>, BytesMut), String> {
     let mut stream = TcpStream::connect(&*shared.endpoint).await.map_err(|e| e.to_string())?;
     // Small requests must not wait for one another's acknowledgement.
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    let mut tls = match &shared.config.tls {
+        None => None,
+        Some(tls) => {
+            let shaken = Session::shake_hands(tls, &shared.endpoint, &mut stream).await;
+            Some(shaken.map_err(|e| format!("TLS: {e}; does the server speak it, and has the authority that is trusted signed its certificate?"))?)
+        }
+    };
     let hello = Hello {
         version_min: VERSION,
         version_max: VERSION,
@@ -356,15 +388,24 @@ async fn connect(shared: &Shared) -> Result<(TcpStream, BytesMut), String> {
         software: concat!("millpond-client ", env!("CARGO_PKG_VERSION")).into(),
         from_node: 0,
     };
-    stream.write_all(&encode(Kind::Hello, Flags::REQUEST, 0, &hello, 0)).await.map_err(|e| e.to_string())?;
+    let hello = encode(Kind::Hello, Flags::REQUEST, 0, &hello, 0);
+    match &mut tls {
+        None => stream.write_all(&hello).await,
+        Some(tls) => tls.send_all(&mut stream, &hello).await,
+    }
+    .map_err(|e| e.to_string())?;
     let mut buf = BytesMut::with_capacity(4096);
     let decoder = Decoder { frame_bytes_max: FRAME_BYTES_MAX };
     let frame = loop {
         if let Some(frame) = decoder.decode(&mut buf).map_err(|e| e.to_string())? {
             break frame;
         }
-        if tokio::io::AsyncReadExt::read_buf(&mut stream, &mut buf).await.map_err(|e| e.to_string())? == 0 {
-            return Err("it was closed before it said hello; is it a Millpond server?".into());
+        let read = match &mut tls {
+            None => tokio::io::AsyncReadExt::read_buf(&mut stream, &mut buf).await,
+            Some(tls) => tls.read(&stream, &mut buf).await,
+        };
+        if read.map_err(|e| e.to_string())? == 0 {
+            return Err("it was closed before it said hello; is it a Millpond server, and does it want TLS?".into());
         }
     };
     if frame.flags.is_failure() {
@@ -373,7 +414,7 @@ async fn connect(shared: &Shared) -> Result<(TcpStream, BytesMut), String> {
     }
     let welcome: Welcome = frame.message().map_err(|e| e.to_string())?;
     tracing::debug!(endpoint = %shared.endpoint, server = welcome.software, core = welcome.core, "connected");
-    Ok((stream, buf))
+    Ok((stream, tls, buf))
 }
 
 /// Reads replies, and writes what submitters could not, until the connection ends.
@@ -419,7 +460,11 @@ fn read(shared: &Shared, stream: &TcpStream, decoder: Decoder, buf: &mut BytesMu
     if buf.capacity() - buf.len() < missing.max(READ_BYTES / 4) {
         buf.reserve(missing.max(READ_BYTES));
     }
-    match stream.try_read_buf(buf) {
+    let read = match &mut shared.lock().tls {
+        None => stream.try_read_buf(buf),
+        Some(tls) => tls.receive(stream, buf),
+    };
+    match read {
         Ok(0) => return Err("the other side closed it".into()),
         Ok(_) => {}
         Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return Ok(()),

@@ -3,7 +3,7 @@
 //! A [`Client`] knows the servers; everything else is made from it: [`Producer`], [`Consumer`], [`Replay`], [`Admin`]. Every [`Error`] says whether
 //! what failed took effect ([`Error::effect`]) and what to do about it ([`Error::advice`]).
 //!
-//! In reading order: [`error`] · `backoff` · `conn` one connection · `metadata` what is known of topics · [`client`] ·
+//! In reading order: [`error`] · `backoff` · `tls` encrypting · `conn` one connection · `metadata` what is known of topics · [`client`] ·
 //! [`admin`] · [`producer`] · `fetch` what reading goes through · `position` · [`replay`] · [`consumer`].
 #![expect(
     clippy::disallowed_methods,
@@ -27,6 +27,7 @@ mod metadata;
 mod position;
 pub mod producer;
 pub mod replay;
+mod tls;
 
 pub use admin::{Admin, FoundOffset, NewTopic, OffsetSpec, setting};
 pub use client::{Client, ClientBuilder, PORT_DEFAULT};
@@ -42,4 +43,5 @@ pub use millpond_wire::messages;
 pub use millpond_wire::messages::{Acks, Code};
 pub use position::Position;
 pub use producer::{Choice, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, ProducerRecord, partition_of_key};
+pub use tls::Tls;
 pub use replay::{Replay, ReplayBatches, ReplayMerged, ReplayRecords};

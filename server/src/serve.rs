@@ -26,6 +26,7 @@ use millpond_runtime::ring::RingRt as Door;
 use millpond_runtime::{
     Backend, Cores, CoresConfig,
     mailbox::{Receiver, mailbox},
+    tls::{Secure, Tls},
 };
 use std::{
     fs::{self, File, TryLockError},
@@ -51,6 +52,8 @@ pub struct ServeConfig {
     pub node: NodeConfig,
     /// Where HTTP is served; `None` for nowhere. Port 0 picks one.
     pub http: Option<SocketAddr>,
+    /// How connections speak TLS; `None` for those in the clear.
+    pub tls: Option<Tls>,
     /// The CPU of each core; `None` leaves it to the scheduler.
     pub cpus: Vec<Option<usize>>,
     /// Threads beside the cores, for compression and the like.
@@ -185,13 +188,13 @@ pub fn recover(node: NodeConfig, chosen: impl Fn(&str, u32) -> bool + Send + Syn
 }
 
 /// Each core's end of the mesh, until it takes it.
-type Mailboxes = Arc<Mutex<Vec<Option<Receiver<Call<Door>>>>>>;
+type Mailboxes = Arc<Mutex<Vec<Option<Receiver<Call<Secure<Door>>>>>>>;
 
 fn start(config: &ServeConfig, shared: &Arc<Shared>) -> Result<Cores<Outcome>, StartFailed> {
-    let (senders, receivers): (Vec<_>, Vec<_>) = config.cpus.iter().map(|_| mailbox::<Call<Door>>(mesh::DEPTH)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = config.cpus.iter().map(|_| mailbox::<Call<Secure<Door>>>(mesh::DEPTH)).unzip();
     let calls: Mailboxes = Arc::new(Mutex::new(receivers.into_iter().map(Some).collect()));
     let node = Arc::new(config.node.clone());
-    let shared = Arc::clone(shared);
+    let (shared, tls) = (Arc::clone(shared), config.tls.clone());
     let cores = CoresConfig {
         cpus: config.cpus.clone(),
         pool_threads: config.pool_threads,
@@ -203,11 +206,12 @@ fn start(config: &ServeConfig, shared: &Arc<Shared>) -> Result<Cores<Outcome>, S
         use millpond_runtime::Rt;
         let mine = calls.lock().unwrap_or_else(PoisonError::into_inner).get_mut(usize::from(rt.core().0)).and_then(Option::take);
         let (config, shared, mesh) = (Arc::clone(&node), Arc::clone(&shared), senders.clone());
+        let rt = Secure::new(rt, tls.clone());
         async move {
             let Some(calls) = mine else {
                 return Err(StartFailed::new("cannot start a core", "its mailbox is taken", "report this as a bug"));
             };
-            boot::run(rt, Start { config, shared, calls, mesh, busy: Door::busy }).await
+            boot::run(rt, Start { config, shared, calls, mesh, busy: |rt| rt.below().busy() }).await
         }
     };
     Cores::start(&cores, main)

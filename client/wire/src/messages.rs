@@ -77,6 +77,12 @@ impl Kind {
     pub fn is_for_clients(self) -> bool {
         !matches!(self, Self::Unknown | Self::Hello | Self::Ping) && (self as i32) < Self::Join as i32
     }
+
+    /// Whether only nodes ask for it, each other.
+    #[must_use]
+    pub fn is_for_nodes(self) -> bool {
+        matches!(self, Self::Join | Self::Moved | Self::Leads | Self::Starts | Self::JoinTransaction | Self::EndTransaction)
+    }
 }
 
 /// What went wrong, for programs. People read [`Failure::message`] and [`Failure::advice`].

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Runs `main` on `cores` unpinned cores over a scratch directory.
-fn run<B, T, F, Fut>(cores: usize, main: F) -> Vec<T>
+pub(crate) fn run<B, T, F, Fut>(cores: usize, main: F) -> Vec<T>
 where
     B: Backend,
     T: Send + 'static,

@@ -10,7 +10,7 @@
 //! [`rt`] the traits · [`error`] what the world answers when it refuses ·
 //! [`mailbox`] bounded queues between threads · [`pool`] threads beside the cores · [`sys`] limits and bindings that the
 //! system keeps · [`topology`] the CPUs of this machine · [`placement`] which of them become cores · [`probe`] whether this
-//! machine can run a node · [`cores`] starting them · `paths` names of files · [`ring`] the production backend · [`sim`] the simulator.
+//! machine can run a node · [`cores`] starting them · [`tls`] connections that nobody reads along · `paths` names of files · [`ring`] the production backend · [`sim`] the simulator.
 
 #[cfg(test)]
 mod backend_tests;
@@ -31,10 +31,11 @@ pub mod ring;
 pub mod rt;
 pub mod sim;
 pub mod sys;
+pub mod tls;
 pub mod topology;
 
 pub use cores::{Backend, Cores, CoresConfig, StartError};
 pub use error::{IoError, Result};
 pub use hash::{FxHashMap, FxHashSet};
 pub use ids::{CoreId, GroupId, Index, NodeId, Offset, Term};
-pub use rt::{Conn, ConnRead, ConnWrite, Deadline, File, IoBuf, Listener, Nanos, Open, Rt, Share, Space};
+pub use rt::{Conn, ConnRead, ConnWrite, Deadline, File, IoBuf, Listener, Nanos, Open, Rt, Share, Shown, Space};

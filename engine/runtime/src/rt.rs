@@ -210,6 +210,29 @@ pub trait Conn: 'static {
     fn local(&self) -> SocketAddr;
     /// Two halves for two tasks. The socket closes when both are dropped.
     fn split(self) -> (Self::Read, Self::Write);
+    /// Does what an accepted connection begins with before its first byte: nothing, or a TLS handshake, for which it waits as long as the
+    /// other end takes. One that was dialled is open.
+    fn open(self) -> impl Future<Output = Result<Self>>
+    where
+        Self: Sized,
+    {
+        std::future::ready(Ok(self))
+    }
+    /// What an open connection has shown of itself.
+    fn shown(&self) -> Shown {
+        Shown::Plain
+    }
+}
+
+/// What a connection has shown of itself before its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing: it is in the clear.
+    Plain,
+    /// Nobody reads along; who the other end is is not known.
+    Encrypted,
+    /// And the other end is a node of this cluster.
+    Node,
 }
 
 /// The half of a connection that receives. Dropping a pending `recv` loses nothing.

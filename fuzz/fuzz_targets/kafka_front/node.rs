@@ -44,6 +44,7 @@ fn config() -> NodeConfig {
         },
         raft: millpond_raft::RaftConfig::default(),
         ip: IpAddr::from([10, 0, 0, 1]),
+        tls: false,
         rack: String::new(),
         join: Vec::new(),
         replace: None,

@@ -26,6 +26,7 @@ pub(crate) fn config() -> NodeConfig {
         },
         raft: millpond_raft::RaftConfig::default(),
         ip: std::net::IpAddr::from([127, 0, 0, 1]),
+        tls: false,
         rack: String::new(),
         join: Vec::new(),
         replace: None,

@@ -12,6 +12,7 @@
 )]
 
 mod bench;
+mod certificate;
 mod cluster;
 mod consume;
 mod dev_cluster;
@@ -76,6 +77,9 @@ struct Global {
     /// Any core of any node, as HOST:PORT; several with commas
     #[arg(long, short = 's', global = true, env = "MILLPOND_SERVER", hide_env_values = true, default_value = SERVER, value_name = "HOST:PORT", value_delimiter = ',')]
     server: Vec<String>,
+    /// Connect by TLS: a PEM file with the authority that has signed the server's certificate
+    #[arg(long, global = true, env = "MILLPOND_TLS_CA", hide_env_values = true, value_name = "FILE")]
+    tls_ca: Option<std::path::PathBuf>,
     /// Print results as JSON, one value a line; errors too
     #[arg(long, global = true)]
     json: bool,
@@ -104,6 +108,8 @@ enum Command {
     #[command(subcommand)]
     Node(node::Node),
     DevCluster(dev_cluster::DevCluster),
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
     Doctor(doctor::Doctor),
     Inspect(inspect::Inspect),
     Bench(BenchArgs),
@@ -150,6 +156,7 @@ fn run(cli: Cli) -> Result {
         Command::Produce(args) => wait(args.run(&global, &mut out))?,
         Command::Consume(args) => wait(args.run(&global, &mut out))?,
         Command::Replay(args) => wait(args.run(&global, &mut out))?,
+        Command::Certificate(args) => args.run(&mut out)?,
         Command::Doctor(args) => args.run(&mut out)?,
         Command::Inspect(args) => args.run(&mut out)?,
         Command::Bench(args) => bench::bench(&args, &global)?,

@@ -82,6 +82,7 @@ fn config(data: PathBuf) -> NodeConfig {
         log: LogConfig::default(),
         raft: RaftConfig::default(),
         ip: nowhere.ip(),
+        tls: false,
         rack: String::new(),
         join: Vec::new(),
         replace: None,

@@ -7,7 +7,7 @@ use super::{
 };
 use bytes::Bytes;
 use millpond_client::{
-    Acks, Admin, Client, Compression, Error, NewTopic, OffsetSpec, Producer as ClientProducer, ProducerRecord,
+    Acks, Admin, Client, Compression, Error, NewTopic, OffsetSpec, Producer as ClientProducer, ProducerRecord, Tls,
     messages::{
         AlterQuota, AlterTopic, CreateTopic, DescribeClusterReply, DescribeGroupReply, Endpoint, GroupListing, MetadataReply, NodeChange,
         Position, RebalanceReply, Setting, TopicInfo,
@@ -104,7 +104,15 @@ impl Remote {
 
     /// The same for one that stands in a rack, if that is not empty.
     pub(super) async fn connect_from(global: &Global, rack: &str) -> Result<Self> {
-        let client = Client::builder()
+        let builder = match &global.tls_ca {
+            None => Client::builder(),
+            Some(ca) => {
+                let advice = "give --tls-ca a PEM file such as the ca.pem of `millpond certificate authority`";
+                let tls = Tls::with_authority(ca).map_err(|e| Fail::usage(format!("read {}: {e}", ca.display()), advice))?;
+                Client::builder().tls(tls)
+            }
+        };
+        let client = builder
             .rack(rack)
             .bootstrap(&global.server.join(","))
             .client_id(&global.client_id)

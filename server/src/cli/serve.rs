@@ -8,6 +8,7 @@ use super::{
     units::Size,
 };
 use clap::{Args, ValueEnum};
+use millpond_runtime::tls::TlsFiles;
 use serde::Deserialize;
 use std::{
     fs,
@@ -60,7 +61,19 @@ pub(super) struct Serve {
     /// sooner, and CPU is used; at most 10ms, 0s for never [default: 200us, 0s with --no-pin]
     #[arg(long, env = "MILLPOND_IDLE_POLL", hide_env_values = true, value_name = "TIME")]
     idle_poll: Option<Moment>,
-    /// Listen beyond loopback, although anybody who connects may do anything: there is no TLS and no authentication yet
+    /// The certificate of this node, PEM, with those between it and its authority behind it: all connections speak TLS. See `millpond certificate`
+    #[arg(long, env = "MILLPOND_TLS_CERT", hide_env_values = true, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM
+    #[arg(long, env = "MILLPOND_TLS_KEY", hide_env_values = true, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// The authority of the nodes, PEM: whoever shows a certificate that it has signed is a node of this cluster, so it signs nothing else
+    #[arg(long, env = "MILLPOND_TLS_NODE_CA", hide_env_values = true, value_name = "FILE")]
+    tls_node_ca: Option<PathBuf>,
+    /// Take connections in the clear as well, but not from nodes
+    #[arg(long, env = "MILLPOND_TLS_OPTIONAL", hide_env_values = true)]
+    tls_optional: bool,
+    /// Listen beyond loopback, although anybody who connects may do anything: there is no authentication yet
     #[arg(long, env = "MILLPOND_INSECURE", hide_env_values = true)]
     insecure: bool,
     /// Memory for tails, caches and requests under way, all cores together [default: a quarter of the machine's]
@@ -177,6 +190,10 @@ struct File {
     cores: Option<Text<CoreChoice>>,
     no_pin: Option<bool>,
     idle_poll: Option<Text<Moment>>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_node_ca: Option<PathBuf>,
+    tls_optional: Option<bool>,
     insecure: Option<bool>,
     memory: Option<Text<Size>>,
     disk_reserve: Option<Text<Size>>,
@@ -217,6 +234,7 @@ pub(super) struct Settings {
     pub(super) cores: CoreChoice,
     pub(super) pin: bool,
     pub(super) idle_poll: Duration,
+    pub(super) tls: Option<TlsFiles>,
     pub(super) memory: Option<u64>,
     pub(super) disk_reserve: Option<u64>,
     pub(super) log: String,
@@ -229,6 +247,8 @@ impl Serve {
         let http = self.http.or(file.http.map(|t| t.0));
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let insecure = self.insecure || file.insecure.unwrap_or(false);
+        let optional = self.tls_optional || file.tls_optional.unwrap_or(false);
+        let tls = tls((self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)), self.tls_node_ca.or(file.tls_node_ca), optional)?;
         let pin = !(self.no_pin || file.no_pin.unwrap_or(false));
         // A core that runs anywhere would take the CPU from others.
         let idle_poll = if pin { IDLE_POLL } else { Duration::ZERO };
@@ -246,6 +266,7 @@ impl Serve {
             cores: self.cores.or(file.cores.map(|t| t.0)).unwrap_or(CoreChoice::All),
             pin,
             idle_poll: self.idle_poll.or(file.idle_poll.map(|t| t.0)).map_or(idle_poll, |moment| moment.0),
+            tls,
             memory: self.memory.or(file.memory.map(|t| t.0)).map(|size| size.0),
             disk_reserve: self.disk_reserve.or(file.disk_reserve.map(|t| t.0)).map(|size| size.0),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
@@ -254,14 +275,29 @@ impl Serve {
         if settings.replace.is_some() && settings.join.is_empty() {
             return Err(Fail::usage("there is no cluster to replace a node of", "give --join HOST:PORT as well, some of its nodes"));
         }
+        if !settings.join.is_empty() && settings.tls.as_ref().is_some_and(|tls| tls.node_ca.is_none()) {
+            return Err(Fail::usage(
+                "nodes of a cluster with TLS know each other by their certificates",
+                "give --tls-node-ca FILE as well, the authority that has signed those of all nodes",
+            ));
+        }
         let open = [Some(settings.listen), settings.http].into_iter().flatten().find(|at| !at.ip().is_loopback());
         if let Some(at) = open.filter(|_| !insecure) {
             return Err(Fail::usage(
-                format!("{at} can be reached from other machines, and there is no TLS and no authentication yet"),
+                format!("{at} can be reached from other machines, and there is no authentication yet"),
                 "listen on 127.0.0.1, or give --insecure if the network keeps strangers out",
             ));
         }
         Ok(settings)
+    }
+}
+
+/// The files of a node that speaks TLS, none of one that does not.
+fn tls((cert, key): (Option<PathBuf>, Option<PathBuf>), node_ca: Option<PathBuf>, optional: bool) -> Result<Option<TlsFiles>> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key, node_ca, optional })),
+        (None, None) if node_ca.is_none() && !optional => Ok(None),
+        _ => Err(Fail::usage("TLS needs a certificate and its key", "give --tls-cert FILE and --tls-key FILE, such as `millpond certificate` makes")),
     }
 }
 

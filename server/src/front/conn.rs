@@ -11,7 +11,7 @@ use crate::{
     node::{budget::Held, config::FETCH_BYTES_MAX, produce::Outcome},
 };
 use bytes::Bytes;
-use millpond_runtime::{Nanos, Rt};
+use millpond_runtime::{Nanos, Rt, Shown};
 use millpond_wire::messages::Kind;
 use std::{
     cell::{Cell, RefCell},
@@ -188,6 +188,8 @@ impl<R: Rt> Outcomes<R> {
 pub(super) struct Conn<R: Rt> {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
+    /// What it has shown of itself, once it is open.
+    pub(super) shown: Cell<Shown>,
     /// When it was accepted.
     pub(super) opened: Nanos,
     /// Its `Hello` has come.
@@ -242,6 +244,7 @@ impl<R: Rt> Conn<R> {
         Self {
             id,
             peer,
+            shown: Cell::new(Shown::Plain),
             opened: now,
             greeted: Cell::new(false),
             from_node: Cell::new(0),

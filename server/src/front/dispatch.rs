@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{node::learning, quota::Direction};
 use bytes::{Bytes, BytesMut};
-use millpond_runtime::{Nanos, Rt};
+use millpond_runtime::{Nanos, Rt, Shown};
 use millpond_wire::{
     VERSION,
     frame::{Flags, Frame, FrameError, HEAD_BYTES, encode},
@@ -88,6 +88,10 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
     match frame.kind {
         Kind::Hello => return hello(front, conn, &frame, now),
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
+        kind if kind.is_for_nodes() && !may_be_node(front, conn) => {
+            let message = format!("a {kind:?} request is for nodes among themselves, and this connection has not shown that it is one");
+            fail(front, conn, &frame, now, &Failure::new(Code::BadRequest, message, NO_NODE));
+        }
         // Batches for what it leads it takes all the same.
         kind if front.core.cluster.learning.get() && kind.is_for_clients() && kind != Kind::Produce && conn.from_node.get() == 0 => {
             fail(front, conn, &frame, now, &learning());
@@ -128,6 +132,14 @@ fn fail<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos, fail
     conn.push(Answer::Ready { kind: frame.kind, began: now, frame: reply });
 }
 
+/// What to do where a node is not taken for one.
+const NO_NODE: &str = "give each node --tls-cert and --tls-key with a certificate that the authority of --tls-node-ca has signed";
+
+/// Whether whoever is at the other end may speak as a node: anybody where nobody can tell, else who has shown that it is one.
+pub(super) fn may_be_node<R: Rt>(front: &Front<R>, conn: &Conn<R>) -> bool {
+    !front.core.config.tls || conn.shown.get() == Shown::Node
+}
+
 fn hello<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> Flow {
     let hello: Hello = match frame.message() {
         Ok(hello) => hello,
@@ -140,6 +152,10 @@ fn hello<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> 
     if hello.client_id.len() > CLIENT_ID_BYTES_MAX {
         let message = format!("a client id of {} bytes, at most {CLIENT_ID_BYTES_MAX} are taken", hello.client_id.len());
         return refuse(frame, &Failure::new(Code::InvalidArgument, message, "choose a shorter one"));
+    }
+    if hello.from_node != 0 && !may_be_node(front, conn) {
+        let message = format!("whoever says that it is node {} has not shown a certificate of one", hello.from_node);
+        return refuse(frame, &Failure::new(Code::BadRequest, message, NO_NODE));
     }
     tracing::debug!(peer = %conn.peer, client = hello.client_id, software = hello.software, "a client said hello");
     *conn.client_id.borrow_mut() = Rc::from(hello.client_id.as_str());

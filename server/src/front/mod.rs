@@ -29,7 +29,7 @@ mod signal;
 mod sweep;
 mod writer;
 
-use crate::node::{Core, budget::Pool, config::CONNECTION_BYTES};
+use crate::node::{Core, budget::Pool};
 use conn::{Conn, Queued};
 use lane::Lane;
 use millpond_runtime::{Conn as _, ConnWrite as _, IoError, Listener, Rt, Share};
@@ -105,7 +105,7 @@ impl<R: Rt> Front<R> {
             next_conn: Cell::new(0),
             port: bound.ports().0,
             ports,
-            connections_max: core.config.connections_max.min(plan.connections / CONNECTION_BYTES),
+            connections_max: core.config.connections_max.min(plan.connections / core.config.connection_bytes()),
             frame_bytes_max: plan.frame_bytes_max(),
             arriving: Pool::new(plan.arriving - plan.frame_bytes_max()),
             lane: Rc::new(Lane::new(plan.frame_bytes_max() + LEN_BYTES)),
@@ -140,12 +140,12 @@ impl<R: Rt> Front<R> {
 
     fn take(self: &Rc<Self>, socket: R::Conn) {
         let peer = socket.peer();
-        let (read, mut write) = socket.split();
         if self.conns.borrow().len() >= self.connections_max {
             self.core.counters.borrow_mut().connections_refused += 1;
             let message = format!("this core has its {} connections", self.connections_max);
             let failure = Failure::new(Code::Overloaded, message, "close some, connect to another core, or give the server more --memory")
                 .retry_after(1_000);
+            let (read, mut write) = socket.split();
             self.core.rt.spawn("refuse", Share::Serve, async move {
                 // It is small and the socket is new: this does not wait.
                 let _ = write.send(&[encode(Kind::Hello, Flags::FAILURE, 0, &failure, 0)]).await;
@@ -165,11 +165,40 @@ impl<R: Rt> Front<R> {
         let (front, shared) = (Rc::clone(self), Rc::clone(&conn));
         // Boxed, since a task is moved a few times on its way, and each place keeps room for all of it.
         let reading = Box::pin(async move {
-            reader::run(&front, &shared, read).await;
+            match front.open(&shared, socket).await {
+                Some(socket) => {
+                    let (read, write) = socket.split();
+                    front.write(Rc::clone(&shared), Writer::new(write));
+                    reader::run(&front, &shared, read).await;
+                }
+                // There is nobody to write to.
+                None => front.left(&shared),
+            }
             front.left(&shared);
         });
         self.core.rt.spawn("read", Share::Serve, reading);
-        self.write(conn, Writer::new(write));
+    }
+
+    /// Agrees with the client on what comes before its first byte. Nothing if that fails, takes too long, or the node stops.
+    async fn open(&self, conn: &Conn<R>, socket: R::Conn) -> Option<R::Conn> {
+        let opened = async { Some(socket.open().await) };
+        let ended = async {
+            while !self.core.stopping.get() && !conn.dead.get() {
+                conn.poke.wait().await;
+            }
+            None
+        };
+        match futures_lite::future::or(opened, ended).await? {
+            Ok(socket) => {
+                conn.shown.set(socket.shown());
+                Some(socket)
+            }
+            Err(error) => {
+                self.core.counters.borrow_mut().connections_refused += 1;
+                tracing::info!(peer = %conn.peer, %error, "a connection is closed: it does not speak TLS as it should");
+                None
+            }
+        }
     }
 
     /// Starts the task that goes on with writing, in the share where it belongs.

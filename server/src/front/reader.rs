@@ -3,7 +3,7 @@
 use super::{
     Front, LEN_BYTES,
     conn::{Answer, Conn, Speaks},
-    dispatch::{Flow, dispatch, refusal},
+    dispatch::{Flow, dispatch, may_be_node, refusal},
     intake::Intake,
     kafka,
 };
@@ -146,7 +146,11 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
     let mut took = false;
     loop {
         if !conn.greeted.get() && intake.buf.starts_with(&millpond_raft::wire::MAGIC) {
-            return Err(End::Peer(intake.buf.split()));
+            if may_be_node(front, conn) {
+                return Err(End::Peer(intake.buf.split()));
+            }
+            tracing::warn!(peer = %conn.peer, "a connection is closed: it speaks as a node and has not shown a certificate of one");
+            return Err(End::Ended);
         }
         if intake.speaks.is_none() {
             intake.speaks = speaks(&intake.buf);

@@ -2,7 +2,7 @@
 
 use millpond_log::LogConfig;
 use millpond_raft::RaftConfig;
-use millpond_runtime::limits::FRAME_BYTES_MAX;
+use millpond_runtime::{limits::FRAME_BYTES_MAX, tls::SESSION_BYTES};
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub raft: RaftConfig,
     /// Where other nodes find this one, on its ports.
     pub ip: IpAddr,
+    /// Connections speak TLS, and only who shows a certificate of the authority of the nodes is taken for a node.
+    pub tls: bool,
     /// Where it stands: replicas of a partition are spread over racks. Empty for nowhere in particular.
     pub rack: String,
     /// Nodes of the cluster that it is to be a part of, to begin with. None for one that founds a cluster, or knows its cluster already.
@@ -55,7 +57,7 @@ pub struct NodeConfig {
 pub struct MemoryPlan {
     /// Tail of each journal home: without room in it producers wait.
     pub tail: usize,
-    /// Connections, [`CONNECTION_BYTES`] each: past it new ones are refused.
+    /// Connections, [`NodeConfig::connection_bytes`] each: past it new ones are refused.
     pub connections: usize,
     /// Buffers of frames that are arriving, but for the first bytes of each (`front::intake`): past it a frame waits.
     pub arriving: usize,
@@ -117,6 +119,12 @@ impl NodeConfig {
             queued: core / 32,
             groups: core / 32,
         }
+    }
+
+    /// What a connection takes of the memory for connections, in bytes.
+    #[must_use]
+    pub fn connection_bytes(&self) -> usize {
+        CONNECTION_BYTES + if self.tls { SESSION_BYTES } else { 0 }
     }
 
     /// Settings of one home's log.

@@ -13,6 +13,7 @@ use millpond_log::LogConfig;
 use millpond_raft::RaftConfig;
 use millpond_runtime::{
     placement::{Placement, Wanted},
+    tls::Tls,
     topology::Topology,
 };
 use std::{fs, io::IsTerminal, net::SocketAddr};
@@ -87,6 +88,8 @@ impl Settings {
             }
             (_, ip) => ip,
         };
+        let tls = self.tls.as_ref().map(Tls::read).transpose();
+        let tls = tls.map_err(|e| Fail::usage(format!("cannot speak TLS: {e}"), "check the files of --tls-cert, --tls-key and --tls-node-ca"))?;
         let memory = self.memory.unwrap_or_else(|| machine_memory() / 4);
         let node = NodeConfig {
             advertise: self.advertise.unwrap_or_else(|| self.listen.ip().to_string()),
@@ -98,6 +101,7 @@ impl Settings {
             },
             raft: RaftConfig::default(),
             ip,
+            tls: tls.is_some(),
             rack: self.rack,
             join,
             replace: self.replace,
@@ -106,7 +110,7 @@ impl Settings {
             connections_max: CONNECTIONS_PER_CORE_MAX,
         };
         let pool_threads = cpus.len().div_ceil(2);
-        Ok(ServeConfig { node, http: self.http, cpus, pool_threads, idle_poll: self.idle_poll })
+        Ok(ServeConfig { node, http: self.http, tls, cpus, pool_threads, idle_poll: self.idle_poll })
     }
 
     /// The CPU of each core.

@@ -8,6 +8,7 @@ fn config(memory_bytes: usize) -> NodeConfig {
         log: LogConfig::default(),
         raft: RaftConfig::default(),
         ip: IpAddr::from([127, 0, 0, 1]),
+        tls: false,
         rack: String::new(),
         join: Vec::new(),
         replace: None,
