@@ -1,0 +1,36 @@
+//! Who somebody is: what is kept of a user's password, and how a client shows that it knows it.
+//!
+//! Nothing here waits, reads a socket or knows of connections. Deriving a key from a password takes milliseconds of a CPU on purpose, so whoever calls
+//! [`Credential::of_password`] or [`check_password`] does that beside the cores (`Rt::offload`).
+//!
+//! In reading order: [`credential`] what is kept · [`scram`] the exchange · [`base64`] how its bytes are written.
+
+mod base64;
+mod credential;
+mod scram;
+
+pub use credential::{
+    Credential, ITERATIONS_DEFAULT, ITERATIONS_MAX, ITERATIONS_MIN, Mechanism, PASSWORD_BYTES_MAX, SALT_BYTES_MAX, Strangers,
+    USER_BYTES_MAX, check_password,
+};
+pub use scram::{MESSAGE_BYTES_MAX, Refused, Scram};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// Bytes that nobody can guess: salts, nonces, secrets. From the system and not from `Rt::rand`, whose numbers follow from a seed.
+///
+/// # Panics
+///
+/// If the system has no randomness to give: nothing could be kept secret then.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).expect("the system has no randomness to give, without which no secret can be made");
+    bytes
+}
+
+/// A nonce of an exchange, as it travels.
+#[must_use]
+pub fn nonce() -> String {
+    base64::encode(&random::<18>())
+}
