@@ -1,14 +1,15 @@
-//! Topics, offsets, consumer groups and quotas.
+//! Topics, offsets, consumer groups, quotas and users.
 
 use crate::{
     client::{Client, Repeat, Tries},
     error::{Error, Result},
 };
 use millpond_wire::messages::{
-    AlterNode, AlterQuota, AlterTopic, Code, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords,
+    AlterNode, AlterQuota, AlterTopic, AlterUser, Code, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords,
     DeleteRecordsReply, DeleteTopic, DescribeCluster, DescribeClusterReply, DescribeGroup, DescribeGroupReply, Done, FetchOffsets,
     FetchOffsetsReply, GroupListing, Kind, ListGroups, ListGroupsReply, ListOffset, ListOffsets, ListOffsetsReply, ListQuotas,
-    ListQuotasReply, Metadata, MetadataReply, NodeChange, Position, Rebalance, RebalanceReply, Setting, TopicInfo, TopicReply,
+    ListQuotasReply, ListUsers, ListUsersReply, Metadata, MetadataReply, NodeChange, Position, Rebalance, RebalanceReply, Setting,
+    TopicInfo, TopicReply, UserInfo,
 };
 use prost::Message;
 use std::{collections::HashMap, time::Instant};
@@ -368,6 +369,27 @@ impl Admin {
     pub async fn alter_quota(&self, quota: AlterQuota) -> Result<()> {
         let doing = format!("setting the quota of {:?}", quota.client_id);
         let _: Done = self.client.ask(&doing, Kind::AlterQuota, &quota, Repeat::Freely).await?;
+        Ok(())
+    }
+
+    /// All users, by name, with the mechanisms that they have a password for.
+    ///
+    /// # Errors
+    /// If no server answers in time.
+    pub async fn list_users(&self) -> Result<Vec<UserInfo>> {
+        let reply: ListUsersReply = self.client.ask("listing users", Kind::ListUsers, &ListUsers {}, Repeat::Freely).await?;
+        Ok(reply.users)
+    }
+
+    /// Changes what is kept of a user's passwords.
+    ///
+    /// # Errors
+    /// If it cannot be kept, or is to be forgotten and is not there, or no server answers in time.
+    pub async fn alter_user(&self, user: AlterUser) -> Result<()> {
+        let doing = format!("changing user {:?}", user.name);
+        // Asked again, what was forgotten already would be missing.
+        let repeat = if user.forget.is_empty() { Repeat::Freely } else { Repeat::IfUnsent };
+        let _: Done = self.client.ask(&doing, Kind::AlterUser, &user, repeat).await?;
         Ok(())
     }
 }

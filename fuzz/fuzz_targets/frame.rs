@@ -90,6 +90,8 @@ fn look(frame: &Frame) {
         Starts: Starts Starts,
         JoinTransaction: JoinTransaction JoinTransactionReply,
         EndTransaction: EndTransaction EndTransactionReply,
+        AlterUser: AlterUser Done,
+        ListUsers: ListUsers ListUsersReply,
     }
 }
 
@@ -99,7 +101,7 @@ fn framed(data: &[u8]) -> Vec<u8> {
     let payload = rest.first().map_or(0, |n| usize::from(*n) % (rest.len() + 1));
     let mut out = Vec::new();
     out.put_u32_le((HEAD_BYTES - 4 + rest.len()) as u32);
-    out.put_u16_le(u16::from(kind % 29));
+    out.put_u16_le(u16::from(kind % 32));
     out.put_u16_le([0, 1, 3, 2][usize::from(flags % 4)]);
     out.put_u64_le(7);
     out.put_u32_le((rest.len() - payload) as u32);

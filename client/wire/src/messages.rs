@@ -69,13 +69,18 @@ pub enum Kind {
     JoinTransaction = 28,
     /// [`EndTransaction`] → [`EndTransactionReply`]. From the coordinator of a transaction to leaders of partitions and coordinators of groups.
     EndTransaction = 29,
+    /// [`AlterUser`] → [`Done`].
+    AlterUser = 30,
+    /// [`ListUsers`] → [`ListUsersReply`].
+    ListUsers = 31,
 }
 
 impl Kind {
     /// Whether clients ask for it; else only nodes, and those who look after them.
     #[must_use]
     pub fn is_for_clients(self) -> bool {
-        !matches!(self, Self::Unknown | Self::Hello | Self::Ping) && (self as i32) < Self::Join as i32
+        let later = matches!(self, Self::AlterUser | Self::ListUsers);
+        later || !matches!(self, Self::Unknown | Self::Hello | Self::Ping) && (self as i32) < Self::Join as i32
     }
 
     /// Whether only nodes ask for it, each other.
@@ -941,6 +946,63 @@ pub struct ListQuotasReply {
     /// Quotas by client id.
     #[prost(message, repeated, tag = "1")]
     pub quotas: Vec<AlterQuota>,
+}
+
+/// What is kept of a user's password. The password itself never travels.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct UserCredential {
+    /// Kafka's number of the mechanism: 1 SCRAM-SHA-256, 2 SCRAM-SHA-512.
+    #[prost(uint32, tag = "1")]
+    pub mechanism: u32,
+    /// Iterations of PBKDF2, from 4,096 to 16,384.
+    #[prost(uint32, tag = "2")]
+    pub iterations: u32,
+    /// Its salt. Empty in answers.
+    #[prost(bytes = "vec", tag = "3")]
+    pub salt: Vec<u8>,
+    /// SCRAM's StoredKey. Empty in answers.
+    #[prost(bytes = "vec", tag = "4")]
+    pub stored_key: Vec<u8>,
+    /// SCRAM's ServerKey. Empty in answers.
+    #[prost(bytes = "vec", tag = "5")]
+    pub server_key: Vec<u8>,
+}
+
+/// Changes what is kept of a user's passwords; a user of whom nothing is kept is none. All of it is done, or nothing.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct AlterUser {
+    /// The user: 1 to 255 bytes.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Kept from now on, in the place of what was there of the same mechanism.
+    #[prost(message, repeated, tag = "2")]
+    pub keep: Vec<UserCredential>,
+    /// Mechanisms of which nothing is kept any more; refused where nothing was.
+    #[prost(uint32, repeated, tag = "3")]
+    pub forget: Vec<u32>,
+}
+
+/// Asks for all users.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct ListUsers {}
+
+/// A user.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct UserInfo {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// What is kept, without salts and keys.
+    #[prost(message, repeated, tag = "2")]
+    pub credentials: Vec<UserCredential>,
+}
+
+/// Answer to [`ListUsers`].
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ListUsersReply {
+    /// Users by name.
+    #[prost(message, repeated, tag = "1")]
+    pub users: Vec<UserInfo>,
 }
 
 /// Asks for nothing: keeps a connection alive and measures the way.

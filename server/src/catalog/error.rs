@@ -126,6 +126,22 @@ pub enum CatalogError {
         /// How many.
         replicas: usize,
     },
+    /// A user cannot be so.
+    #[error("user {name} cannot be kept: {why}")]
+    BadUser {
+        /// Its name, shortened.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// There is no such user, or nothing is kept of him for a mechanism.
+    #[error("there is no user {name} with a password for {mechanism}")]
+    UnknownUser {
+        /// Its name, shortened.
+        name: String,
+        /// The mechanism.
+        mechanism: &'static str,
+    },
     /// The client id of a quota is too long.
     #[error("a client id has at most {max} bytes, this one has {len}")]
     BadClientId {
@@ -156,6 +172,8 @@ impl CatalogError {
             | Self::TakenOut { .. }
             | Self::OldDisk { .. }
             | Self::NodeInUse { .. }
+            | Self::BadUser { .. }
+            | Self::UnknownUser { .. }
             | Self::BadClientId { .. } => Code::InvalidArgument,
         }
     }
@@ -187,6 +205,8 @@ impl CatalogError {
                 "what it has forgotten others may count on: start it with an empty data directory to join anew, and take out node {node} (millpond node decommission {node})"
             ),
             Self::NodeInUse { .. } => "wait until they have moved (millpond node decommission)".into(),
+            Self::BadUser { .. } => "correct that".into(),
+            Self::UnknownUser { .. } => "list the users (millpond user list)".into(),
             Self::BadClientId { .. } => "shorten it".into(),
         }
     }

@@ -1,4 +1,4 @@
-//! The catalog: which topics there are, where their partitions live, how they are set, and who has which quota.
+//! The catalog: which topics there are, where their partitions live, how they are set, who has which quota, and which users there are.
 //!
 //! A state machine without effects. The node's meta task is its only caller and does one change at a time:
 //!
@@ -23,13 +23,18 @@ mod records;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+mod users;
 
 pub use age::{AGES_EVERY, Age};
 pub use cluster::{Lives, Node, NodeState, Replica, Replicas};
 pub use error::CatalogError;
 pub use settings::TopicSettings;
+pub use users::CREDENTIALS_MAX;
 
-use crate::keyed::{BadRecord, Record};
+use crate::{
+    keyed::{BadRecord, Record},
+    security::{Credential, Mechanism},
+};
 use millpond_runtime::GroupId;
 use millpond_wire::messages::{AlterQuota, AlterTopic, CreateTopic, DeleteTopic, Setting};
 use records::Said;
@@ -158,12 +163,13 @@ pub enum Effect {
     Nodes,
 }
 
-/// All topics, settings, quotas and free numbers of the cluster.
+/// All topics, settings, quotas, users and free numbers of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
     topics: BTreeMap<String, Topic>,
     groups: BTreeMap<GroupId, (String, u32)>,
     quotas: BTreeMap<String, Quota>,
+    users: BTreeMap<String, BTreeMap<Mechanism, Credential>>,
     nodes: BTreeMap<u64, Node>,
     /// The replicas that the catalog's own group began with; none while it is alone.
     meta_first: Vec<Replica>,
@@ -191,6 +197,7 @@ impl Catalog {
             groups: BTreeMap::from([(META_GROUP, (META.to_owned(), 0))]),
             topics: BTreeMap::from([(META.to_owned(), meta)]),
             quotas: BTreeMap::new(),
+            users: BTreeMap::new(),
             nodes: BTreeMap::new(),
             meta_first: Vec::new(),
             ids: Ids { group: FIRST_GROUP, topic: 2, producer: 1, node: FOUNDER + 1, replica: 1, epoch: 0, deleted: 0 },
@@ -356,6 +363,10 @@ impl Catalog {
                 }
                 Ok(vec![Effect::Quota(client, quota)])
             }
+            Said::User(user, mechanism, credential) => {
+                self.put_credential(user, mechanism, credential);
+                Ok(Vec::new())
+            }
             Said::Ids(ids) => {
                 self.ids = ids;
                 Ok(Vec::new())
@@ -400,6 +411,7 @@ impl Catalog {
         }
         assert_eq!(partitions, self.groups.len(), "no group is left of a topic that is gone");
         assert!(self.quotas.values().all(|q| !q.is_unlimited()), "a quota limits something");
+        assert!(self.users.values().all(|kept| !kept.is_empty()), "something is kept of every user");
     }
 
     fn belongs(&self, node: u64, group: GroupId, home: Home) -> bool {

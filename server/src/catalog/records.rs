@@ -7,15 +7,19 @@
 //!   node/<id>        {"v":1,"host":"a.example","ip":"10.0.0.1","port":7400,"ports":[7401],"homes":1,"rack":"","meta":1,"state":"in"}
 //!   meta             {"v":1,"first":[[1,1]]}
 //!   quota/<client>   {"v":1,"produce_bytes_per_s":1000,"fetch_bytes_per_s":0}
+//!   user/<m>/<name>  {"v":1,"iterations":15000,"salt":"00ff","stored_key":"00ff","server_key":"00ff"}
 //!   ids              {"v":1,"group":19,"topic":4,"producer":2000,"node":2,"replica":7,"epoch":7,"deleted":5}
 //! ```
 //!
-//! A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
+//! `<m>` is a mechanism, such as `SCRAM-SHA-256`; salts and keys are written in hexadecimal digits. A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
 //! partitions are alone. A node that is being replaced says by which, in `replaced_by`. `meta` says with which replicas the catalog's own group began. `ids` holds
 //! the next free number of each kind: numbers are never given twice, even after what bore them is gone. An unknown `v` is refused, never guessed.
 
 use super::{CatalogError, FOUNDER, Home, Ids, META, Node, Partition, Quota, Replica, Replicas, Topic, TopicSettings};
-use crate::keyed::{BadRecord, Record};
+use crate::{
+    keyed::{BadRecord, Record},
+    security::{Credential, Mechanism},
+};
 use bytes::Bytes;
 use millpond_runtime::GroupId;
 use serde::{Deserialize, Serialize};
@@ -28,6 +32,7 @@ const VERSION: u32 = 1;
 pub(super) enum Said {
     Topic(String, Option<Topic>),
     Quota(String, Option<Quota>),
+    User(String, Mechanism, Option<Credential>),
     Ids(Ids),
     Node(u64, Option<Node>),
     MetaFirst(Vec<Replica>),
@@ -62,6 +67,15 @@ struct QuotaValue {
     v: u32,
     produce_bytes_per_s: u64,
     fetch_bytes_per_s: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UserValue {
+    v: u32,
+    iterations: u32,
+    salt: String,
+    stored_key: String,
+    server_key: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,6 +133,34 @@ pub(super) fn quota(client_id: &str, quota: Quota) -> Record {
     Record { key: format!("quota/{client_id}").into(), value }
 }
 
+pub(super) fn user(name: &str, mechanism: Mechanism, credential: Option<&Credential>) -> Record {
+    let value = credential.map(|c| {
+        let (salt, stored_key, server_key) = (hex(&c.salt), hex(&c.stored_key), hex(&c.server_key));
+        json(&UserValue { v: VERSION, iterations: c.iterations, salt, stored_key, server_key })
+    });
+    Record { key: format!("user/{}/{name}", mechanism.name()).into(), value }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn of_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    text.as_bytes().chunks(2).map(|pair| Some((digit(&pair[0])? * 16 + digit(pair.get(1)?)?) as u8)).collect()
+}
+
+fn read_user(mechanism: Mechanism, value: &UserValue) -> Result<Credential, String> {
+    let bytes = |text: &str| of_hex(text).ok_or_else(|| "bytes that are not written in hexadecimal digits".to_owned());
+    let credential = Credential {
+        salt: bytes(&value.salt)?,
+        iterations: value.iterations,
+        stored_key: bytes(&value.stored_key)?,
+        server_key: bytes(&value.server_key)?,
+    };
+    credential.fault(mechanism).map_or(Ok(credential), Err)
+}
+
 pub(super) fn ids(ids: Ids) -> Record {
     let Ids { group, topic, producer, node, replica, epoch, deleted } = ids;
     let value = IdsValue { v: VERSION, group, topic, producer, node, replica, epoch, deleted };
@@ -149,6 +191,12 @@ pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Said, BadRecord> 
         let quota = value.map(|v| parse::<QuotaValue>(key, v)).transpose()?;
         let quota = quota.map(|q| Quota { produce_bytes_per_s: q.produce_bytes_per_s, fetch_bytes_per_s: q.fetch_bytes_per_s });
         return Ok(Said::Quota(client.to_owned(), quota));
+    }
+    if let Some(rest) = text.strip_prefix("user/") {
+        let named = rest.split_once('/').and_then(|(mechanism, name)| Some((Mechanism::of_name(mechanism)?, name)));
+        let (mechanism, name) = named.ok_or_else(|| bad("no such mechanism".into()))?;
+        let credential = value.map(|v| read_user(mechanism, &parse(key, v)?).map_err(bad)).transpose()?;
+        return Ok(Said::User(name.to_owned(), mechanism, credential));
     }
     if let Some(id) = text.strip_prefix("node/") {
         let id = id.parse().ok().filter(|id| *id > 0).ok_or_else(|| bad("that is no node".into()))?;

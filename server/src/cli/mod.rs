@@ -39,6 +39,7 @@ mod source;
 mod tests;
 mod topic;
 pub mod units;
+mod user;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fail::{EXIT_CODES, Fail, Result};
@@ -104,6 +105,8 @@ enum Command {
     #[command(subcommand)]
     Quota(quota::Quota),
     #[command(subcommand)]
+    User(user::User),
+    #[command(subcommand)]
     Cluster(cluster::Cluster),
     #[command(subcommand)]
     Node(node::Node),
@@ -146,6 +149,7 @@ fn run(cli: Cli) -> Result {
         Command::Topic(args) => wait(args.run(&global, &mut out))?,
         Command::Group(args) => wait(args.run(&global, &mut out))?,
         Command::Quota(args) => wait(args.run(&global, &mut out))?,
+        Command::User(args) => wait(args.run(&global, &mut out))?,
         Command::Cluster(args) => wait(args.run(&global, &mut out))?,
         Command::Node(args) => wait(args.run(&global, &mut out))?,
         Command::DevCluster(args) => wait(args.run(&mut out))?,

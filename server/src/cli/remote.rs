@@ -9,8 +9,8 @@ use bytes::Bytes;
 use millpond_client::{
     Acks, Admin, Client, Compression, Error, NewTopic, OffsetSpec, Producer as ClientProducer, ProducerRecord, Tls,
     messages::{
-        AlterQuota, AlterTopic, CreateTopic, DescribeClusterReply, DescribeGroupReply, Endpoint, GroupListing, MetadataReply, NodeChange,
-        Position, RebalanceReply, Setting, TopicInfo,
+        AlterQuota, AlterTopic, AlterUser, CreateTopic, DescribeClusterReply, DescribeGroupReply, Endpoint, GroupListing, MetadataReply,
+        NodeChange, Position, RebalanceReply, Setting, TopicInfo, UserInfo,
     },
 };
 use std::time::Duration;
@@ -213,5 +213,13 @@ impl Remote {
 
     pub(super) async fn alter_quota(&self, quota: AlterQuota) -> Result {
         Ok(self.admin.alter_quota(quota).await?)
+    }
+
+    pub(super) async fn list_users(&self) -> Result<Vec<UserInfo>> {
+        Ok(self.admin.list_users().await?)
+    }
+
+    pub(super) async fn alter_user(&self, user: AlterUser) -> Result {
+        Ok(self.admin.alter_user(user).await?)
     }
 }

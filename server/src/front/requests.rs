@@ -16,14 +16,15 @@ use crate::{
         read::{Fetched, PARTITION_BYTES},
     },
     quota::Direction,
+    security::{Credential, Mechanism},
 };
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{GroupId, NodeId, Rt, rt::timeout};
 use millpond_wire::{
     frame::{Flags, Frame, encode_into},
     messages::{
-        AlterNode, AlterQuota, Code, Done, Endpoint, Failure, Fetch, Kind, ListQuotasReply, Metadata, MetadataReply, Moved, NodeChange,
-        PartitionInfo, Rebalance, ReplicaInfo, TopicInfo, TopicReply,
+        AlterNode, AlterQuota, Code, Done, Endpoint, Failure, Fetch, Kind, ListQuotasReply, ListUsersReply, Metadata, MetadataReply, Moved,
+        NodeChange, PartitionInfo, Rebalance, ReplicaInfo, TopicInfo, TopicReply, UserCredential, UserInfo,
     },
 };
 use prost::Message;
@@ -104,6 +105,7 @@ pub(super) fn weigh<R: Rt>(front: Here<'_, R>, kind: Kind, meta: &[u8]) -> usize
         Kind::ListGroups => core.groups_here() * core.cores() * GROUP_BYTES,
         Kind::DescribeGroup | Kind::FetchOffsets => parts * POSITION_BYTES + core.largest_group_here() * POSITION_BYTES,
         Kind::ListQuotas => catalog.quotas().count() * GROUP_BYTES,
+        Kind::ListUsers => catalog.users().count() * GROUP_BYTES,
         Kind::GroupHeartbeat | Kind::CommitOffsets => parts * POSITION_BYTES,
         _ => parts * PARTITION_BYTES,
     };
@@ -169,6 +171,8 @@ async fn try_carry_out<R: Rt>(
         Kind::JoinTransaction => reply(kind, core.join_transaction_here(decode(kind, meta)?).await),
         Kind::EndTransaction => reply(kind, Ok(core.end_transaction_here(decode(kind, meta)?).await)),
         Kind::ListQuotas => reply(kind, Ok(quotas(front))),
+        Kind::AlterUser => reply(kind, done(core.change(Change::User(decode(kind, meta)?)).await)),
+        Kind::ListUsers => reply(kind, Ok(users(front))),
         Kind::GroupHeartbeat => reply(kind, core.heartbeat(conn.peer.ip().to_string(), decode(kind, meta)?).await),
         Kind::CommitOffsets => reply(kind, core.commit_offsets(decode(kind, meta)?).await),
         Kind::FetchOffsets => reply(kind, core.fetch_offsets(decode(kind, meta)?).await),
@@ -208,6 +212,17 @@ fn quotas<R: Rt>(front: Here<'_, R>) -> ListQuotasReply {
         fetch_bytes_per_s: q.fetch_bytes_per_s,
     };
     ListQuotasReply { quotas: catalog.quotas().map(quota).collect() }
+}
+
+fn users<R: Rt>(front: Here<'_, R>) -> ListUsersReply {
+    let catalog = front.core.catalog.borrow();
+    let credential = |(mechanism, kept): (&Mechanism, &Credential)| UserCredential {
+        mechanism: mechanism.number() as u32,
+        iterations: kept.iterations,
+        ..UserCredential::default()
+    };
+    let users = catalog.users().map(|(name, kept)| UserInfo { name: name.to_owned(), credentials: kept.iter().map(credential).collect() });
+    ListUsersReply { users: users.collect() }
 }
 
 async fn change<R: Rt>(front: Here<'_, R>, change: Change) -> Result<TopicReply, Failure> {

@@ -23,6 +23,9 @@ fn help_is_as_written_down() {
         &["group", "describe"],
         &["group", "seek"],
         &["quota", "set"],
+        &["user"],
+        &["user", "create"],
+        &["user", "delete"],
         &["cluster"],
         &["cluster", "rebalance"],
         &["node"],
@@ -73,6 +76,8 @@ fn mistakes_on_the_command_line_end_with_2_and_a_hint() {
         (&["serve", "--config", "/does/not/exist"], "/does/not/exist"),
         (&["completions", "cmd"], "bash"),
         (&["quota", "set", "c"], "--produce"),
+        (&["user", "create", "u", "--iterations", "100"], "4096"),
+        (&["user", "create", "u", "--mechanism", "md5"], "scram-sha-512"),
     ] {
         let did = run(args);
         let expected = if args.contains(&"--config") { 1 } else { 2 };
@@ -102,7 +107,7 @@ fn without_a_server_it_says_how_to_start_one() {
 fn completions_and_manual_pages_know_all_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]).ok().out;
-        for command in ["serve", "topic", "produce", "consume", "replay", "group", "quota", "doctor", "inspect", "bench"] {
+        for command in ["serve", "topic", "produce", "consume", "replay", "group", "quota", "user", "doctor", "inspect", "bench"] {
             assert!(script.contains(command), "{shell} does not know {command}");
         }
     }

@@ -172,6 +172,30 @@ fn quotas_are_set_and_shown() {
 }
 
 #[test]
+fn users_are_created_listed_and_deleted() {
+    let mut node = Node::start();
+    let told = |node: &Node| at(node).json(&["user", "list"]);
+    at(&node).run_with(&["user", "create", "ann", "--mechanism", "scram-sha-256", "--iterations", "4096"], "first secret\n").ok();
+    let kept = |mechanism: &str, iterations: u32| json!({ "mechanism": mechanism, "iterations": iterations });
+    assert_eq!(told(&node), [json!({ "user": "ann", "credentials": [kept("SCRAM-SHA-256", 4096)] })]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "another secret\nwhatever follows").expect("it is written");
+    let path = file.path().display().to_string();
+    at(&node).run(&["user", "create", "ann", "--password-file", &path]).ok();
+    at(&node).run(&["user", "create", "bob", "--password-file", &path]).ok();
+    node.kill();
+    node.serve();
+    let both = [kept("SCRAM-SHA-256", 15_000), kept("SCRAM-SHA-512", 15_000)];
+    assert_eq!(told(&node), ["ann", "bob"].map(|user| json!({ "user": user, "credentials": both })));
+    at(&node).run(&["user", "delete", "ann"]).ok();
+    let again = at(&node).run(&["user", "delete", "ann"]);
+    assert!(again.code == 1 && again.err.contains("no user ann"), "{again:?}");
+    assert_eq!(fields(&told(&node), "user"), [&json!("bob")]);
+    let empty = at(&node).run_with(&["user", "create", "eve"], "\n");
+    assert!(empty.code == 1 && empty.err.contains("from 1 to 1024"), "{empty:?}");
+}
+
+#[test]
 fn the_files_of_a_node_are_told_and_damage_is_found() {
     let mut node = Node::start();
     let at = at(&node);

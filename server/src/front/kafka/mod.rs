@@ -8,7 +8,7 @@
 //!
 //! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
 //! [`group_admin`] consumer groups · [`transactions`] ·
-//! [`offsets`], [`topics`], [`settings`], [`replicas`] and [`quotas`] what is asked less often · [`room`] how much one request may ask for.
+//! [`offsets`], [`topics`], [`settings`], [`replicas`], [`quotas`] and [`users`] what is asked less often · [`room`] how much one request may ask for.
 
 pub(super) mod codes;
 mod consumer_groups;
@@ -25,6 +25,7 @@ mod room;
 mod settings;
 mod topics;
 mod transactions;
+mod users;
 
 use super::{
     Front,
@@ -82,6 +83,8 @@ const APIS: &[Api] = &[
     versions::OFFSET_DELETE,
     versions::DESCRIBE_CLIENT_QUOTAS,
     versions::ALTER_CLIENT_QUOTAS,
+    versions::DESCRIBE_USER_SCRAM_CREDENTIALS,
+    versions::ALTER_USER_SCRAM_CREDENTIALS,
     versions::DESCRIBE_CLUSTER,
     versions::DESCRIBE_PRODUCERS,
     versions::DESCRIBE_TRANSACTIONS,
@@ -167,6 +170,8 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::ALTER_PARTITION_REASSIGNMENTS.key => Kind::AlterTopic,
         key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => Kind::ListQuotas,
         key if key == versions::ALTER_CLIENT_QUOTAS.key => Kind::AlterQuota,
+        key if key == versions::DESCRIBE_USER_SCRAM_CREDENTIALS.key => Kind::ListUsers,
+        key if key == versions::ALTER_USER_SCRAM_CREDENTIALS.key => Kind::AlterUser,
         key if key == versions::INCREMENTAL_ALTER_CONFIGS.key || key == versions::ALTER_CONFIGS.key => Kind::AlterTopic,
         key if key == versions::CREATE_PARTITIONS.key => Kind::AlterTopic,
         key if key == versions::DELETE_RECORDS.key => Kind::DeleteRecords,
@@ -258,6 +263,7 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
         }
         key if key == versions::DESCRIBE_CONFIGS.key => settings::weigh(request),
         key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => quotas::weigh(front),
+        key if key == versions::DESCRIBE_USER_SCRAM_CREDENTIALS.key => users::weigh(front),
         key if key == versions::DESCRIBE_PRODUCERS.key || key == versions::LIST_TRANSACTIONS.key => transactions::weigh(front, request),
         key if [
             versions::DESCRIBE_LOG_DIRS.key,
@@ -344,6 +350,8 @@ async fn carry_out_small<R: Rt>(
         key if key == versions::DESCRIBE_LOG_DIRS.key => replicas::log_dirs(front, request).await,
         key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => quotas::describe(front, request).await,
         key if key == versions::ALTER_CLIENT_QUOTAS.key => quotas::alter(front, request).await,
+        key if key == versions::DESCRIBE_USER_SCRAM_CREDENTIALS.key => users::describe(front, request).await,
+        key if key == versions::ALTER_USER_SCRAM_CREDENTIALS.key => users::alter(front, request).await,
         key => Err(WireError::Api { key }),
     }
 }

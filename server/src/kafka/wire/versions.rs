@@ -133,6 +133,10 @@ pub const LIST_PARTITION_REASSIGNMENTS: Api = Api::new(46, "ListPartitionReassig
 pub const DESCRIBE_CLIENT_QUOTAS: Api = Api::new(48, "DescribeClientQuotas", 0, 1, 1);
 /// Sets how much clients may send and fetch.
 pub const ALTER_CLIENT_QUOTAS: Api = Api::new(49, "AlterClientQuotas", 0, 1, 1);
+/// Which users there are, and how they show who they are.
+pub const DESCRIBE_USER_SCRAM_CREDENTIALS: Api = Api::new(50, "DescribeUserScramCredentials", 0, 0, 0);
+/// Changes what is kept of users' passwords.
+pub const ALTER_USER_SCRAM_CREDENTIALS: Api = Api::new(51, "AlterUserScramCredentials", 0, 0, 0);
 /// What has settings.
 pub const LIST_CONFIG_RESOURCES: Api = Api::new(74, "ListConfigResources", 0, 1, 0);
 /// Topics and who leads their partitions, a page at a time.
@@ -188,6 +192,8 @@ pub const ALL: &[Api] = &[
     OFFSET_DELETE,
     DESCRIBE_CLIENT_QUOTAS,
     ALTER_CLIENT_QUOTAS,
+    DESCRIBE_USER_SCRAM_CREDENTIALS,
+    ALTER_USER_SCRAM_CREDENTIALS,
     DESCRIBE_CLUSTER,
     DESCRIBE_PRODUCERS,
     DESCRIBE_TRANSACTIONS,

@@ -4,13 +4,13 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
         add_partitions_to_txn_request as ap, alter_client_quotas_request as aq, alter_configs_request as ac,
-        alter_partition_reassignments_request as ar, create_partitions_request as cp, create_topics_request as ct,
-        delete_records_request as dr, describe_client_quotas_request as dq, describe_configs_request as dc,
+        alter_partition_reassignments_request as ar, alter_user_scram_credentials_request as au, create_partitions_request as cp,
+        create_topics_request as ct, delete_records_request as dr, describe_client_quotas_request as dq, describe_configs_request as dc,
         describe_log_dirs_request as ld, describe_producers_request as dpr, describe_topic_partitions_request as tp,
-        elect_leaders_request as el, fetch_request as f, incremental_alter_configs_request as iac, join_group_request as jg,
-        leave_group_request as lg, list_offsets_request as lo, list_partition_reassignments_request as lr, metadata_request as md,
-        offset_commit_request as oc, offset_delete_request as od, offset_fetch_request as of, produce_request as p,
-        sync_group_request as sg, txn_offset_commit_request as to, *,
+        describe_user_scram_credentials_request as ds, elect_leaders_request as el, fetch_request as f,
+        incremental_alter_configs_request as iac, join_group_request as jg, leave_group_request as lg, list_offsets_request as lo,
+        list_partition_reassignments_request as lr, metadata_request as md, offset_commit_request as oc, offset_delete_request as od,
+        offset_fetch_request as of, produce_request as p, sync_group_request as sg, txn_offset_commit_request as to, *,
     },
     protocol::{Message, Request, StrBytes},
 };
@@ -224,6 +224,16 @@ fn of_the_cluster(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             let op = aq::OpData::default().with_key(text("producer_byte_rate")).with_value(1e9);
             let entry = aq::EntryData::default().with_entity(vec![entity]).with_ops(vec![op]);
             AlterClientQuotasRequest::default().with_entries(vec![entry]).with_validate_only(true)
+        }),
+        50 => each(versions, |_| {
+            let one = |name| ds::UserName::default().with_name(text(name));
+            DescribeUserScramCredentialsRequest::default().with_users(Some(vec![one("somebody"), one("nobody"), one("nobody")]))
+        }),
+        51 => each(versions, |_| {
+            let deletion = au::ScramCredentialDeletion::default().with_name(text("nobody")).with_mechanism(1);
+            let kept = au::ScramCredentialUpsertion::default().with_name(text("somebody")).with_mechanism(2).with_iterations(4_096);
+            let kept = kept.with_salt(Bytes::from_static(b"salt")).with_salted_password(Bytes::from_static(&[7; 64]));
+            AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]).with_upsertions(vec![kept])
         }),
         68 => each(versions, |version| {
             let asked = ConsumerGroupHeartbeatRequest::default()

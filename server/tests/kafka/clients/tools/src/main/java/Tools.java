@@ -84,6 +84,7 @@ public class Tools {
         records();
         groups();
         settings();
+        users();
         brokers(brokers);
         if (brokers > 2) moves(brokers);
         Main topics = org.apache.kafka.tools.TopicCommand::main;
@@ -158,6 +159,21 @@ public class Tools {
         tool(settings, "--entity-type", "clients", "--entity-default", "--alter", "--add-config", "consumer_byte_rate=1000000000");
         has(tool(settings, "--entity-type", "clients", "--describe"), "loader", "consumer_byte_rate=1.0E9");
         tool(settings, "--entity-type", "clients", "--entity-default", "--alter", "--delete-config", "consumer_byte_rate");
+    }
+
+    /** Passwords for both mechanisms are kept, changed, told by their iterations, and forgotten one after the other. */
+    static void users() throws Exception {
+        Main settings = kafka.admin.ConfigCommand::main;
+        String[] user = {"--entity-type", "users", "--entity-name", "reader"};
+        tool(settings, with(user, "--alter", "--add-config", "SCRAM-SHA-256=[iterations=8192,password=secret],SCRAM-SHA-512=[password=secret]"));
+        has(tool(settings, with(user, "--describe")), "SCRAM-SHA-256=iterations=8192", "SCRAM-SHA-512=iterations=4096");
+        tool(settings, with(user, "--alter", "--add-config", "SCRAM-SHA-256=[iterations=16384,password=another]"));
+        tool(settings, with(user, "--alter", "--delete-config", "SCRAM-SHA-512"));
+        String described = tool(settings, "--entity-type", "users", "--describe");
+        has(described, "user-principal 'reader' are SCRAM-SHA-256=iterations=16384");
+        check(!described.contains("SCRAM-SHA-512"), described);
+        tool(settings, with(user, "--alter", "--delete-config", "SCRAM-SHA-256"));
+        check(!tool(settings, "--entity-type", "users", "--describe").contains("reader"), "nothing is kept of him");
     }
 
     static String[] with(String[] first, String... more) {
