@@ -45,6 +45,8 @@ fn config() -> NodeConfig {
         raft: millpond_raft::RaftConfig::default(),
         ip: IpAddr::from([10, 0, 0, 1]),
         tls: false,
+        authenticate: false,
+        strangers: millpond::security::Strangers::new(&[0; 32]),
         rack: String::new(),
         join: Vec::new(),
         replace: None,

@@ -27,6 +27,8 @@ pub(crate) fn config() -> NodeConfig {
         raft: millpond_raft::RaftConfig::default(),
         ip: std::net::IpAddr::from([127, 0, 0, 1]),
         tls: false,
+        authenticate: false,
+        strangers: crate::security::Strangers::new(&[0; 32]),
         rack: String::new(),
         join: Vec::new(),
         replace: None,

@@ -83,6 +83,8 @@ fn config(data: PathBuf) -> NodeConfig {
         raft: RaftConfig::default(),
         ip: nowhere.ip(),
         tls: false,
+        authenticate: false,
+        strangers: crate::security::Strangers::new(&[0; 32]),
         rack: String::new(),
         join: Vec::new(),
         replace: None,

@@ -73,7 +73,11 @@ pub(super) struct Serve {
     /// Take connections in the clear as well, but not from nodes
     #[arg(long, env = "MILLPOND_TLS_OPTIONAL", hide_env_values = true)]
     tls_optional: bool,
-    /// Listen beyond loopback, although anybody who connects may do anything: there is no authentication yet
+    /// Clients show who they are, by SASL, before anything else is answered: users that `millpond user` or Kafka's tools have made. Nodes, and whoever looks
+    /// after them, show a certificate of --tls-node-ca
+    #[arg(long, env = "MILLPOND_AUTHENTICATE", hide_env_values = true)]
+    authenticate: bool,
+    /// Listen beyond loopback although others may read along, or anybody who connects may do anything: without TLS, or without --authenticate
     #[arg(long, env = "MILLPOND_INSECURE", hide_env_values = true)]
     insecure: bool,
     /// Memory for tails, caches and requests under way, all cores together [default: a quarter of the machine's]
@@ -194,6 +198,7 @@ struct File {
     tls_key: Option<PathBuf>,
     tls_node_ca: Option<PathBuf>,
     tls_optional: Option<bool>,
+    authenticate: Option<bool>,
     insecure: Option<bool>,
     memory: Option<Text<Size>>,
     disk_reserve: Option<Text<Size>>,
@@ -235,6 +240,7 @@ pub(super) struct Settings {
     pub(super) pin: bool,
     pub(super) idle_poll: Duration,
     pub(super) tls: Option<TlsFiles>,
+    pub(super) authenticate: bool,
     pub(super) memory: Option<u64>,
     pub(super) disk_reserve: Option<u64>,
     pub(super) log: String,
@@ -267,6 +273,7 @@ impl Serve {
             pin,
             idle_poll: self.idle_poll.or(file.idle_poll.map(|t| t.0)).map_or(idle_poll, |moment| moment.0),
             tls,
+            authenticate: self.authenticate || file.authenticate.unwrap_or(false),
             memory: self.memory.or(file.memory.map(|t| t.0)).map(|size| size.0),
             disk_reserve: self.disk_reserve.or(file.disk_reserve.map(|t| t.0)).map(|size| size.0),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
@@ -275,6 +282,12 @@ impl Serve {
         if settings.replace.is_some() && settings.join.is_empty() {
             return Err(Fail::usage("there is no cluster to replace a node of", "give --join HOST:PORT as well, some of its nodes"));
         }
+        if settings.authenticate && settings.tls.is_none() && !settings.join.is_empty() {
+            return Err(Fail::usage(
+                "nodes show who they are by certificates, and there are none",
+                "give --tls-cert, --tls-key and --tls-node-ca as well, such as `millpond certificate` makes",
+            ));
+        }
         if !settings.join.is_empty() && settings.tls.as_ref().is_some_and(|tls| tls.node_ca.is_none()) {
             return Err(Fail::usage(
                 "nodes of a cluster with TLS know each other by their certificates",
@@ -282,10 +295,11 @@ impl Serve {
             ));
         }
         let open = [Some(settings.listen), settings.http].into_iter().flatten().find(|at| !at.ip().is_loopback());
-        if let Some(at) = open.filter(|_| !insecure) {
+        let is_safe = settings.tls.as_ref().is_some_and(|tls| !tls.optional) && settings.authenticate && settings.http.is_none_or(|at| at.ip().is_loopback());
+        if let Some(at) = open.filter(|_| !insecure && !is_safe) {
             return Err(Fail::usage(
-                format!("{at} can be reached from other machines, and there is no authentication yet"),
-                "listen on 127.0.0.1, or give --insecure if the network keeps strangers out",
+                format!("{at} can be reached from other machines, which may read along, or do anything"),
+                "give --tls-cert, --tls-key and --authenticate (HTTP has neither: leave it on 127.0.0.1), or --insecure if the network keeps strangers out",
             ));
         }
         Ok(settings)

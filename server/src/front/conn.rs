@@ -5,7 +5,10 @@
 //! every connection gets on; that one is small, since a request too long for it takes memory of its own ([`LONG_BYTES`]), and only
 //! once no request before it has to wait its turn: whoever holds that memory will soon be carried out.
 
-use super::{kafka, signal::Signal};
+use super::{
+    kafka::{self, sasl::Login},
+    signal::Signal,
+};
 use crate::{
     kafka::wire::Request,
     node::{budget::Held, config::FETCH_BYTES_MAX, produce::Outcome},
@@ -31,6 +34,8 @@ pub(super) const LONG_BYTES: usize = 4 * 1024;
 
 /// What an answer costs beside its bytes.
 const ANSWER_BYTES: usize = 256;
+/// Who has not shown who it is, as Kafka calls it.
+pub(super) const ANONYMOUS: &str = "User:ANONYMOUS";
 /// What each batch of a request costs until it is answered.
 pub(super) const OUTCOME_BYTES: usize = 512;
 
@@ -190,6 +195,10 @@ pub(super) struct Conn<R: Rt> {
     pub(super) peer: SocketAddr,
     /// What it has shown of itself, once it is open.
     pub(super) shown: Cell<Shown>,
+    /// How far it has come with showing who it is.
+    pub(super) login: RefCell<Login>,
+    /// Who it is: `User:ANONYMOUS` for who has not shown it.
+    pub(super) principal: RefCell<Rc<str>>,
     /// When it was accepted.
     pub(super) opened: Nanos,
     /// Its `Hello` has come.
@@ -245,6 +254,8 @@ impl<R: Rt> Conn<R> {
             id,
             peer,
             shown: Cell::new(Shown::Plain),
+            login: RefCell::default(),
+            principal: RefCell::new(Rc::from(ANONYMOUS)),
             opened: now,
             greeted: Cell::new(false),
             from_node: Cell::new(0),
@@ -364,6 +375,17 @@ impl<R: Rt> Conn<R> {
     pub(super) fn one_task_ended(&self) -> bool {
         self.tasks.set(self.tasks.get() - 1);
         self.tasks.get() == 0
+    }
+
+    /// It has shown that it is this user.
+    pub(super) fn know(&self, user: &str) {
+        self.login.replace(Login::Done);
+        self.principal.replace(format!("User:{user}").into());
+    }
+
+    /// Whether it has shown who it is: a user, or a node.
+    pub(super) fn is_known(&self) -> bool {
+        self.shown.get() == Shown::Node || matches!(&*self.login.borrow(), Login::Done)
     }
 
     /// The client's own name for itself.

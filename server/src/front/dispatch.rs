@@ -88,6 +88,10 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
     match frame.kind {
         Kind::Hello => return hello(front, conn, &frame, now),
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
+        _ if front.core.config.authenticate && !conn.is_known() => {
+            let advice = "show a certificate that the authority of the nodes has signed (--tls-cert, --tls-key), or use a client of Kafka and its SASL";
+            return refuse(&frame, &Failure::new(Code::BadRequest, "the server wants to know its clients, and this one has not shown who it is", advice));
+        }
         kind if kind.is_for_nodes() && !may_be_node(front, conn) => {
             let message = format!("a {kind:?} request is for nodes among themselves, and this connection has not shown that it is one");
             fail(front, conn, &frame, now, &Failure::new(Code::BadRequest, message, NO_NODE));
@@ -137,7 +141,7 @@ const NO_NODE: &str = "give each node --tls-cert and --tls-key with a certificat
 
 /// Whether whoever is at the other end may speak as a node: anybody where nobody can tell, else who has shown that it is one.
 pub(super) fn may_be_node<R: Rt>(front: &Front<R>, conn: &Conn<R>) -> bool {
-    !front.core.config.tls || conn.shown.get() == Shown::Node
+    !(front.core.config.tls || front.core.config.authenticate) || conn.shown.get() == Shown::Node
 }
 
 fn hello<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> Flow {

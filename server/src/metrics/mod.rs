@@ -64,6 +64,8 @@ pub struct CoreSnapshot {
     pub connections_accepted: u64,
     /// Connections refused or closed for breaking the protocol or a limit.
     pub connections_refused: u64,
+    /// Clients that have not shown who they are.
+    pub logins_refused: u64,
     /// Bytes received from clients.
     pub bytes_in: u64,
     /// Bytes sent to clients.

@@ -67,6 +67,7 @@ impl Cores {
             ("records_fetched", "Records sent by fetches", |c| c.records_out),
             ("batches_appended", "Batches appended", |c| c.batches_in),
             ("connections_accepted", "Connections accepted", |c| c.connections_accepted),
+            ("logins_refused", "Clients that have not shown who they are, though they tried", |c| c.logins_refused),
             ("connections_refused", "Connections refused or closed for breaking the protocol or a limit", |c| c.connections_refused),
             ("throttled_milliseconds", "Throttling that quotas gave out", |c| c.throttled_ms),
             ("core_busy_nanoseconds", "Time that the core was busy", |c| c.busy_ns),

@@ -1,5 +1,6 @@
 //! What a node is asked to be, the same on all of its cores.
 
+use crate::security::Strangers;
 use millpond_log::LogConfig;
 use millpond_raft::RaftConfig;
 use millpond_runtime::{limits::FRAME_BYTES_MAX, tls::SESSION_BYTES};
@@ -35,6 +36,10 @@ pub struct NodeConfig {
     pub ip: IpAddr,
     /// Connections speak TLS, and only who shows a certificate of the authority of the nodes is taken for a node.
     pub tls: bool,
+    /// Clients are to show who they are before anything else, by SASL; nodes, by their certificates.
+    pub authenticate: bool,
+    /// What is told to clients that say they are users that there are not.
+    pub strangers: Strangers,
     /// Where it stands: replicas of a partition are spread over racks. Empty for nowhere in particular.
     pub rack: String,
     /// Nodes of the cluster that it is to be a part of, to begin with. None for one that founds a cluster, or knows its cluster already.

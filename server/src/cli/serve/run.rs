@@ -7,6 +7,7 @@ use crate::{
         out::Out,
     },
     node::NodeConfig,
+    security::{self, Strangers},
     serve::{self, ServeConfig},
 };
 use millpond_log::LogConfig;
@@ -102,6 +103,8 @@ impl Settings {
             raft: RaftConfig::default(),
             ip,
             tls: tls.is_some(),
+            authenticate: self.authenticate,
+            strangers: Strangers::new(&security::random()),
             rack: self.rack,
             join,
             replace: self.replace,

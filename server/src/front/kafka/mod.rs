@@ -22,6 +22,7 @@ pub(super) mod produce;
 mod quotas;
 mod replicas;
 mod room;
+pub(super) mod sasl;
 mod settings;
 mod topics;
 mod transactions;
@@ -62,6 +63,7 @@ const APIS: &[Api] = &[
     versions::SYNC_GROUP,
     versions::DESCRIBE_GROUPS,
     versions::LIST_GROUPS,
+    versions::SASL_HANDSHAKE,
     versions::API_VERSIONS,
     versions::CREATE_TOPICS,
     versions::DELETE_TOPICS,
@@ -74,6 +76,7 @@ const APIS: &[Api] = &[
     versions::DESCRIBE_CONFIGS,
     versions::ALTER_CONFIGS,
     versions::DESCRIBE_LOG_DIRS,
+    versions::SASL_AUTHENTICATE,
     versions::CREATE_PARTITIONS,
     versions::DELETE_GROUPS,
     versions::ELECT_LEADERS,
@@ -113,6 +116,9 @@ pub(super) enum Closed {
         /// What is wrong with it.
         error: WireError,
     },
+    /// It wants something before it has said who it is.
+    #[error("{0} was asked for by somebody who has not shown who it is")]
+    Stranger(&'static str),
     /// An API that is known and not answered here.
     #[error("{0} was asked for, which is not advertised")]
     Unadvertised(&'static str),
@@ -160,7 +166,7 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::DESCRIBE_GROUPS.key || key == versions::CONSUMER_GROUP_DESCRIBE.key => Kind::DescribeGroup,
         key if key == versions::LIST_GROUPS.key => Kind::ListGroups,
         key if key == versions::DELETE_GROUPS.key => Kind::DeleteGroup,
-        key if key == versions::API_VERSIONS.key => Kind::Hello,
+        key if [versions::API_VERSIONS.key, versions::SASL_HANDSHAKE.key, versions::SASL_AUTHENTICATE.key].contains(&key) => Kind::Hello,
         key if key == versions::CREATE_TOPICS.key => Kind::CreateTopic,
         key if key == versions::DELETE_TOPICS.key => Kind::DeleteTopic,
         key if key == versions::INIT_PRODUCER_ID.key => Kind::InitProducer,
@@ -218,6 +224,9 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake
         return Ok(true);
     }
     request.api.check(version)?;
+    if front.core.config.authenticate && !conn.is_known() && !sasl::is_login(&request) {
+        return Err(Closed::Stranger(request.api.name));
+    }
     if request.api.key == versions::PRODUCE.key {
         return produce::take(front, conn, request, now).await.map(|()| true);
     }
@@ -312,6 +321,8 @@ async fn carry_out_small<R: Rt>(
 ) -> Result<Vec<Bytes>, WireError> {
     match request.api.key {
         key if key == versions::METADATA.key => metadata::carry_out(front, request).await,
+        key if key == versions::SASL_HANDSHAKE.key => sasl::handshake(conn, request),
+        key if key == versions::SASL_AUTHENTICATE.key => sasl::authenticate(front, conn, request).await,
         key if key == versions::LIST_OFFSETS.key => offsets::list(front, request).await,
         key if key == versions::FIND_COORDINATOR.key => groups::find(front, request),
         key if key == versions::JOIN_GROUP.key => groups::join(front, conn, request, working).await,

@@ -43,10 +43,11 @@ impl Api {
     }
 
     /// The oldest version that is advertised. For Produce it is 0, though 0 to 2 are refused: librdkafka before 2.8 compresses nothing, or
-    /// falls back to older messages, at a server that does not name them (KAFKA-18659).
+    /// falls back to older messages, at a server that does not name them (KAFKA-18659). So it is for SaslHandshake, without whose version 0 librdkafka
+    /// takes the server for one of before Kafka 0.10.
     #[must_use]
     pub const fn advertised_min(&self) -> i16 {
-        if self.key == PRODUCE.key { 0 } else { self.min }
+        if self.key == PRODUCE.key || self.key == SASL_HANDSHAKE.key { 0 } else { self.min }
     }
 
     /// The version of its request headers: 2, with tagged fields, for flexible versions, else 1.
@@ -85,6 +86,10 @@ pub const HEARTBEAT: Api = Api::new(12, "Heartbeat", 0, 4, 4);
 pub const LEAVE_GROUP: Api = Api::new(13, "LeaveGroup", 0, 5, 4);
 /// Hands out, or fetches, what a member of a group reads.
 pub const SYNC_GROUP: Api = Api::new(14, "SyncGroup", 0, 5, 4);
+/// A client chooses how to show who it is. Version 0 is followed by bytes without a header.
+pub const SASL_HANDSHAKE: Api = Api::new(17, "SaslHandshake", 1, 1, NEVER);
+/// It shows it.
+pub const SASL_AUTHENTICATE: Api = Api::new(36, "SaslAuthenticate", 0, 2, 2);
 /// What groups are like.
 pub const DESCRIBE_GROUPS: Api = Api::new(15, "DescribeGroups", 0, 6, 5);
 /// Which groups there are.
@@ -170,6 +175,7 @@ pub const ALL: &[Api] = &[
     SYNC_GROUP,
     DESCRIBE_GROUPS,
     LIST_GROUPS,
+    SASL_HANDSHAKE,
     API_VERSIONS,
     CREATE_TOPICS,
     DELETE_TOPICS,
@@ -183,6 +189,7 @@ pub const ALL: &[Api] = &[
     DESCRIBE_CONFIGS,
     ALTER_CONFIGS,
     DESCRIBE_LOG_DIRS,
+    SASL_AUTHENTICATE,
     CREATE_PARTITIONS,
     DELETE_GROUPS,
     ELECT_LEADERS,

@@ -9,6 +9,8 @@ fn config(memory_bytes: usize) -> NodeConfig {
         raft: RaftConfig::default(),
         ip: IpAddr::from([127, 0, 0, 1]),
         tls: false,
+        authenticate: false,
+        strangers: crate::security::Strangers::new(&[0; 32]),
         rack: String::new(),
         join: Vec::new(),
         replace: None,
