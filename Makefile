@@ -5,7 +5,7 @@ CARGO ?= cargo
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fmt clippy docs unit bench chaos-test crash-test cluster-mutants cluster-sim kafka-compat sim
+.PHONY: help setup build demo test check fmt clippy docs fuzz-check unit bench chaos-test crash-test cluster-mutants cluster-sim kafka-compat sim
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -31,7 +31,7 @@ crash-test: build ## Kill a server under load again and again, check after each:
 
 test: setup check unit ## Everything that must hold: lints, documentation, all tests
 
-check: fmt clippy docs ## Format, lints, documentation
+check: fmt clippy docs fuzz-check ## Format, lints, documentation, fuzz targets
 
 fmt: setup
 	$(CARGO) fmt --all --check
@@ -42,6 +42,10 @@ clippy: setup
 
 docs: setup
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked -j $(JOBS)
+
+# Into the same directory, since the two share what they depend on.
+fuzz-check: setup
+	cd fuzz && CARGO_TARGET_DIR=$(abspath $(or $(CARGO_TARGET_DIR),target)) $(CARGO) check --locked --bins -j $(JOBS)
 
 unit: setup
 	$(CARGO) test --workspace --locked -j $(JOBS)

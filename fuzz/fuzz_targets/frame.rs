@@ -11,6 +11,8 @@ use prost::Message;
 
 const LIMIT: usize = 4 << 20;
 const DECODER: Decoder = Decoder { frame_bytes_max: LIMIT };
+/// Kinds of frames, with the unknown one.
+const KINDS: u16 = Kind::EndTransaction as u16 + 1;
 
 /// The frames of a stream that comes in pieces as long as `cut` says, and why it ended. No more memory than the claim of a
 /// length earns: what has arrived, and 1 MiB ahead of it.
@@ -98,10 +100,11 @@ fn look(frame: &Frame) {
 /// A frame around a message of any bytes: chance does not find the lengths.
 fn framed(data: &[u8]) -> Vec<u8> {
     let [kind, flags, rest @ ..] = data else { return Vec::new() };
+    assert!(Kind::try_from(i32::from(KINDS)).is_err(), "there is a kind that no frame here has");
     let payload = rest.first().map_or(0, |n| usize::from(*n) % (rest.len() + 1));
     let mut out = Vec::new();
     out.put_u32_le((HEAD_BYTES - 4 + rest.len()) as u32);
-    out.put_u16_le(u16::from(kind % 32));
+    out.put_u16_le(u16::from(*kind) % KINDS);
     out.put_u16_le([0, 1, 3, 2][usize::from(flags % 4)]);
     out.put_u64_le(7);
     out.put_u32_le((rest.len() - payload) as u32);
