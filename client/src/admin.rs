@@ -3,6 +3,7 @@
 use crate::{
     client::{Client, Repeat, Tries},
     error::{Error, Result},
+    fetch::Isolation,
 };
 use millpond_wire::messages::{
     AlterNode, AlterQuota, AlterTopic, AlterUser, Code, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteGroup, DeleteRecords,
@@ -244,15 +245,23 @@ impl Admin {
         }
     }
 
-    /// Looks up offsets, one for each partition asked for, in the same order.
+    /// Looks up offsets, one for each partition asked for, in the same order. Those of transactions that are open count.
     ///
     /// # Errors
     /// If any of them cannot be told.
     pub async fn list_offsets(&self, topic: &str, partitions: &[(u32, OffsetSpec)]) -> Result<Vec<FoundOffset>> {
+        self.list_offsets_by(Isolation::ReadUncommitted, topic, partitions).await
+    }
+
+    /// The same for whoever reads by this isolation: with committed records alone, a partition ends before its first transaction that is open.
+    ///
+    /// # Errors
+    /// As [`Admin::list_offsets`].
+    pub async fn list_offsets_by(&self, isolation: Isolation, topic: &str, partitions: &[(u32, OffsetSpec)]) -> Result<Vec<FoundOffset>> {
         let doing = format!("looking up offsets of {topic}");
         let mut tries = Tries::new(&doing, self.client.api_timeout(), Repeat::Freely);
         loop {
-            match self.try_list_offsets(&doing, topic, partitions).await {
+            match self.try_list_offsets(&doing, isolation, topic, partitions).await {
                 Ok(found) => return Ok(found),
                 Err(error) => self.client.pause(&mut tries, error).await?,
             }
@@ -260,7 +269,13 @@ impl Admin {
     }
 
     /// One try, at the owners of the partitions; any server would do, with a hop.
-    async fn try_list_offsets(&self, doing: &str, topic: &str, partitions: &[(u32, OffsetSpec)]) -> Result<Vec<FoundOffset>> {
+    async fn try_list_offsets(
+        &self,
+        doing: &str,
+        isolation: Isolation,
+        topic: &str,
+        partitions: &[(u32, OffsetSpec)],
+    ) -> Result<Vec<FoundOffset>> {
         let mut found = vec![FoundOffset { offset: 0, time_ms: None }; partitions.len()];
         // In pieces, since a message has its bounds.
         for (n, some) in partitions.chunks(OFFSETS_PER_REQUEST).enumerate() {
@@ -268,7 +283,7 @@ impl Admin {
                 topic: topic.into(),
                 partition: *partition,
                 time_ms: spec.time_ms(),
-                committed: false,
+                committed: isolation.is_committed(),
             };
             let request = ListOffsets { partitions: some.iter().map(one).collect() };
             let reply: ListOffsetsReply = self.client.ask(doing, Kind::ListOffsets, &request, Repeat::Freely).await?;

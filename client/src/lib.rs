@@ -34,7 +34,7 @@ pub use client::{Client, ClientBuilder, PORT_DEFAULT};
 pub use consumer::{Consumer, ConsumerBuilder, Rebalance, TopicPartition};
 pub use error::{Effect, Error, Result};
 pub use fetch::{
-    OffsetReset,
+    Isolation, OffsetReset,
     record::{ConsumerRecord, RecordBatch},
 };
 pub use millpond_batch::{Compression, HeaderRef, Record};

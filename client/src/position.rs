@@ -1,13 +1,13 @@
 //! Where to begin, or to end, reading a partition.
 
-use crate::{admin::OffsetSpec, client::Client, error::Result};
+use crate::{admin::OffsetSpec, client::Client, error::Result, fetch::Isolation};
 
 /// A place in a partition. Where a time is meant, it is the first record at or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     /// The first record still there.
     Earliest,
-    /// After the last committed record, as of now.
+    /// After the last committed record, as of now; before the first transaction that is open, where these are not read.
     Latest,
     /// This offset.
     Offset(u64),
@@ -27,7 +27,7 @@ impl Position {
 }
 
 /// The offsets that positions stand for now, in the same order.
-pub(crate) async fn resolve(client: &Client, topic: &str, positions: &[(u32, Position)]) -> Result<Vec<u64>> {
+pub(crate) async fn resolve(client: &Client, isolation: Isolation, topic: &str, positions: &[(u32, Position)]) -> Result<Vec<u64>> {
     let mut offsets = vec![0; positions.len()];
     let (mut asked, mut places) = (Vec::new(), Vec::new());
     for (n, (partition, position)) in positions.iter().enumerate() {
@@ -40,7 +40,7 @@ pub(crate) async fn resolve(client: &Client, topic: &str, positions: &[(u32, Pos
         }
     }
     if !asked.is_empty() {
-        let found = client.admin().list_offsets(topic, &asked).await?;
+        let found = client.admin().list_offsets_by(isolation, topic, &asked).await?;
         places.into_iter().zip(found).for_each(|(n, found)| offsets[n] = found.offset);
     }
     Ok(offsets)

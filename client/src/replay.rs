@@ -8,7 +8,7 @@ use crate::{
     client::Client,
     error::{Error, Result},
     fetch::{
-        Fetcher, Handle, Limits, OffsetReset,
+        Fetcher, Handle, Isolation, Limits, OffsetReset,
         reader::{Open, Reader},
         record::{ConsumerRecord, RecordBatch},
     },
@@ -52,6 +52,7 @@ pub struct Replay {
     buffer_bytes: usize,
     fetch_bytes: usize,
     strands: usize,
+    isolation: Isolation,
 }
 
 impl Replay {
@@ -65,6 +66,7 @@ impl Replay {
             buffer_bytes: 64 * 1024 * 1024,
             fetch_bytes: 4 * 1024 * 1024,
             strands: 4,
+            isolation: Isolation::default(),
         }
     }
 
@@ -106,6 +108,13 @@ impl Replay {
         self
     }
 
+    /// What of transactions is read. Default: [`Isolation::ReadCommitted`]; then the stretch ends before the first transaction that is open, and an offset behind that,
+    /// given to [`Replay::to`], is waited for.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
     /// All records: those of one partition in order, partitions as they come.
     ///
     /// # Errors
@@ -141,8 +150,8 @@ impl Replay {
             return Err(Error::Invalid(format!("{} has {} partitions, there is no {none}", self.topic, meta.owners.len())));
         }
         let at = |position| partitions.iter().map(|p| (*p, position)).collect::<Vec<_>>();
-        let from = resolve(&self.client, &self.topic, &at(self.from)).await?;
-        let to = resolve(&self.client, &self.topic, &at(self.to)).await?;
+        let from = resolve(&self.client, self.isolation, &self.topic, &at(self.from)).await?;
+        let to = resolve(&self.client, self.isolation, &self.topic, &at(self.to)).await?;
         let reset = if matches!(self.from, Position::Offset(_)) { OffsetReset::Fail } else { OffsetReset::Earliest };
         let limits = Limits {
             buffer_bytes: self.buffer_bytes,
@@ -152,6 +161,7 @@ impl Replay {
             wait: WAIT,
             replay: true,
             by_part,
+            isolation: self.isolation,
         };
         let fetcher = Fetcher::new(self.client, limits, reset);
         let mut progress = Progress { handles: Vec::new(), ranges: Vec::new() };
@@ -196,7 +206,7 @@ macro_rules! stream_of {
                 poll_fn(|cx| self.poll_one(cx)).await
             }
 
-            /// Offsets in the stretch, over all partitions: the records in it, unless the topic is compacted.
+            /// Offsets in the stretch, over all partitions: the records in it, unless the topic is compacted or written in transactions.
             #[must_use]
             pub fn total(&self) -> u64 {
                 self.progress.total()

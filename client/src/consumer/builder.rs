@@ -4,7 +4,7 @@ use super::{Consumer, Rebalance};
 use crate::{
     client::Client,
     error::{Error, Result},
-    fetch::{Limits, OffsetReset},
+    fetch::{Isolation, Limits, OffsetReset},
     position::Position,
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -47,6 +47,7 @@ impl ConsumerBuilder {
             wait: Duration::from_millis(500),
             replay: false,
             by_part: false,
+            isolation: Isolation::default(),
         };
         let settings = Settings {
             group: None,
@@ -81,6 +82,12 @@ impl ConsumerBuilder {
     /// Where to begin in partitions of which nothing was committed. Default: as [`ConsumerBuilder::offset_reset`] says.
     pub fn start(mut self, position: Position) -> Self {
         self.settings.start = Some(position);
+        self
+    }
+
+    /// What of transactions is read. Default: [`Isolation::ReadCommitted`] (Kafka's clients: the other one).
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.settings.limits.isolation = isolation;
         self
     }
 

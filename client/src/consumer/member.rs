@@ -176,7 +176,7 @@ impl Shared {
             return Err(Error::NoPosition { topic: topic.to_string(), partition: *first, why });
         };
         let asked: Vec<_> = fresh.iter().map(|p| (*p, start)).collect();
-        Ok(fresh.iter().copied().zip(resolve(&self.client, topic, &asked).await?).collect())
+        Ok(fresh.iter().copied().zip(resolve(&self.client, self.settings.limits.isolation, topic, &asked).await?).collect())
     }
 
     /// The server has given everything to others, or may have.

@@ -249,7 +249,7 @@ impl Consumer {
     /// If it does not read this partition, or the position cannot be told.
     pub async fn seek(&mut self, topic: &str, partition: u32, position: Position) -> Result<()> {
         self.shared.owned(topic, partition)?;
-        let offset = resolve(&self.shared.client, topic, &[(partition, position)]).await?[0];
+        let offset = resolve(&self.shared.client, self.shared.settings.limits.isolation, topic, &[(partition, position)]).await?[0];
         let owner = self.shared.client.topic(topic).await?.owners.get(partition as usize).cloned();
         // Given up while the position was looked up: then there is nothing left to seek in.
         let old = self.shared.owned(topic, partition)?;
@@ -371,7 +371,7 @@ impl Shared {
 
     async fn read_from(&self, topic: &str, partitions: &[(u32, Position)]) -> Result<()> {
         let meta = self.client.topic(topic).await?;
-        let offsets = resolve(&self.client, topic, partitions).await?;
+        let offsets = resolve(&self.client, self.settings.limits.isolation, topic, partitions).await?;
         let mut added = Vec::new();
         for ((partition, _), offset) in partitions.iter().zip(offsets) {
             let owner = meta.owners.get(*partition as usize).ok_or_else(|| no_partition(topic, *partition))?;

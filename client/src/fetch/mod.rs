@@ -10,8 +10,9 @@
 //!          ^--------------------------------------------------------------------------- room, as chunks are taken
 //! ```
 //!
-//! In reading order: `parts` who may ask for what, pure · `reader` chunks to batches to records · `record` what a reader hands out.
+//! In reading order: `parts` who may ask for what, pure · [`isolation`] what of transactions is read · `reader` chunks to batches to records · `record` what a reader hands out.
 
+pub(crate) mod isolation;
 pub(crate) mod parts;
 pub(crate) mod reader;
 pub(crate) mod record;
@@ -24,12 +25,13 @@ use crate::{
     metadata::redirection,
 };
 use bytes::Bytes;
+pub use isolation::Isolation;
 use millpond_wire::{
     frame::Frame,
     messages::{Code, FetchReply, FetchedPartition, Kind},
 };
+use parts::{Arrived, Order, Parts};
 pub(crate) use parts::{Chunk, Handle, Limits};
-use parts::{Order, Parts};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
@@ -286,7 +288,11 @@ impl Shared {
             let bytes = payload.split_to(got.len as usize);
             match got.failure {
                 None => {
-                    woken |= state.parts.arrived(*asked, bytes, got.next_offset, got.end_offset, now);
+                    // Whoever reads committed records alone is not behind by those that are open.
+                    let is_committed = self.limits.isolation.is_committed();
+                    let log_end = if is_committed { got.stable_offset.min(got.end_offset) } else { got.end_offset };
+                    let arrived = Arrived { bytes, next: got.next_offset, log_end, aborted: got.aborted };
+                    woken |= state.parts.arrived(*asked, arrived, now);
                     if state.parts.is_stuck_near(asked.0) {
                         self.to_leader(state, asked.0, now);
                     }
@@ -366,10 +372,11 @@ impl Shared {
             Some(spec) => {
                 let shared = Arc::clone(self);
                 tokio::spawn(async move {
-                    let found = shared.client.admin().offset(&handle.topic, handle.partition, spec).await;
+                    let found =
+                        shared.client.admin().list_offsets_by(shared.limits.isolation, &handle.topic, &[(handle.partition, spec)]).await;
                     let mut state = shared.lock();
                     match found {
-                        Ok(found) => state.parts.reposition(handle.id, found.offset),
+                        Ok(found) => found.iter().for_each(|found| state.parts.reposition(handle.id, found.offset)),
                         Err(error) => {
                             state.errors.push_back(error);
                             state.wake_reader();

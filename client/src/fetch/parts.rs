@@ -6,8 +6,9 @@
 //! Bounds: each part asks for `part_bytes` at a time, and not while `room_bytes` of it wait; together that is about
 //! `buffer_bytes`, but at least 128 KiB per part, and a batch that is larger is fetched whole.
 
+use super::isolation::Isolation;
 use bytes::Bytes;
-use millpond_wire::messages::{Fetch, FetchPartition};
+use millpond_wire::messages::{AbortedTransaction, Fetch, FetchPartition};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{
@@ -46,6 +47,8 @@ pub(crate) struct Limits {
     pub(crate) replay: bool,
     /// Readers take chunks of the partition that they choose.
     pub(crate) by_part: bool,
+    /// What of transactions is read.
+    pub(crate) isolation: Isolation,
 }
 
 /// A partition that is read: shared by whoever fetches, reads and commits.
@@ -134,6 +137,18 @@ pub(crate) struct Chunk {
     pub(crate) next: u64,
     /// Records at or after it are not wanted.
     pub(crate) end: u64,
+    /// Transactions whose records are not wanted.
+    pub(crate) aborted: Vec<AbortedTransaction>,
+}
+
+/// What a reply brought of one partition.
+pub(crate) struct Arrived {
+    pub(crate) bytes: Bytes,
+    /// Offset after all that it stands for.
+    pub(crate) next: u64,
+    /// End of what there is to be read.
+    pub(crate) log_end: u64,
+    pub(crate) aborted: Vec<AbortedTransaction>,
 }
 
 pub(crate) struct Part {
@@ -421,6 +436,7 @@ impl Parts {
                 request.bytes_max = (part_bytes * order.asked.len()).min(REQUEST_BYTES_MAX) as u32;
                 request.wait_ms_max = self.limits.wait.as_millis() as u32;
                 request.replay = self.limits.replay;
+                request.committed = self.limits.isolation.is_committed();
                 orders.push((order, request));
             }
         }
@@ -444,7 +460,8 @@ impl Parts {
     }
 
     /// Batches of a part. True if its reader has something to take.
-    pub(crate) fn arrived(&mut self, (id, asked): (u64, u64), bytes: Bytes, next: u64, log_end: u64, now: Instant) -> bool {
+    pub(crate) fn arrived(&mut self, (id, asked): (u64, u64), arrived: Arrived, now: Instant) -> bool {
+        let Arrived { bytes, next, log_end, aborted } = arrived;
         let Some(part) = self.parts.get_mut(&id) else { return false };
         if asked != part.next {
             // It goes on elsewhere since.
@@ -457,7 +474,7 @@ impl Parts {
         part.near = part.near.map(|nothing| if is_news { 0 } else { nothing + 1 });
         if is_news {
             let end = part.end.unwrap_or(u64::MAX);
-            let chunk = Chunk { handle: Arc::clone(&part.handle), from: part.next, next: next.min(end), end, bytes };
+            let chunk = Chunk { handle: Arc::clone(&part.handle), from: part.next, next: next.min(end), end, bytes, aborted };
             part.next = next;
             part.waiting_bytes += chunk.bytes.len();
             part.chunks.push_back(chunk);

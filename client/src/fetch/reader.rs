@@ -4,11 +4,12 @@
 
 use super::{
     Chunk, Fetcher, Handle,
+    isolation::GivenUp,
     record::{ConsumerRecord, RecordBatch, damaged},
 };
 use crate::error::{Error, Result};
 use bytes::Bytes;
-use millpond_batch::{DecompressLimits, Records, check, records};
+use millpond_batch::{DecompressLimits, Marker, Records, check, records};
 use std::{
     sync::Arc,
     task::{Context, Poll, ready},
@@ -19,11 +20,14 @@ pub(crate) struct Open {
     chunk: Chunk,
     /// The batch that is being read.
     records: Option<(Records, u64)>,
+    /// What of it is left out.
+    given_up: GivenUp,
 }
 
 impl Open {
-    pub(crate) fn new(chunk: Chunk) -> Self {
-        Self { chunk, records: None }
+    pub(crate) fn new(mut chunk: Chunk) -> Self {
+        let given_up = GivenUp::new(std::mem::take(&mut chunk.aborted));
+        Self { chunk, records: None, given_up }
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {
@@ -50,7 +54,20 @@ impl Open {
                 Err(error) => return Some(Err(self.fail(at, error))),
             };
             let bytes = self.chunk.bytes.split_to(header.batch_len);
-            if header.next_offset() <= self.chunk.from || header.is_control() {
+            if header.next_offset() <= self.chunk.from {
+                continue;
+            }
+            let is_left_out = self.given_up.holds(&header);
+            if is_left_out && header.is_control() {
+                // A marker that cannot be read would leave out all that follows.
+                if let Err(error) = check(&bytes) {
+                    return Some(Err(self.fail(header.base_offset, error)));
+                }
+                if let Some(marker) = Marker::of(&bytes, &header) {
+                    self.given_up.end(&header, marker);
+                }
+            }
+            if is_left_out || header.is_control() {
                 continue;
             }
             if header.base_offset >= self.chunk.end {

@@ -6,7 +6,7 @@ use super::{
     out::Out,
     remote::Remote,
     show::Format,
-    source::{Positions, Reading, Source},
+    source::{Positions, Reading, Source, Transactions},
     units::{POINTS, Point},
 };
 use clap::Args;
@@ -41,6 +41,8 @@ pub(super) struct Consume {
     #[arg(long, short = 'e')]
     until_end: bool,
     #[command(flatten)]
+    of: Transactions,
+    #[command(flatten)]
     format: Format,
 }
 
@@ -49,12 +51,12 @@ impl Consume {
         let remote = Remote::connect(global).await?;
         let begin = self.from.unwrap_or(if self.from_beginning { Point::Earliest } else { Point::Latest });
         let mut source = match &self.group {
-            Some(group) => Source::join(&remote, group, &self.topics, self.from_beginning, self.until_end).await?,
+            Some(group) => Source::join(&remote, group, &self.topics, self.from_beginning, self.until_end, self.of).await?,
             None if self.until_end => {
-                let what = Reading { topics: &self.topics, partitions: &self.partition, from: begin, to: Point::Latest };
+                let what = Reading { topics: &self.topics, partitions: &self.partition, from: begin, to: Point::Latest, of: self.of };
                 Source::replay(&remote, &what, false).await?
             }
-            None => Source::live(&remote, &self.topics, &self.partition, begin).await?,
+            None => Source::live(&remote, &self.topics, &self.partition, begin, self.of).await?,
         };
         let mut left = self.max.unwrap_or(u64::MAX);
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());

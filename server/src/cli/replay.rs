@@ -9,7 +9,7 @@ use super::{
     progress::Progress,
     remote::{Outgoing, Producer, Producing, Remote},
     show::Format,
-    source::{Reading, Source},
+    source::{Reading, Source, Transactions},
     units::{POINTS, Point, Rate},
 };
 use bytes::Bytes;
@@ -58,13 +58,16 @@ pub(super) struct Replay {
     #[arg(long, short = 'o', value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    of: Transactions,
+    #[command(flatten)]
     format: Format,
 }
 
 impl Replay {
     pub(super) async fn run(self, global: &Global, out: &mut Out) -> Result {
         let remote = Remote::connect_from(global, &self.rack).await?;
-        let reading = Reading { topics: std::slice::from_ref(&self.topic), partitions: &self.partition, from: self.from, to: self.to };
+        let topics = std::slice::from_ref(&self.topic);
+        let reading = Reading { topics, partitions: &self.partition, from: self.from, to: self.to, of: self.of };
         let mut source = Source::replay(&remote, &reading, self.merge).await?;
         let mut target = self.target(&remote).await?;
         let mut progress = Progress::new(out, Some(source.total()));

@@ -1,8 +1,9 @@
 //! Where `consume` and `replay` get their records from: a replay, a consumer of its own choice, or a member of a group.
 
 use super::{fail::Result, remote::Remote, units::Point};
+use clap::{Args, ValueEnum};
 use futures_lite::{Stream, StreamExt, future::poll_once};
-use millpond_client::{Code, Consumer, ConsumerRecord, Error, OffsetReset, OffsetSpec, Position, ReplayMerged, ReplayRecords};
+use millpond_client::{Code, Consumer, ConsumerRecord, Error, Isolation, OffsetReset, OffsetSpec, Position, ReplayMerged, ReplayRecords};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -16,6 +17,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a member waits for a partition before it takes it that the others read them all.
 const ASSIGNED_WITHIN: Duration = Duration::from_secs(10);
 
+/// What is read of transactions.
+#[derive(Args, Clone, Copy)]
+pub(super) struct Transactions {
+    /// Of transactions, read those that took effect, once they have, or all that they write
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Level::ReadCommitted)]
+    isolation: Level,
+}
+
+/// As Kafka's `isolation.level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Level {
+    ReadCommitted,
+    ReadUncommitted,
+}
+
+impl Transactions {
+    fn isolation(self) -> Isolation {
+        match self.isolation {
+            Level::ReadCommitted => Isolation::ReadCommitted,
+            Level::ReadUncommitted => Isolation::ReadUncommitted,
+        }
+    }
+}
+
 /// What to read.
 pub(super) struct Reading<'a> {
     pub(super) topics: &'a [String],
@@ -23,6 +48,7 @@ pub(super) struct Reading<'a> {
     pub(super) partitions: &'a [u32],
     pub(super) from: Point,
     pub(super) to: Point,
+    pub(super) of: Transactions,
 }
 
 /// Positions of partitions: the next offset to read.
@@ -95,7 +121,7 @@ impl Source {
     pub(super) async fn replay(remote: &Remote, what: &Reading<'_>, merge: bool) -> Result<Self> {
         let mut stretches = VecDeque::new();
         for topic in what.topics {
-            let mut replay = remote.client.replay(topic).from(position(what.from)).to(position(what.to));
+            let mut replay = remote.client.replay(topic).from(position(what.from)).to(position(what.to)).isolation(what.of.isolation());
             if !what.partitions.is_empty() {
                 replay = replay.partitions(what.partitions.iter().copied());
             }
@@ -109,8 +135,8 @@ impl Source {
     }
 
     /// Reads on and on.
-    pub(super) async fn live(remote: &Remote, topics: &[String], partitions: &[u32], from: Point) -> Result<Self> {
-        let mut consumer = remote.client.consumer().build().await?;
+    pub(super) async fn live(remote: &Remote, topics: &[String], partitions: &[u32], from: Point, of: Transactions) -> Result<Self> {
+        let mut consumer = remote.client.consumer().isolation(of.isolation()).build().await?;
         for topic in topics {
             if partitions.is_empty() {
                 consumer.assign_topic(topic, position(from)).await?;
@@ -123,20 +149,28 @@ impl Source {
     }
 
     /// Reads as a member of a group, which commits only what it is told to. `until_end`: up to what is the end now.
-    pub(super) async fn join(remote: &Remote, group: &str, topics: &[String], beginning: bool, until_end: bool) -> Result<Self> {
+    pub(super) async fn join(
+        remote: &Remote,
+        group: &str,
+        topics: &[String],
+        beginning: bool,
+        until_end: bool,
+        of: Transactions,
+    ) -> Result<Self> {
         let mut ends = Positions::new();
         for topic in topics {
             // A topic that is not there is told now; a member would wait for it.
             let (found, _) = remote.describe_topic(topic).await?;
             if until_end {
                 let asked: Vec<_> = (0..found.partitions.len() as u32).map(|p| (p, OffsetSpec::Latest)).collect();
-                let offsets = remote.client.admin().list_offsets(topic, &asked).await?;
+                let offsets = remote.client.admin().list_offsets_by(of.isolation(), topic, &asked).await?;
                 let name: Arc<str> = topic.as_str().into();
                 ends.extend(asked.iter().zip(offsets).map(|((p, _), at)| ((Arc::clone(&name), *p), at.offset)));
             }
         }
         let reset = if beginning { OffsetReset::Earliest } else { OffsetReset::Latest };
-        let consumer = remote.client.consumer().group(group).topics(topics).offset_reset(reset).auto_commit(None).build().await?;
+        let consumer = remote.client.consumer().group(group).topics(topics).offset_reset(reset).auto_commit(None);
+        let consumer = consumer.isolation(of.isolation()).build().await?;
         Ok(Self::Member { consumer: Box::new(consumer), ends: until_end.then_some(ends), joined: Instant::now() })
     }
 

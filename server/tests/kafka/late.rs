@@ -15,6 +15,8 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 use millpond_batch::{Builder, Compression, Header, Marker, Producer};
+use millpond_client::{Client, Consumer, ConsumerRecord, Isolation, OffsetReset, Position, ProducerRecord, Replay};
+use std::time::{Duration, Instant};
 
 const NONE: i16 = 0;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
@@ -75,6 +77,81 @@ impl Tx {
         let asked = asked.with_producer_id(ProducerId(self.producer)).with_producer_epoch(self.epoch).with_committed(commit);
         self.raw.call(3, &asked).expect("an answer").error_code
     }
+}
+
+/// What a native client reads of transactions while they are open, and when they have ended: committed records alone, in order, or all that there are.
+pub(crate) async fn native_clients_read_what_was_committed(address: &str, client: &Client, topic: &'static str) {
+    let (mut ended, mut open) = tokio::task::block_in_place(|| {
+        let (mut one, mut two) = (Tx::begin(address, "one", topic), Tx::begin(address, "two", topic));
+        // Offsets 0 to 7: what is given up begins within what takes effect, and the other way round.
+        assert_eq!((one.add(), one.produce(0)), (NONE, (NONE, 0)));
+        assert_eq!((two.add(), two.produce(0)), (NONE, (NONE, 1)));
+        assert_eq!((one.end(true), two.produce(1), two.end(false)), (NONE, (NONE, 3), NONE));
+        assert_eq!((two.add(), two.produce(2), two.end(true)), (NONE, (NONE, 5), NONE));
+        assert_eq!((one.add(), one.produce(1), two.add(), two.produce(3)), (NONE, (NONE, 7), NONE, (NONE, 8)));
+        (two, one)
+    });
+    let producer = client.producer().build().await.expect("built");
+    producer.send(ProducerRecord::to(topic).value(b"plain")).await.expect("sent").await.expect("delivered");
+    let (committed, all) = (vec![(0, "one"), (5, "two")], vec![0, 1, 3, 5, 7, 8, 9]);
+    assert_eq!(replayed(client.replay(topic)).await, as_text(&committed), "the stretch ends before what is open");
+    let offsets = |records: Vec<(u64, String)>| records.into_iter().map(|(offset, _)| offset).collect::<Vec<_>>();
+    assert_eq!(offsets(replayed(client.replay(topic).isolation(Isolation::ReadUncommitted)).await), all);
+
+    let consumer = || client.consumer().topics([topic]).offset_reset(OffsetReset::Earliest);
+    let mut follows = consumer().build().await.expect("built");
+    let mut group = consumer().group("natives").build().await.expect("built");
+    assert_eq!(polled(&mut follows, 2).await, as_text(&committed));
+    assert_eq!(polled(&mut group, 2).await, as_text(&committed));
+    assert!(follows.poll(1, Duration::from_secs(1)).await.expect("polled").is_empty(), "before what is open ends");
+    assert_eq!((follows.position(topic, 0), follows.lag()), (Some(7), Some(0)), "past a marker, and not behind");
+    let mut every = consumer().isolation(Isolation::ReadUncommitted).build().await.expect("built");
+    assert_eq!(offsets(polled(&mut every, 7).await), all);
+
+    let (ended, open) = tokio::task::block_in_place(|| (ended.end(false), open.end(true)));
+    assert_eq!((ended, open), (NONE, NONE));
+    let rest = [(7, "one"), (9, "plain")];
+    assert_eq!(polled(&mut follows, 2).await, as_text(&rest));
+    assert_eq!(polled(&mut group, 2).await, as_text(&rest));
+    let whole = as_text(&[&committed[..], &rest].concat());
+    assert_eq!(replayed(client.replay(topic)).await, whole);
+    assert_eq!(replayed(client.replay(topic).from(Position::Offset(6))).await, as_text(&rest));
+    assert_eq!(offsets(replayed(client.replay(topic).from(Position::Offset(3)).to(Position::Offset(8))).await), [5, 7]);
+    let mut batches = client.replay(topic).batches().await.expect("begun");
+    let mut bases = Vec::new();
+    while let Some(batch) = batches.next().await {
+        bases.push(batch.expect("read").header().base_offset);
+    }
+    assert_eq!(bases, [0, 5, 7, 9]);
+    group.close().await.expect("closed");
+}
+
+fn as_text(records: &[(u64, &str)]) -> Vec<(u64, String)> {
+    records.iter().map(|(offset, value)| (*offset, (*value).to_owned())).collect()
+}
+
+fn read(record: &ConsumerRecord) -> (u64, String) {
+    (record.offset(), String::from_utf8_lossy(record.value().map(|value| &value[..]).unwrap_or_default()).into_owned())
+}
+
+async fn replayed(replay: Replay) -> Vec<(u64, String)> {
+    let mut records = replay.records().await.expect("begun");
+    let mut seen = Vec::new();
+    while let Some(record) = records.next().await {
+        seen.push(read(&record.expect("read")));
+    }
+    seen
+}
+
+/// So many records of a consumer.
+async fn polled(consumer: &mut Consumer, n: usize) -> Vec<(u64, String)> {
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut seen = Vec::new();
+    while seen.len() < n {
+        assert!(Instant::now() < end, "only {seen:?} came in time");
+        seen.extend(consumer.poll(n, Duration::from_millis(200)).await.expect("polled").iter().map(read));
+    }
+    seen
 }
 
 /// Up to where readers of committed records see.

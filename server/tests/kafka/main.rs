@@ -188,6 +188,15 @@ async fn what_is_late_in_transactions_changes_nothing() {
     .expect("it ends");
 }
 
+/// Our own clients read committed records alone, unless they are told otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn native_clients_read_what_transactions_of_kafka_have_committed() {
+    let node = Node::start();
+    let client = client(&node).await;
+    client.admin().create_topic(NewTopic::new("committed").partitions(1)).await.expect("created");
+    late::native_clients_read_what_was_committed(&node.address(), &client, "committed").await;
+}
+
 /// Whether all is to be run (`make kafka-compat`), or what there is time for each day.
 fn is_whole() -> bool {
     std::env::var("KAFKA_COMPAT").is_ok_and(|what| what == "all")
