@@ -22,6 +22,7 @@ pub mod classic;
 pub mod consumer;
 mod error;
 mod group;
+pub mod pattern;
 mod records;
 #[cfg(test)]
 mod tests;

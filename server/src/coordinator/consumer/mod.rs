@@ -23,7 +23,7 @@ pub(super) use stored::{StoredEpoch, StoredMember};
 
 use super::{
     Commit, Coordinator, Expired, MEMBERS_PER_GROUP_MAX, NAME_BYTES_MAX, SESSION_MS_DEFAULT, TOPICS_PER_MEMBER_MAX, classic::Leaver,
-    classic::Refused, records,
+    classic::Refused, pattern, records,
 };
 use crate::keyed::{BadRecord, Record};
 use group::{LEAVE, Said, unknown};
@@ -264,10 +264,7 @@ impl Coordinator {
             return invalid("a topic's name has 1 to 255 bytes");
         }
         if let Some(regex) = beat.regex.as_deref().filter(|regex| !regex.is_empty()) {
-            if regex.len() > subscription::REGEX_BYTES_MAX {
-                return Err(Refused::TooLong { what: "a pattern", max: subscription::REGEX_BYTES_MAX });
-            }
-            subscription::check(regex)?;
+            pattern::whole(regex)?;
         }
         let assignor = beat.assignor.as_deref().map(|name| Assignor::named(name).ok_or_else(|| Refused::Assignor { said: name.into() }));
         let names = beat.names.as_ref().map(|names| names.iter().map(|name| self.interned(name)).collect());

@@ -271,6 +271,7 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
             consumer_groups::weigh(front, request)
         }
         key if key == versions::DESCRIBE_CONFIGS.key => settings::weigh(request),
+        key if key == versions::CREATE_TOPICS.key => topics::weigh(request),
         key if key == versions::DESCRIBE_CLIENT_QUOTAS.key => quotas::weigh(front),
         key if key == versions::DESCRIBE_USER_SCRAM_CREDENTIALS.key => users::weigh(front),
         key if key == versions::DESCRIBE_PRODUCERS.key || key == versions::LIST_TRANSACTIONS.key => transactions::weigh(front, request),

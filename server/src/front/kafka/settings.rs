@@ -23,6 +23,7 @@ use kafka_protocol::messages::{
     IncrementalAlterConfigsResponse, ListConfigResourcesRequest, ListConfigResourcesResponse,
     alter_configs_response::AlterConfigsResourceResponse as Altered,
     create_partitions_response::CreatePartitionsTopicResult,
+    create_topics_response::CreatableTopicConfigs,
     delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
     describe_cluster_response::DescribeClusterBroker,
     describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym},
@@ -68,7 +69,7 @@ fn known<R: Rt>(front: &Front<R>, topic: &str) -> Result<(TopicSettings, usize),
 }
 
 /// About what a setting takes that is told with all of its texts, in bytes.
-const SETTING_BYTES: usize = 640;
+pub(super) const SETTING_BYTES: usize = 640;
 
 /// What an answer takes, in bytes: a resource takes four in a request, and all settings with their texts in an answer.
 pub(super) fn weigh(request: &Request) -> usize {
@@ -108,6 +109,12 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
         });
     }
     answered(request, &DescribeConfigsResponse::default().with_results(results))
+}
+
+/// A setting of a topic that was created just now.
+pub(super) fn of_created(setting: &Setting) -> CreatableTopicConfigs {
+    let source = if setting.is_default { DEFAULT } else { SET_FOR_TOPIC };
+    CreatableTopicConfigs::default().with_name(text(&setting.name)).with_value(Some(text(&setting.value))).with_config_source(source)
 }
 
 fn tell(version: i16, synonyms: bool, documented: bool, setting: &Setting) -> DescribeConfigsResourceResult {

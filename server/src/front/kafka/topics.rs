@@ -1,7 +1,8 @@
 //! CreateTopics and DeleteTopics, topic by topic: whoever sends several has each answered for itself.
 
-use super::{super::Front, answered, codes, decoded};
+use super::{super::Front, answered, codes, decoded, metadata, room::Room, settings};
 use crate::{
+    catalog::settings::SPECS,
     kafka::wire::{Request, StrBytes, WireError},
     node::meta::{Change, Changed},
 };
@@ -16,11 +17,18 @@ use millpond_wire::messages::{
 };
 use prost::Message;
 use std::{rc::Rc, time::Duration};
+use uuid::Uuid;
 
 /// How long one tries to reach the node that leads the catalog, whatever the client allows.
 pub(super) const CHANGE_MAX: Duration = Duration::from_secs(5);
 /// How long one waits between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(50);
+
+/// What an answer takes, in bytes: each topic is told with its settings, as long as there is room.
+pub(super) fn weigh(request: &Request) -> usize {
+    let topics = decoded::<CreateTopicsRequest>(request).map_or(0, |asked| asked.topics.len());
+    topics * SPECS.len() * settings::SETTING_BYTES
+}
 
 /// How long a client allows for a change.
 pub(super) fn allowed(timeout_ms: i32) -> Duration {
@@ -51,20 +59,21 @@ pub(super) async fn change<R: Rt, M: Message + Default>(
     }
 }
 
-/// Creates a topic, wherever the catalog is led: how many partitions it has, and how many replicas each of them.
-pub(super) async fn create_topic<R: Rt>(front: &Rc<Front<R>>, request: CreateTopic, allowed: Duration) -> Result<(i32, i16), Failure> {
+/// Creates a topic, wherever the catalog is led. What is told of it: its id, settings, and partitions with their replicas.
+pub(super) async fn create_topic<R: Rt>(front: &Rc<Front<R>>, request: CreateTopic, allowed: Duration) -> Result<TopicInfo, Failure> {
     let partition = |p: &crate::catalog::Partition| PartitionInfo {
         replicas: p.nodes().into_iter().map(|node_id| ReplicaInfo { id: 0, node_id }).collect(),
         ..PartitionInfo::default()
     };
-    let info =
-        |topic: crate::catalog::Topic| TopicInfo { partitions: topic.partitions.iter().map(partition).collect(), ..TopicInfo::default() };
+    let info = |topic: crate::catalog::Topic| TopicInfo {
+        topic_id: topic.topic_id,
+        partitions: topic.partitions.iter().map(partition).collect(),
+        settings: topic.settings.to_wire(),
+        ..TopicInfo::default()
+    };
     let told = |changed: Changed| TopicReply { topic: changed.topic.map(info), changed: changed.changed };
     let made = change(front, Kind::CreateTopic, &request, (|| Change::Create(request.clone()), told), allowed).await?;
-    let partitions = made.topic.map(|topic| topic.partitions).unwrap_or_default();
-    // A partition without replicas is one that a node has alone.
-    let replicas = partitions.first().map_or(-1, |p| p.replicas.len().max(1) as i16);
-    Ok((partitions.len() as i32, replicas))
+    Ok(made.topic.unwrap_or_default())
 }
 
 /// Changes a topic, wherever the catalog is led.
@@ -77,14 +86,21 @@ pub(super) async fn alter_topic<R: Rt>(front: &Rc<Front<R>>, request: AlterTopic
 pub(super) async fn create<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: CreateTopicsRequest = decoded(request)?;
     let mut topics = Vec::with_capacity(asked.topics.len());
+    let mut room = Room::of(front);
     for topic in asked.topics {
-        topics.push(create_one(front, topic, asked.validate_only, allowed(asked.timeout_ms)).await);
+        topics.push(create_one(front, topic, asked.validate_only, allowed(asked.timeout_ms), &mut room).await);
     }
     let response = CreateTopicsResponse::default().with_topics(topics);
     answered(request, &response)
 }
 
-async fn create_one<R: Rt>(front: &Rc<Front<R>>, topic: CreatableTopic, dry_run: bool, allowed: Duration) -> CreatableTopicResult {
+async fn create_one<R: Rt>(
+    front: &Rc<Front<R>>,
+    topic: CreatableTopic,
+    dry_run: bool,
+    allowed: Duration,
+    room: &mut Room,
+) -> CreatableTopicResult {
     let answer = CreatableTopicResult::default().with_name(topic.name.clone()).with_num_partitions(-1).with_replication_factor(-1);
     let refused = |answer: CreatableTopicResult, code, why: &str| {
         answer.with_error_code(code).with_error_message(Some(StrBytes::from_string(why.to_owned())))
@@ -116,7 +132,16 @@ async fn create_one<R: Rt>(front: &Rc<Front<R>>, topic: CreatableTopic, dry_run:
     };
     match create_topic(front, request, allowed).await {
         Err(failure) => told(answer, &failure),
-        Ok((partitions, replicas)) => answer.with_num_partitions(partitions).with_replication_factor(replicas),
+        Ok(made) => {
+            // A partition without replicas is one that a node has alone.
+            let replicas = made.partitions.first().map_or(-1, |p| p.replicas.len().max(1) as i16);
+            let answer = answer.with_num_partitions(made.partitions.len() as i32).with_replication_factor(replicas);
+            // One that was not made has no id, as Kafka has it.
+            let id = if dry_run { Uuid::nil() } else { metadata::uuid(metadata::topic_id(front, made.topic_id)) };
+            // Settings for which there is no room are not told: who wants them asks for them.
+            let configs = room.take(made.settings.len() * settings::SETTING_BYTES).then(|| made.settings.iter().map(settings::of_created));
+            answer.with_topic_id(id).with_configs(configs.map(Iterator::collect))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     answered, codes, decoded, groups, positions,
 };
 use crate::{
-    coordinator::{METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, transactions::State},
+    coordinator::{METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, pattern, transactions::State},
     kafka::wire::{
         Request, WireError,
         api_versions::{ApiVersionsResponse, Feature},
@@ -324,6 +324,10 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
 /// Which transactional ids this node looks after.
 pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: ListTransactionsRequest = decoded(request)?;
+    let pattern = match asked.transactional_id_pattern.as_deref().filter(|text| !text.is_empty()).map(pattern::whole).transpose() {
+        Ok(pattern) => pattern,
+        Err(refused) => return answered(request, &ListTransactionsResponse::default().with_error_code(codes::of_refused(&refused))),
+    };
     let all = match front.core.transactions_here().await {
         Ok(all) => all,
         Err(failure) => return answered(request, &ListTransactionsResponse::default().with_error_code(codes::of_coordinator(&failure))),
@@ -339,12 +343,16 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         let by_age = asked.duration_filter < 0 || (is.began_ms >= 0 && now_ms - is.began_ms > asked.duration_filter);
         by_state && by_producer && by_age
     };
-    let listed = all.into_iter().filter(|(_, is)| wanted(is)).map(|(id, is)| {
-        let state = Listed::default().with_transactional_id(TransactionalId(groups::text(&id)));
-        state.with_producer_id(ProducerId(is.who.0 as i64)).with_transaction_state(groups::text(is.state.name()))
-    });
+    let mut listed = Vec::new();
+    for (id, is) in all.into_iter().filter(|(_, is)| wanted(is)) {
+        front.core.rt.yield_if_needed().await;
+        if pattern.as_ref().is_none_or(|pattern| pattern.is_match(&id)) {
+            let state = Listed::default().with_transactional_id(TransactionalId(groups::text(&id)));
+            listed.push(state.with_producer_id(ProducerId(is.who.0 as i64)).with_transaction_state(groups::text(is.state.name())));
+        }
+    }
     let response = ListTransactionsResponse::default().with_unknown_state_filters(unknown);
-    answered(request, &response.with_transaction_states(listed.collect()))
+    answered(request, &response.with_transaction_states(listed))
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub const DESCRIBE_GROUPS: Api = Api::new(15, "DescribeGroups", 0, 6, 5);
 pub const LIST_GROUPS: Api = Api::new(16, "ListGroups", 0, 5, 3);
 /// This table.
 pub const API_VERSIONS: Api = Api::new(18, "ApiVersions", 0, 4, 3);
-/// Creates topics. Version 7 answers with topic ids, of which zero means none.
+/// Creates topics. Version 7 answers with topic ids.
 pub const CREATE_TOPICS: Api = Api::new(19, "CreateTopics", 2, 7, 5);
 /// Deletes topics. From 6 on also by topic ids.
 pub const DELETE_TOPICS: Api = Api::new(20, "DeleteTopics", 1, 5, 4);
@@ -119,7 +119,7 @@ pub const DESCRIBE_PRODUCERS: Api = Api::new(61, "DescribeProducers", 0, 0, 0);
 /// What becomes of transactions.
 pub const DESCRIBE_TRANSACTIONS: Api = Api::new(65, "DescribeTransactions", 0, 0, 0);
 /// Which transactional ids there are. From 2 on by a pattern, too.
-pub const LIST_TRANSACTIONS: Api = Api::new(66, "ListTransactions", 0, 1, 0);
+pub const LIST_TRANSACTIONS: Api = Api::new(66, "ListTransactions", 0, 2, 0);
 /// How topics and brokers are set.
 pub const DESCRIBE_CONFIGS: Api = Api::new(32, "DescribeConfigs", 1, 4, 4);
 /// Sets topics and brokers, all settings at once.

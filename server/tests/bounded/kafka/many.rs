@@ -89,7 +89,7 @@ const ALL: &[Many] = &[
     ),
     many("topics without partitions to describe producers of", (61, 0), &[], &[2, b'n', 1, 0], &[0]),
     many("transactions to describe", (65, 0), &[], &[2, b't'], &[0]),
-    many("states of transactions", (66, 1), &[], &[2, b's'], &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]),
+    many("states of transactions", (66, 2), &[], &[2, b's'], &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]),
     many("topics to describe the settings of", (32, 4), &[], &[2, 2, b't', 0, 0], &[1, 1, 0]),
     many("topics to set", (33, 2), &[], &[2, 2, b'n', 1, 0], &[0, 0]),
     many("topics to give more partitions", (37, 2), &[], &[2, b'n', 0, 0, 0, 9, 0, 0], &[0, 0, 0, 0, 0, 0]),

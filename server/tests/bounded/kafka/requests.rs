@@ -132,7 +132,10 @@ fn of_transactions(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             DescribeProducersRequest::default().with_topics(vec![some])
         }),
         65 => each(versions, |_| DescribeTransactionsRequest::default().with_transactional_ids(vec![id(), TransactionalId(text("no"))])),
-        _ => each(versions, |_| ListTransactionsRequest::default().with_state_filters(vec![text("Ongoing"), text("Strange")])),
+        _ => each(versions, |version| {
+            let asked = ListTransactionsRequest::default().with_state_filters(vec![text("Ongoing"), text("Strange")]);
+            asked.with_transactional_id_pattern((version >= 2).then(|| text("t(x|y)*")))
+        }),
     }
 }
 

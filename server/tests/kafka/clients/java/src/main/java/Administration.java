@@ -33,7 +33,13 @@ public class Administration {
             NewTopic topic = new NewTopic("administered", 2, (short) 1).configs(Map.of("retention.ms", "3600000"));
             check(admin.createTopics(List.of(new NewTopic("dry", 3, (short) 1)), new CreateTopicsOptions().validateOnly(true)).numPartitions("dry").get() == 3, "a dry run says what would be");
             check(!admin.listTopics().names().get().contains("dry"), "and makes nothing");
-            admin.createTopics(List.of(topic)).all().get();
+            CreateTopicsResult made = admin.createTopics(List.of(topic));
+            made.all().get();
+            Uuid id = made.topicId("administered").get();
+            check(!id.equals(Uuid.ZERO_UUID) && id.equals(admin.describeTopics(List.of("administered")).allTopicNames().get().get("administered").topicId()), "it has the id " + id);
+            check(made.numPartitions("administered").get() == 2 && made.replicationFactor("administered").get() == 1, "as it was asked for");
+            Config told = made.config("administered").get();
+            check(told.get("retention.ms").value().equals("3600000") && !told.get("retention.ms").isDefault() && told.get("segment.bytes").isDefault(), told.toString());
             refused(admin.createTopics(List.of(topic)).all(), TopicExistsException.class);
 
             ConfigResource at = new ConfigResource(ConfigResource.Type.TOPIC, "administered");

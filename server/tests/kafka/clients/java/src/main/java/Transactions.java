@@ -406,6 +406,11 @@ public class Transactions {
         same(listed(new ListTransactionsOptions().filterStates(Set.of(TransactionState.EMPTY))), Set.of(idle));
         same(listed(new ListTransactionsOptions().filterProducerIds(Set.of(d.producerId()))), Set.of(id));
         check(!listed(new ListTransactionsOptions().filterOnDuration(1_000_000)).contains(id), "it is not as old as that");
+        // Whole ids, as brokers match them.
+        same(listed(new ListTransactionsOptions().filterOnTransactionalIdPattern(tag + "-admin")), Set.of(id));
+        same(listed(new ListTransactionsOptions().filterOnTransactionalIdPattern(".*-admin-i(dle|ll)")), Set.of(idle));
+        e = failed(() -> listed(new ListTransactionsOptions().filterOnTransactionalIdPattern("(")));
+        check(e instanceof InvalidRegularExpression, e);
 
         // Who is fenced loses what is open.
         FenceProducersResult fenced = admin.fenceProducers(List.of(id));
