@@ -378,7 +378,9 @@ async fn connect(shared: &Shared) -> Result<(TcpStream, Option<Session>, BytesMu
         None => None,
         Some(tls) => {
             let shaken = Session::shake_hands(tls, &shared.endpoint, &mut stream).await;
-            Some(shaken.map_err(|e| format!("TLS: {e}; does the server speak it, and has the authority that is trusted signed its certificate?"))?)
+            Some(shaken.map_err(|e| {
+                format!("TLS: {e}; does the server speak it, and has the authority that is trusted signed its certificate?")
+            })?)
         }
     };
     let hello = Hello {

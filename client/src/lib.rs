@@ -43,5 +43,5 @@ pub use millpond_wire::messages;
 pub use millpond_wire::messages::{Acks, Code};
 pub use position::Position;
 pub use producer::{Choice, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, ProducerRecord, partition_of_key};
-pub use tls::Tls;
 pub use replay::{Replay, ReplayBatches, ReplayMerged, ReplayRecords};
+pub use tls::Tls;

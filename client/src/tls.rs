@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use std::{
     io::{self, BufRead, Write},
@@ -29,17 +29,33 @@ impl Tls {
     /// # Errors
     /// If the file cannot be read, or has no good certificate in it.
     pub fn with_authority(file: impl AsRef<Path>) -> io::Result<Self> {
+        Self::read(file.as_ref(), None)
+    }
+
+    /// The same for whoever looks after the cluster: it shows the certificate of a node, PEM, with its key, and may do everything.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is not what it should be.
+    pub fn as_node(authority: impl AsRef<Path>, cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Self> {
+        Self::read(authority.as_ref(), Some((cert.as_ref(), key.as_ref())))
+    }
+
+    fn read(authority: &Path, identity: Option<(&Path, &Path)>) -> io::Result<Self> {
         let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_file_iter(file).map_err(|e| bad(e.to_string()))? {
+        for root in CertificateDer::pem_file_iter(authority).map_err(|e| bad(e.to_string()))? {
             roots.add(root.map_err(|e| bad(e.to_string()))?).map_err(|e| bad(e.to_string()))?;
         }
         if roots.is_empty() {
             return Err(bad("there is no certificate in it".into()));
         }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
-        let config = config.map_err(|e| bad(e.to_string()))?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        let config = config.map_err(|e| bad(e.to_string()))?.with_root_certificates(roots);
+        let Some((cert, key)) = identity else { return Ok(Self(Arc::new(config.with_no_client_auth()))) };
+        let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let chain = chain.map_err(|e| bad(format!("{}: {e}", cert.display())))?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(format!("{}: {e}", key.display())))?;
+        Ok(Self(Arc::new(config.with_client_auth_cert(chain, key).map_err(|e| bad(e.to_string()))?)))
     }
 }
 

@@ -9,9 +9,7 @@ use super::{
 };
 use clap::{Args, Subcommand};
 use jiff::{ToSpan, Zoned};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 use serde_json::json;
 use std::{
     fs,
@@ -83,7 +81,10 @@ impl Node {
     fn run(self, out: &mut Out) -> Result {
         let at = self.ca.join("ca.key.pem");
         let text = fs::read_to_string(&at).map_err(|e| {
-            Fail::new(format!("read {}: {e}", at.display()), "make an authority by `millpond certificate authority`, or say where it is with --ca DIR")
+            Fail::new(
+                format!("read {}: {e}", at.display()),
+                "make an authority by `millpond certificate authority`, or say where it is with --ca DIR",
+            )
         })?;
         let signer = KeyPair::from_pem(&text).map_err(|e| failed(&format!("read {}", at.display()), &e))?;
         let mut params = CertificateParams::new(self.hosts.clone())
@@ -138,8 +139,11 @@ fn put(dir: &Path, name: &str, cert: &str, key: &KeyPair) -> Result<(PathBuf, Pa
     let name = name.replace(['/', ':', '*'], "_");
     let (cert_at, key_at) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key.pem")));
     for (at, text, mode) in [(&key_at, key.serialize_pem(), 0o600), (&cert_at, cert.to_owned(), 0o644)] {
-        let written = fs::File::options().write(true).create_new(true).mode(mode).open(at).and_then(|mut file| file.write_all(text.as_bytes()));
-        written.map_err(|e| Fail::new(format!("write {}: {e}", at.display()), "remove it first if it is of no use any more, or choose another --out"))?;
+        let written =
+            fs::File::options().write(true).create_new(true).mode(mode).open(at).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|e| {
+            Fail::new(format!("write {}: {e}", at.display()), "remove it first if it is of no use any more, or choose another --out")
+        })?;
     }
     Ok((cert_at, key_at))
 }

@@ -81,6 +81,18 @@ struct Global {
     /// Connect by TLS: a PEM file with the authority that has signed the server's certificate
     #[arg(long, global = true, env = "MILLPOND_TLS_CA", hide_env_values = true, value_name = "FILE")]
     tls_ca: Option<std::path::PathBuf>,
+    /// With --tls-ca, the certificate of a node and its key, both PEM: whoever shows them may do everything
+    #[arg(
+        long,
+        global = true,
+        env = "MILLPOND_TLS_IDENTITY",
+        hide_env_values = true,
+        value_name = "CERT,KEY",
+        requires = "tls_ca",
+        value_delimiter = ',',
+        num_args = 2
+    )]
+    tls_identity: Vec<std::path::PathBuf>,
     /// Print results as JSON, one value a line; errors too
     #[arg(long, global = true)]
     json: bool,

@@ -108,7 +108,11 @@ impl Remote {
             None => Client::builder(),
             Some(ca) => {
                 let advice = "give --tls-ca a PEM file such as the ca.pem of `millpond certificate authority`";
-                let tls = Tls::with_authority(ca).map_err(|e| Fail::usage(format!("read {}: {e}", ca.display()), advice))?;
+                let tls = match &global.tls_identity[..] {
+                    [cert, key] => Tls::as_node(ca, cert, key),
+                    _ => Tls::with_authority(ca),
+                };
+                let tls = tls.map_err(|e| Fail::usage(format!("read {}: {e}", ca.display()), advice))?;
                 Client::builder().tls(tls)
             }
         };

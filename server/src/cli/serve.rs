@@ -295,7 +295,9 @@ impl Serve {
             ));
         }
         let open = [Some(settings.listen), settings.http].into_iter().flatten().find(|at| !at.ip().is_loopback());
-        let is_safe = settings.tls.as_ref().is_some_and(|tls| !tls.optional) && settings.authenticate && settings.http.is_none_or(|at| at.ip().is_loopback());
+        let is_safe = settings.tls.as_ref().is_some_and(|tls| !tls.optional)
+            && settings.authenticate
+            && settings.http.is_none_or(|at| at.ip().is_loopback());
         if let Some(at) = open.filter(|_| !insecure && !is_safe) {
             return Err(Fail::usage(
                 format!("{at} can be reached from other machines, which may read along, or do anything"),
@@ -311,7 +313,10 @@ fn tls((cert, key): (Option<PathBuf>, Option<PathBuf>), node_ca: Option<PathBuf>
     match (cert, key) {
         (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key, node_ca, optional })),
         (None, None) if node_ca.is_none() && !optional => Ok(None),
-        _ => Err(Fail::usage("TLS needs a certificate and its key", "give --tls-cert FILE and --tls-key FILE, such as `millpond certificate` makes")),
+        _ => Err(Fail::usage(
+            "TLS needs a certificate and its key",
+            "give --tls-cert FILE and --tls-key FILE, such as `millpond certificate` makes",
+        )),
     }
 }
 

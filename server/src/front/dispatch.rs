@@ -90,7 +90,10 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
         _ if front.core.config.authenticate && !conn.is_known() => {
             let advice = "show a certificate that the authority of the nodes has signed (--tls-cert, --tls-key), or use a client of Kafka and its SASL";
-            return refuse(&frame, &Failure::new(Code::BadRequest, "the server wants to know its clients, and this one has not shown who it is", advice));
+            return refuse(
+                &frame,
+                &Failure::new(Code::BadRequest, "the server wants to know its clients, and this one has not shown who it is", advice),
+            );
         }
         kind if kind.is_for_nodes() && !may_be_node(front, conn) => {
             let message = format!("a {kind:?} request is for nodes among themselves, and this connection has not shown that it is one");

@@ -60,7 +60,7 @@ impl Collector for Cores {
 
 impl Cores {
     fn core_counters(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let list: [Column; 10] = [
+        let list: [Column; 11] = [
             ("received_bytes", "Bytes received from clients", |c| c.bytes_in),
             ("sent_bytes", "Bytes sent to clients", |c| c.bytes_out),
             ("records_appended", "Records appended", |c| c.records_in),

@@ -13,6 +13,7 @@ mod node;
 mod python;
 mod racks;
 mod raw;
+mod secure;
 
 use crowd::Sort;
 use kafka_protocol::{
@@ -412,4 +413,16 @@ fn bytes_that_are_no_requests_end_their_connection_only() {
     assert_eq!(beside.receive().map(|(number, _)| number), Some(6));
     drop(silent);
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// Java, librdkafka of today and of Debian, kafka-python, aiokafka and our own client, on three nodes.
+#[test]
+fn clients_of_all_sorts_speak_tls() {
+    secure::all_clients_speak_tls();
+}
+
+/// The same clients of Kafka, by SCRAM-SHA-256, SCRAM-SHA-512 and PLAIN.
+#[test]
+fn clients_of_all_sorts_show_who_they_are() {
+    secure::clients_show_who_they_are();
 }

@@ -24,6 +24,8 @@ pub(crate) struct Node {
     join: Option<String>,
     rack: String,
     replace: Option<u64>,
+    /// More arguments of `serve`.
+    pub(crate) more: Vec<String>,
 }
 
 impl Drop for Node {
@@ -54,7 +56,7 @@ impl Node {
     /// One that was not started yet.
     pub(crate) fn new(join: Option<String>, replace: Option<u64>) -> Self {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for data");
-        Self { child: None, data, port: free_ports(CORES + 1), join, rack: String::new(), replace }
+        Self { child: None, data, port: free_ports(CORES + 1), join, rack: String::new(), replace, more: Vec::new() }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -93,6 +95,7 @@ impl Node {
             .args(["--rack", &self.rack].iter().filter(|_| !self.rack.is_empty()))
             .args(self.join.iter().flat_map(|seed| ["--join", seed]))
             .args(self.replace.iter().flat_map(|node| ["--replace".to_owned(), node.to_string()]))
+            .args(&self.more)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -90,7 +90,8 @@ impl Settings {
             (_, ip) => ip,
         };
         let tls = self.tls.as_ref().map(Tls::read).transpose();
-        let tls = tls.map_err(|e| Fail::usage(format!("cannot speak TLS: {e}"), "check the files of --tls-cert, --tls-key and --tls-node-ca"))?;
+        let tls =
+            tls.map_err(|e| Fail::usage(format!("cannot speak TLS: {e}"), "check the files of --tls-cert, --tls-key and --tls-node-ca"))?;
         let memory = self.memory.unwrap_or_else(|| machine_memory() / 4);
         let node = NodeConfig {
             advertise: self.advertise.unwrap_or_else(|| self.listen.ip().to_string()),

@@ -29,7 +29,6 @@ pub(super) const ELIGIBLE_LEADERS_NOT_AVAILABLE: i16 = 83;
 pub(super) const ELECTION_NOT_NEEDED: i16 = 84;
 pub(super) const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 pub(super) const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
-pub(super) const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 pub(super) const RESOURCE_NOT_FOUND: i16 = 91;
 pub(super) const DUPLICATE_RESOURCE: i16 = 92;
 pub(super) const UNACCEPTABLE_CREDENTIAL: i16 = 93;
