@@ -73,6 +73,8 @@ pub enum Kind {
     AlterUser = 30,
     /// [`ListUsers`] → [`ListUsersReply`].
     ListUsers = 31,
+    /// [`DisownTransaction`] → [`DisownTransactionReply`]. From the leader of a partition to all coordinators of transactions.
+    DisownTransaction = 33,
 }
 
 impl Kind {
@@ -86,7 +88,10 @@ impl Kind {
     /// Whether only nodes ask for it, each other.
     #[must_use]
     pub fn is_for_nodes(self) -> bool {
-        matches!(self, Self::Join | Self::Moved | Self::Leads | Self::Starts | Self::JoinTransaction | Self::EndTransaction)
+        matches!(
+            self,
+            Self::Join | Self::Moved | Self::Leads | Self::Starts | Self::JoinTransaction | Self::EndTransaction | Self::DisownTransaction
+        )
     }
 }
 
@@ -1364,6 +1369,37 @@ pub struct EndTransaction {
     /// Groups whose positions it keeps.
     #[prost(string, repeated, tag = "6")]
     pub groups: Vec<String>,
+}
+
+/// A transaction of a producer is open in a partition: whoever looks after the producer is to say whether it is one that will be ended.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct DisownTransaction {
+    /// Whose it is.
+    #[prost(uint64, tag = "1")]
+    pub producer_id: u64,
+    /// Where it is open.
+    #[prost(string, tag = "2")]
+    pub topic: String,
+    /// Which of its partitions that is.
+    #[prost(uint32, tag = "3")]
+    pub partition: u32,
+    /// The number of the last transaction of the producer that has ended there, 0 for none.
+    #[prost(uint32, tag = "4")]
+    pub ended: u32,
+}
+
+/// Answer to [`DisownTransaction`], by those coordinators that the node has.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct DisownTransactionReply {
+    /// For which partitions of `__consumer_offsets` it is said.
+    #[prost(uint32, repeated, tag = "1")]
+    pub coordinators: Vec<u32>,
+    /// Why it is not for others to end.
+    #[prost(enumeration = "TransactionRefusal", tag = "2")]
+    pub refusal: i32,
+    /// A number that no transaction of the producer has, or will have; 0 if nobody here looks after the producer.
+    #[prost(uint32, tag = "3")]
+    pub number: u32,
 }
 
 /// Answer to [`EndTransaction`]: where it has not ended yet, and is to be ended again.

@@ -164,12 +164,13 @@ async fn try_carry_out<R: Rt>(
             core.hear_node(NodeId(conn.from_node.get()), decode(kind, meta)?).await;
             reply(kind, Ok(Done {}))
         }
-        Kind::JoinTransaction | Kind::EndTransaction if conn.from_node.get() == 0 => {
+        Kind::JoinTransaction | Kind::EndTransaction | Kind::DisownTransaction if conn.from_node.get() == 0 => {
             let message = format!("a {kind:?} request is for nodes among themselves");
             return Err(Failure::new(Code::BadRequest, message, "use transactions as a client of Kafka"));
         }
         Kind::JoinTransaction => reply(kind, core.join_transaction_here(decode(kind, meta)?).await),
         Kind::EndTransaction => reply(kind, Ok(core.end_transaction_here(decode(kind, meta)?).await)),
+        Kind::DisownTransaction => reply(kind, Ok(core.disown_transaction_here(decode(kind, meta)?).await)),
         Kind::ListQuotas => reply(kind, Ok(quotas(front))),
         Kind::AlterUser => reply(kind, done(core.change(Change::User(decode(kind, meta)?)).await)),
         Kind::ListUsers => reply(kind, Ok(users(front))),

@@ -21,7 +21,7 @@ use millpond_log::{LogStats, stats::SYNC_BUCKETS_US};
 use millpond_wire::messages::{Code, Kind};
 
 /// Kinds of request there are, [`Kind::Unknown`] included.
-pub const KINDS: usize = Kind::ListUsers as usize + 1;
+pub const KINDS: usize = Kind::DisownTransaction as usize + 1;
 /// Codes of failure there are, [`Code::Ok`] included.
 pub const CODES: usize = Code::Outdated as usize + 1;
 /// Most topics, and most group positions, that one core tells about one by one.

@@ -89,6 +89,20 @@ impl<R: Rt> Core<R> {
         F: Future<Output = Result<T, Failure>> + 'static,
     {
         let (partition, core) = self.place_of(group)?;
+        self.with_seat(partition, core, call).await
+    }
+
+    /// Runs `call` next to the coordinator of a partition of `__consumer_offsets` that lives on this core.
+    async fn with_seat<T, F>(
+        self: &Rc<Self>,
+        partition: u32,
+        core: CoreId,
+        call: impl FnOnce(Rc<Self>, Held, u32) -> F + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + 'static,
+    {
         self.at(core, move |core| async move {
             let held = core.seat(partition).await?;
             core.tell_coordinators();

@@ -242,6 +242,16 @@ impl<R: Rt> Partition<R> {
         self.append(batch, header, now_ms)?.settle(&self.log).await
     }
 
+    /// Gives up what a producer has open here and nobody else will end, by a marker of this number; returns once that lasts. False if the producer has gone on since the
+    /// partition knew of it what was `seen`: it may be another transaction by now.
+    pub async fn give_up_hanging(&self, producer_id: u64, seen: ProducerView, number: i32) -> Result<bool, Failure> {
+        if self.producer(producer_id)? != Some(seen) {
+            return Ok(false);
+        }
+        // It is appended before anything is awaited.
+        self.end_transaction(producer_id, seen.epoch, Marker { commit: false, number }).await.map(|()| true)
+    }
+
     /// Waits until what is before an offset lasts.
     async fn lasts(&self, end: Offset) -> Result<(), Failure> {
         loop {

@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use millpond_wire::{
     VERSION,
     frame::{Flags, encode},
-    messages::{Code, EndTransaction, EndTransactionReply, Hello, Kind, Metadata, Ping, TopicPartitions, Welcome},
+    messages::{Code, DisownTransaction, EndTransaction, EndTransactionReply, Hello, Kind, Metadata, Ping, TopicPartitions, Welcome},
 };
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ fn nobody_ends_transactions_in_what_the_system_keeps() {
         ["__consumer_offsets", "__meta"].map(|topic| TopicPartitions { topic: topic.into(), partitions: vec![0] }).into();
     let end = EndTransaction { producer_id: 1, number: 1, commit: true, partitions: ours.clone(), ..EndTransaction::default() };
     let refused = Client::connect(&node.address()).ask(Kind::EndTransaction, &end).failure();
+    assert_eq!(refused.code(), Code::BadRequest, "a client: {refused:?}");
+    let refused = Client::connect(&node.address()).ask(Kind::DisownTransaction, &DisownTransaction::default()).failure();
     assert_eq!(refused.code(), Code::BadRequest, "a client: {refused:?}");
     for core in 0..2 {
         let mut client = Client::silent(&node.core(core));

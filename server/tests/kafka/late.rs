@@ -6,11 +6,12 @@ use bytes::Bytes;
 use kafka_protocol::{
     messages::{
         AddPartitionsToTxnRequest, EndTxnRequest, FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
-        ProducerId, TopicName, TransactionalId,
+        ProducerId, TopicName, TransactionalId, WriteTxnMarkersRequest,
         add_partitions_to_txn_request::AddPartitionsToTxnTopic,
         fetch_request::{FetchPartition, FetchTopic},
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         produce_request::{PartitionProduceData, TopicProduceData},
+        write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic},
     },
     protocol::StrBytes,
 };
@@ -21,6 +22,10 @@ use std::time::{Duration, Instant};
 const NONE: i16 = 0;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const INVALID_TXN_STATE: i16 = 48;
+const TRANSACTION_COORDINATOR_FENCED: i16 = 52;
+const INVALID_REQUEST: i16 = 42;
+const INVALID_TOPIC: i16 = 17;
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const COMMITTED: i8 = 1;
 
 /// A producer of the first protocol, whose requests come in whatever order the test wants.
@@ -152,6 +157,38 @@ async fn polled(consumer: &mut Consumer, n: usize) -> Vec<(u64, String)> {
         seen.extend(consumer.poll(n, Duration::from_millis(200)).await.expect("polled").iter().map(read));
     }
     seen
+}
+
+/// Markers from outside, as `kafka-transactions abort` has them: they end nothing that a coordinator will end, and nothing takes effect by them.
+pub(crate) fn nobody_tears_a_transaction(address: &str, topic: &'static str) {
+    let mut tx = Tx::begin(address, "torn", topic);
+    let mut mark = {
+        let (producer, mut raw) = (tx.producer, Raw::connect(address));
+        move |topic: &'static str, partition: i32, epoch: i16, number: i32, commit: bool| {
+            let topic = WritableTxnMarkerTopic::default().with_name(name(topic)).with_partition_indexes(vec![partition]);
+            let marker = WritableTxnMarker::default().with_producer_id(ProducerId(producer)).with_producer_epoch(epoch);
+            let marker = marker.with_coordinator_epoch(number).with_transaction_result(commit).with_topics(vec![topic]);
+            let told = raw.call(1, &WriteTxnMarkersRequest::default().with_markers(vec![marker])).expect("an answer");
+            told.markers[0].topics[0].partitions[0].error_code
+        }
+    };
+    let epoch = tx.epoch;
+    assert_eq!(mark(topic, 0, epoch, 0, false), NONE, "nothing is known of it here, and nothing open");
+    assert_eq!((tx.add(), tx.produce(0)), (NONE, (NONE, 0)));
+    assert_eq!(mark(topic, 0, epoch, 0, false), INVALID_TXN_STATE, "it is open");
+    assert_eq!(mark(topic, 0, epoch, 0, true), INVALID_REQUEST);
+    assert_eq!([mark(topic, 0, epoch - 1, 0, false), mark(topic, 0, epoch + 1, 0, false)], [INVALID_PRODUCER_EPOCH; 2]);
+    assert_eq!([mark(topic, 9, epoch, 0, false), mark("nowhere", 0, epoch, 0, false)], [UNKNOWN_TOPIC_OR_PARTITION; 2]);
+    assert_eq!([mark("__consumer_offsets", 0, epoch, 0, false), mark("__meta", 0, epoch, 0, false)], [INVALID_TOPIC; 2]);
+    assert_eq!((tx.produce(1), tx.end(true)), ((NONE, 1), NONE), "it goes on");
+    assert_eq!(mark(topic, 0, epoch, 0, false), TRANSACTION_COORDINATOR_FENCED, "one has ended since");
+    assert_eq!(mark(topic, 0, epoch, 1, false), NONE, "nothing is open");
+    assert_eq!(stable(&mut tx.raw, topic), 3, "two records, and the one marker");
+    assert_eq!((tx.add(), tx.produce(2), tx.end(true)), (NONE, (NONE, 3), NONE), "the next one");
+    let told = fetch(&mut tx.raw, topic, 1);
+    let partition = &told.responses[0].partitions[0];
+    assert!(partition.aborted_transactions.as_ref().is_none_or(Vec::is_empty));
+    assert_eq!(markers(partition.records.as_ref().expect("records")), [(2, true), (4, true)]);
 }
 
 /// Up to where readers of committed records see.

@@ -178,12 +178,13 @@ fn transactions_of_librdkafka_kafka_python_and_aiokafka() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_late_in_transactions_changes_nothing() {
     let node = Node::start();
-    for topic in ["late", "given-up"] {
+    for topic in ["late", "given-up", "torn"] {
         client(&node).await.admin().create_topic(NewTopic::new(topic).partitions(1)).await.expect("created");
     }
     tokio::task::spawn_blocking(move || {
         late::what_is_late_is_no_part_of_the_next_transaction(&node.address(), "late");
         late::what_was_given_up_is_told_once(&node.address(), "given-up");
+        late::nobody_tears_a_transaction(&node.address(), "torn");
     })
     .await
     .expect("it ends");

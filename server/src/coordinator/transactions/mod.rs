@@ -199,6 +199,25 @@ impl Coordinator {
         }
     }
 
+    /// A producer has a transaction open in a partition, where its last one had the number `ended`. If that is none that is ended from here, the number of a marker
+    /// that may end it; no other one gets it. Nothing if nobody here looks after the producer.
+    ///
+    /// # Errors
+    /// [`Refusal::State`] if it is a part of what is open here; [`Refusal::Concurrent`] while one of the producer is being ended.
+    pub fn disown_transaction(
+        &mut self,
+        now: Times,
+        producer_id: u64,
+        (topic, partition): (&str, u32),
+        ended: u32,
+    ) -> Result<Option<u32>, Refusal> {
+        let is_of = |is: &Transaction| is.who.0 == producer_id || (is.state.is_ending() && is.ends_as.0 == producer_id);
+        let Some((id, is)) = self.transactions.iter_mut().find(|(_, is)| is_of(is)) else { return Ok(None) };
+        let (id, number) = (id.clone(), is.disown(topic, partition, ended)?);
+        self.note_transaction(&id, now, true);
+        Ok(Some(number))
+    }
+
     /// Gives up transactions that are open for too long, and forgets ids that were silent for long. All ids whose transactions are being ended.
     pub fn expire_transactions(&mut self, now: Times) -> Vec<String> {
         let mut changed = Vec::new();

@@ -87,6 +87,12 @@ impl Seat {
         ending
     }
 
+    fn disown(&mut self, producer_id: u64, partition: u32, ended: u32) -> Result<Option<u32>, Refusal> {
+        let number = self.coordinator.disown_transaction(self.now, producer_id, ("t", partition), ended);
+        self.keep();
+        number
+    }
+
     fn state(&self, id: &str) -> State {
         self.coordinator.described_transaction(id).expect("it is known").state
     }
@@ -252,6 +258,27 @@ fn positions_wait_for_the_end_of_their_transaction() {
     assert_eq!((offsets(&seat), seat.coordinator.unstable("g").len()), (vec![(0, 9), (1, 3)], 0));
 }
 
+/// A transaction that hangs in a partition is ended by a number of its own; one that is open, or is being ended, is its coordinator's alone.
+#[test]
+fn what_hangs_is_ended_beside_what_is_open() {
+    let mut seat = Seat::new();
+    assert_eq!(seat.init("a", None), Ok(Step::Is((41, 0))));
+    let who = (41, 0);
+    assert_eq!(seat.disown(99, 0, 5), Ok(None), "nobody knows it");
+    assert_eq!(seat.disown(41, 0, 0), Ok(Some(1)));
+    assert_eq!(seat.join("a", who, &[0], &[], true), Ok(2));
+    assert_eq!(seat.disown(41, 0, 1), Err(Refusal::State), "it is a part of what is open");
+    assert_eq!(seat.disown(41, 1, 0), Ok(Some(3)));
+    seat.moves();
+    assert_eq!(seat.join("a", who, &[1], &[], true), Ok(4), "its markers come after that one");
+    assert_eq!(seat.end("a", who, true, false), Ok(Step::Wait));
+    assert_eq!(seat.disown(41, 2, 0), Err(Refusal::Concurrent));
+    assert_eq!(seat.finish("a").number, 4);
+    assert_eq!(seat.disown(41, 0, 9), Ok(Some(10)), "the partition knows of later ones: they were forgotten here");
+    assert_eq!(seat.join("a", who, &[0], &[], true), Ok(11));
+    assert_eq!(seat.disown(41, 1, i32::MAX as u32), Err(Refusal::Full));
+}
+
 /// The last of so many for the most part.
 fn one_of(dice: &mut Dice, n: usize) -> usize {
     if dice.one_in(4) { dice.roll(n as u64) as usize } else { n - 1 }
@@ -264,10 +291,11 @@ fn a_transaction_has_one_end_whatever_happens() {
     for seed in 0..400 {
         let (mut seat, mut dice) = (Seat::new(), Dice((seed + 1_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
         let mut ends: BTreeMap<(u64, u32), bool> = BTreeMap::new();
+        let mut disowned: BTreeSet<(u64, u32)> = BTreeSet::new();
         let mut newest = (0, -1);
         let mut producers: Vec<(Who, bool)> = Vec::new();
         for _ in 0..300 {
-            match dice.roll(8) {
+            match dice.roll(9) {
                 0 if producers.is_empty() || dice.one_in(3) => {
                     let known = producers.last().map(|(who, _)| *who).filter(|_| dice.one_in(3));
                     if let Ok(Step::Is(who)) = seat.init("a", known) {
@@ -290,12 +318,26 @@ fn a_transaction_has_one_end_whatever_happens() {
                     }
                 }
                 6 if dice.one_in(4) => seat.moves(),
+                7 if dice.one_in(2) => {
+                    let (id, part) = (newest.0, dice.roll(4) as u32);
+                    let is_open = |seat: &Seat| {
+                        let described = seat.coordinator.described_transaction("a");
+                        described.is_some_and(|is| is.who.0 == id && is.partitions.iter().any(|of| of.partitions.contains(&part)))
+                    };
+                    let was_open = is_open(&seat);
+                    if let Ok(Some(number)) = seat.disown(id, part, dice.roll(3) as u32) {
+                        assert!(!was_open, "seed {seed}: {part} is a part of what is open");
+                        assert!(disowned.insert((id, number)), "seed {seed}: {number} twice");
+                        assert!(!ends.contains_key(&(id, number)), "seed {seed}: {number} is the coordinator's");
+                    }
+                }
                 _ => {
                     if dice.one_in(6) {
                         seat.wait(61 * SECOND);
                     }
                     if let Some(ending) = seat.coordinator.ending("a") {
                         let told = ends.insert((ending.who.0, ending.number), ending.commit);
+                        assert!(!disowned.contains(&(ending.who.0, ending.number)), "seed {seed}: {ending:?} has the number of another");
                         assert!(told.is_none_or(|told| told == ending.commit), "seed {seed}: {ending:?} ended otherwise before");
                         newest = newest.max(ending.who);
                         if dice.one_in(2) {

@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// From this epoch on a producer gets another id: the last epoch is for fencing alone.
 const EPOCH_MAX: i16 = i16::MAX - 1;
 
+/// Numbers stand in markers as signed ones.
+const NUMBER_MAX: u32 = i32::MAX as u32;
+
 /// How a transaction stands. Names and numbers as Kafka's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
@@ -220,6 +223,25 @@ impl Transaction {
             return Err(Refusal::State);
         }
         Ok(if self.state.is_ending() { Step::Wait } else { Step::Is(self.who) })
+    }
+
+    /// Takes a number for a marker that ends what the producer has open in a partition, where its last one had the number `ended`: that is not a part of this transaction,
+    /// and never comes to be one.
+    pub(super) fn disown(&mut self, topic: &str, partition: u32, ended: u32) -> Result<u32, Refusal> {
+        let is_open = self.state == State::Ongoing;
+        if self.state.is_ending() {
+            return Err(Refusal::Concurrent);
+        }
+        if is_open && self.partitions.keys().any(|part| &*part.topic == topic && part.partition == partition) {
+            return Err(Refusal::State);
+        }
+        let number = self.number.max(ended).saturating_add(1);
+        if number >= NUMBER_MAX {
+            return Err(Refusal::Full);
+        }
+        // One that is open elsewhere goes on with the next number, so that its markers come after this one if it comes to the partition yet.
+        self.number = number + u32::from(is_open);
+        Ok(number)
     }
 
     /// It is open for too long, or its producer is to be fenced.

@@ -1,5 +1,5 @@
-//! Transactions: InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, and what is told of them: DescribeProducers, DescribeTransactions,
-//! ListTransactions.
+//! Transactions: InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn; what is told of them: DescribeProducers, DescribeTransactions,
+//! ListTransactions; and WriteTxnMarkers, for those that hang.
 //!
 //! Both protocols are spoken. In the second one (KIP-890), of which a client learns by the feature `transaction.version`, a batch or a commit brings its partition or
 //! group into the transaction by itself, and each end begins an epoch. In the first one a client says beforehand where it writes; whether it has is looked at with the first
@@ -10,7 +10,7 @@ use super::{
     answered, codes, decoded, groups, positions,
 };
 use crate::{
-    coordinator::{METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, pattern, transactions::State},
+    coordinator::{METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, Part, pattern, transactions::State},
     kafka::wire::{
         Request, WireError,
         api_versions::{ApiVersionsResponse, Feature},
@@ -23,12 +23,14 @@ use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, DescribeProducersRequest,
     DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
     InitProducerIdRequest, InitProducerIdResponse, ListTransactionsRequest, ListTransactionsResponse, ProducerId, TopicName,
-    TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
     add_partitions_to_txn_response::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult},
     describe_producers_response::{PartitionResponse, ProducerState, TopicResponse},
     describe_transactions_response::{TopicData, TransactionState as Described},
     list_transactions_response::TransactionState as Listed,
     txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic},
+    write_txn_markers_request::WritableTxnMarker,
+    write_txn_markers_response::{WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult},
 };
 use millpond_batch::Header;
 use millpond_log::ProducerView;
@@ -49,6 +51,8 @@ const KNOWS_FENCED_SINCE: i16 = 2;
 /// From this version on a producer can be told to give its transaction up and go on (KIP-890).
 const PRODUCE_KNOWS_ABORTABLE_SINCE: i16 = 11;
 const TRANSACTION_ABORTABLE: i16 = 120;
+/// Most transactions that hang and are given up by one request: all coordinators are asked for each.
+const HANGING_PER_REQUEST_MAX: usize = 100;
 
 /// What a producer of a partition takes in an answer, in bytes; and a transactional id.
 const PRODUCER_BYTES: usize = 128;
@@ -281,7 +285,9 @@ pub(super) async fn describe_producers<R: Rt>(front: &Rc<Front<R>>, request: &Re
     let producer = |(id, view): (i64, ProducerView)| {
         let state = ProducerState::default().with_producer_id(ProducerId(id)).with_producer_epoch(view.epoch.into());
         let state = state.with_last_sequence(view.last_sequence.unwrap_or(-1)).with_last_timestamp(view.last_seen_ms);
-        state.with_coordinator_epoch(view.ended).with_current_txn_start_offset(view.open.map_or(-1, |first| first.0 as i64))
+        // What stands there in markers is the number of a transaction; -1 where none has ended, as Kafka has it.
+        let state = state.with_coordinator_epoch(if view.ended > 0 { view.ended } else { -1 });
+        state.with_current_txn_start_offset(view.open.map_or(-1, |first| first.0 as i64))
     };
     let mut partition = |index: &i32| {
         let response = PartitionResponse::default().with_partition_index(*index);
@@ -296,6 +302,63 @@ pub(super) async fn describe_producers<R: Rt>(front: &Rc<Front<R>>, request: &Re
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
     answered(request, &DescribeProducersResponse::default().with_topics(topics.collect()))
+}
+
+/// Gives up transactions that hang, which is what operators ask for by this (`kafka-transactions abort`): nodes among themselves have markers of their own.
+pub(super) async fn write_markers<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let asked: WriteTxnMarkersRequest = decoded(request)?;
+    let (mut markers, mut left) = (Vec::with_capacity(asked.markers.len()), HANGING_PER_REQUEST_MAX);
+    for marker in &asked.markers {
+        let mut topics = Vec::with_capacity(marker.topics.len());
+        for topic in &marker.topics {
+            let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
+            for index in &topic.partition_indexes {
+                front.core.rt.yield_if_needed().await;
+                let code = write_marker(front, marker, &topic.name, *index, &mut left).await;
+                partitions.push(WritableTxnMarkerPartitionResult::default().with_partition_index(*index).with_error_code(code));
+            }
+            topics.push(WritableTxnMarkerTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions));
+        }
+        markers.push(WritableTxnMarkerResult::default().with_producer_id(marker.producer_id).with_topics(topics));
+    }
+    answered(request, &WriteTxnMarkersResponse::default().with_markers(markers))
+}
+
+/// Ends what a producer has open in one partition, if nobody else will. Whoever asks has looked (DescribeProducers), and nothing has ended since.
+async fn write_marker<R: Rt>(front: &Rc<Front<R>>, marker: &WritableTxnMarker, topic: &str, index: i32, left: &mut usize) -> i16 {
+    // That one takes effect is for its coordinator to decide, which tells it otherwise.
+    if marker.transaction_result {
+        return codes::INVALID_REQUEST;
+    }
+    if front.core.route(topic).is_some_and(|route| route.internal) {
+        return codes::INVALID_TOPIC;
+    }
+    let (Ok(partition), Ok(producer_id)) = (u32::try_from(index), u64::try_from(marker.producer_id.0)) else {
+        return if index < 0 { codes::UNKNOWN_TOPIC_OR_PARTITION } else { codes::INVALID_REQUEST };
+    };
+    let seen = match front.core.producer_in(&[(topic, partition)], producer_id).await.pop() {
+        Some(Ok(Some(seen))) => seen,
+        Some(Ok(None)) | None => return codes::NONE,
+        Some(Err(failure)) => return codes::of(&failure),
+    };
+    if marker.producer_epoch != seen.epoch {
+        return codes::INVALID_PRODUCER_EPOCH;
+    }
+    if marker.coordinator_epoch < seen.ended {
+        return codes::TRANSACTION_COORDINATOR_FENCED;
+    }
+    if seen.open.is_none() {
+        return codes::NONE;
+    }
+    if *left == 0 {
+        return codes::INVALID_REQUEST;
+    }
+    *left -= 1;
+    match front.core.give_up_hanging(&Part { topic: topic.into(), partition }, producer_id, seen).await {
+        Ok(Ok(())) => codes::NONE,
+        Ok(Err(refusal)) => codes::of_refusal(refusal, true),
+        Err(failure) => codes::of(&failure),
+    }
 }
 
 /// What becomes of transactions that this node looks after.

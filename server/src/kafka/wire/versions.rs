@@ -112,6 +112,8 @@ pub const ADD_PARTITIONS_TO_TXN: Api = Api::new(24, "AddPartitionsToTxn", 0, 3, 
 pub const ADD_OFFSETS_TO_TXN: Api = Api::new(25, "AddOffsetsToTxn", 0, 4, 3);
 /// Ends a transaction. From 5 on by the second protocol of transactions (KIP-890).
 pub const END_TXN: Api = Api::new(26, "EndTxn", 0, 5, 3);
+/// Ends transactions in partitions.
+pub const WRITE_TXN_MARKERS: Api = Api::new(27, "WriteTxnMarkers", 1, 1, 1);
 /// Stores how far a group has come, as part of a transaction. From 5 on by the second protocol of transactions.
 pub const TXN_OFFSET_COMMIT: Api = Api::new(28, "TxnOffsetCommit", 0, 5, 3);
 /// Which producers a partition knows.
@@ -185,6 +187,7 @@ pub const ALL: &[Api] = &[
     ADD_PARTITIONS_TO_TXN,
     ADD_OFFSETS_TO_TXN,
     END_TXN,
+    WRITE_TXN_MARKERS,
     TXN_OFFSET_COMMIT,
     DESCRIBE_CONFIGS,
     ALTER_CONFIGS,

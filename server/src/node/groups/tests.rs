@@ -5,8 +5,9 @@ use crate::{
     boot::tests::{NODE, core},
     node::meta::Change,
 };
+use millpond_log::ProducerView;
 use millpond_runtime::sim::{Sim, SimRt, for_seeds};
-use millpond_wire::messages::{CreateTopic, DeleteTopic, Position};
+use millpond_wire::messages::{CreateTopic, DeleteTopic, Position, TopicPartitions};
 
 type Node = Rc<Core<SimRt>>;
 
@@ -114,6 +115,71 @@ fn a_position_outlives_the_topic_before_its_own() {
             assert_eq!(committed(&core).await, Some(7));
             core.rt.sleep(3 * EXPIRE_EVERY).await;
             assert_eq!(committed(&core).await, Some(7), "kept for good");
+        });
+    });
+}
+
+fn batch(producer_id: i64, sequence: i32) -> bytes::BytesMut {
+    let mut builder = millpond_batch::Builder::new(millpond_batch::Compression::None, 100);
+    builder.set_transactional();
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    builder.append(1_700_000_000_000, None, Some(b"value"), &headers);
+    builder.build(Some(millpond_batch::Producer { id: producer_id, epoch: 0, base_sequence: sequence })).expect("built")
+}
+
+/// Appends a batch of a transaction of which no coordinator has heard, as if that had been forgotten: nothing else makes one hang.
+async fn append(core: &Node, producer_id: u64, sequence: i32) -> ProducerView {
+    let here = core.partition(core.route("t").expect("known").places[0].group).expect("here");
+    let batch = batch(producer_id as i64, sequence);
+    let header = millpond_batch::Header::parse(&batch).expect("just built");
+    here.append(batch, header, core.rt.wall_ms()).expect("it may").settle(&here.log).await.expect("it lasts");
+    here.producer(producer_id).expect("it serves").expect("known")
+}
+
+/// A transaction that nobody will end is given up by hand; one that its coordinator has open, or one that has gone on since somebody looked, is not. What the producer
+/// does next is ended by its coordinator, as ever.
+#[test]
+fn a_transaction_that_hangs_is_given_up_and_no_other() {
+    use crate::coordinator::Part;
+    use millpond_wire::messages::{JoinTransaction, TransactionRefusal as Refusal};
+    for_seeds(20, |seed| {
+        run(seed, |core| async move {
+            create(&core).await;
+            let part = Part { topic: "t".into(), partition: 0 };
+            let group = core.route("t").expect("known").places[0].group;
+            let here = core.partition(group).expect("here");
+            let aborted = || here.log.aborted(group, Offset(0), Offset(100)).len();
+
+            // Of a producer that nobody looks after.
+            let seen = append(&core, 900, 0).await;
+            assert_eq!(core.give_up_hanging(&part, 900, seen).await.expect("it serves"), Ok(()));
+            let after = here.producer(900).expect("it serves").expect("known");
+            assert_eq!((after.open, after.ended, aborted()), (None, 1, 1));
+            assert_eq!(core.give_up_hanging(&part, 900, seen).await.expect("it serves"), Err(Refusal::Concurrent), "it was another one");
+
+            // Of one that has a coordinator, which knows nothing of it here.
+            let (id, epoch) = core.init_transactions("a".into(), 60_000, None).await.expect("it serves").expect("begun");
+            assert_eq!(epoch, 0);
+            let seen = append(&core, id, 0).await;
+            let later = append(&core, id, 1).await;
+            assert_eq!(core.give_up_hanging(&part, id, seen).await.expect("it serves"), Err(Refusal::Concurrent), "it has gone on");
+            assert_eq!(core.give_up_hanging(&part, id, later).await.expect("it serves"), Ok(()));
+            assert_eq!(aborted(), 2);
+
+            // The next one is its coordinator's.
+            let join = JoinTransaction {
+                transactional_id: "a".into(),
+                producer_id: id,
+                partitions: vec![TopicPartitions { topic: "t".into(), partitions: vec![0] }],
+                add: true,
+                ..JoinTransaction::default()
+            };
+            assert_eq!(core.join_transaction(&join).await.expect("it serves").refusal, i32::from(Refusal::None));
+            let seen = append(&core, id, 2).await;
+            assert_eq!(core.give_up_hanging(&part, id, seen).await.expect("it serves"), Err(Refusal::State));
+            assert_eq!(core.end_transaction("a".into(), (id, 0), true, false).await.expect("it serves"), Ok((id, 0)));
+            let after = here.producer(id).expect("it serves").expect("known");
+            assert_eq!((after.open, after.ended > seen.ended, aborted()), (None, true, 2), "it took effect");
         });
     });
 }

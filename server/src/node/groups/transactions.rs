@@ -18,10 +18,10 @@ use crate::{
 };
 use millpond_batch::Marker;
 use millpond_log::ProducerView;
-use millpond_runtime::{NodeId, Rt, Share};
+use millpond_runtime::{CoreId, NodeId, Rt, Share};
 use millpond_wire::messages::{
-    CommitOffsetsReply, EndTransaction, EndTransactionReply, Failure, InitProducer, JoinTransaction, JoinTransactionReply, Kind, Position,
-    TopicPartitions, TransactionRefusal as Refusal,
+    Code, CommitOffsetsReply, DisownTransaction, DisownTransactionReply, EndTransaction, EndTransactionReply, Failure, InitProducer,
+    JoinTransaction, JoinTransactionReply, Kind, Position, TopicPartitions, TransactionRefusal as Refusal,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -319,6 +319,91 @@ impl<R: Rt> Core<R> {
             left.groups.extend(reply.groups);
         }
         left
+    }
+
+    /// Gives up a transaction that hangs: one that is open in a partition that this node leads, and that no coordinator will end. `seen` is what the partition knows of its
+    /// producer.
+    ///
+    /// A coordinator that has it open, or is ending it, refuses: what is decided there is never torn. Else it takes a number that none of its own markers has; what the
+    /// producer begins later is ended by a larger one. If the producer goes on in the partition meanwhile nothing is ended.
+    pub async fn give_up_hanging(self: &Rc<Self>, part: &Part, producer_id: u64, seen: ProducerView) -> Decided<()> {
+        let ended = u32::try_from(seen.ended).unwrap_or(0);
+        let request = DisownTransaction { producer_id, topic: part.topic.to_string(), partition: part.partition, ended };
+        let number = match self.disown_transaction(&request).await? {
+            Ok(number) => i32::try_from(number).unwrap_or(i32::MAX),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let end = move |partition: Rc<Partition<R>>, ()| async move { partition.give_up_hanging(producer_id, seen, number).await };
+        let ended = self.at_partitions([(&*part.topic, part.partition, ())], end).await.pop();
+        let is_ended = ended.unwrap_or_else(|| Err(not_owner(None)))?;
+        tracing::info!(%part, producer_id, number, is_ended, "a transaction that hangs is given up");
+        Ok(if is_ended { Ok(()) } else { Err(Refusal::Concurrent) })
+    }
+
+    /// Asks all coordinators: that nobody looks after a producer is known only if each of them says so.
+    async fn disown_transaction(self: &Rc<Self>, request: &DisownTransaction) -> Decided<u32> {
+        self.catch_up().await?;
+        let mut by_node: BTreeMap<NodeId, BTreeSet<u32>> = BTreeMap::new();
+        for (n, at) in self.catalog.borrow().topic(OFFSETS).iter().flat_map(|topic| topic.partitions.iter().enumerate()) {
+            by_node.entry(self.answers_for(at)).or_default().insert(n as u32);
+        }
+        let one = async |(node, asked): (NodeId, BTreeSet<u32>)| {
+            let reply: DisownTransactionReply = if node.0 == self.identity.node_id {
+                self.disown_transaction_here(request.clone()).await
+            } else {
+                self.ask_node(node, Kind::DisownTransaction, request).await?
+            };
+            Ok::<_, Failure>((asked, reply))
+        };
+        let mut number = request.ended + 1;
+        for answer in all(by_node.into_iter().map(one).collect()).await {
+            let (mut silent, reply) = answer?;
+            match Refusal::try_from(reply.refusal) {
+                Ok(Refusal::None) => number = number.max(reply.number),
+                refusal => return Ok(Err(refusal.unwrap_or(Refusal::Invalid))),
+            }
+            silent.retain(|coordinator| !reply.coordinators.contains(coordinator));
+            if let Some(coordinator) = silent.first() {
+                let message = format!("the coordinator of {OFFSETS}-{coordinator} cannot be asked just now");
+                return Err(Failure::new(Code::Unavailable, message, "retry").retry_after(100));
+            }
+        }
+        Ok(Ok(number))
+    }
+
+    /// The same at those coordinators that this node has.
+    pub async fn disown_transaction_here(self: &Rc<Self>, request: DisownTransaction) -> DisownTransactionReply {
+        let route = self.route(OFFSETS);
+        let places = route.iter().flat_map(|route| route.places.iter().enumerate()).filter(|(_, place)| place.lives);
+        let one = |(n, core): (u32, CoreId)| {
+            let request = request.clone();
+            let asked = self.with_seat(n, core, move |core, held, partition| async move {
+                let here = core.offsets(partition)?;
+                await_room(&core.rt, &here.log, ROOM_WAIT).await;
+                let DisownTransaction { producer_id, topic, partition, ended } = request;
+                let number = held.coordinator.borrow_mut().disown_transaction(core.times(), producer_id, (&topic, partition), ended);
+                core.settle_changed(&here, &held).await?;
+                if here.confirm().await? != held.term {
+                    return Err(not_owner(None));
+                }
+                Ok(number)
+            });
+            async move { (n, asked.await) }
+        };
+        let asked = all(places.map(|(n, place)| one((n as u32, place.core))).collect()).await;
+        let mut reply = DisownTransactionReply::default();
+        for (coordinator, answer) in asked {
+            match answer {
+                Ok(Ok(number)) => reply.number = reply.number.max(number.unwrap_or(0)),
+                Ok(Err(refusal)) => reply.refusal = refusal.into(),
+                Err(failure) => {
+                    tracing::debug!(coordinator, failure = failure.message, "transactions of a producer cannot be asked for");
+                    continue;
+                }
+            }
+            reply.coordinators.push(coordinator);
+        }
+        reply
     }
 
     /// Gives up transactions that are open for too long, and goes on with those that are being ended.

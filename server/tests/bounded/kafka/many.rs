@@ -87,6 +87,8 @@ const ALL: &[Many] = &[
         &[2, b'n', 1, 0],
         &[0],
     ),
+    many("producers to write markers of", (27, 1), &[], &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0], &[0]),
+    many("topics to write markers to", (27, 1), &[2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], &[2, b't', 2, 0, 0, 0, 0, 0], &[0, 0, 0, 0, 0, 0]),
     many("topics without partitions to describe producers of", (61, 0), &[], &[2, b'n', 1, 0], &[0]),
     many("transactions to describe", (65, 0), &[], &[2, b't'], &[0]),
     many("states of transactions", (66, 2), &[], &[2, b's'], &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]),

@@ -10,7 +10,8 @@ use kafka_protocol::{
         describe_user_scram_credentials_request as ds, elect_leaders_request as el, fetch_request as f,
         incremental_alter_configs_request as iac, join_group_request as jg, leave_group_request as lg, list_offsets_request as lo,
         list_partition_reassignments_request as lr, metadata_request as md, offset_commit_request as oc, offset_delete_request as od,
-        offset_fetch_request as of, produce_request as p, sync_group_request as sg, txn_offset_commit_request as to, *,
+        offset_fetch_request as of, produce_request as p, sync_group_request as sg, txn_offset_commit_request as to,
+        write_txn_markers_request as wm, *,
     },
     protocol::{Message, Request, StrBytes},
 };
@@ -98,7 +99,7 @@ pub(crate) fn of(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             let name = text(if version >= 3 { "tests" } else { "" });
             ApiVersionsRequest::default().with_client_software_name(name.clone()).with_client_software_version(name)
         }),
-        22 | 24..=26 | 28 | 61 | 65 | 66 => of_transactions(key, versions),
+        22 | 24..=28 | 61 | 65 | 66 => of_transactions(key, versions),
         42 => each(versions, |version| DeleteGroupsRequest::default().with_groups_names(vec![group(version)])),
         47 => each(versions, offset_delete),
         60 => plain::<DescribeClusterRequest>(versions),
@@ -121,6 +122,11 @@ fn of_transactions(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             asked.with_producer_id(ProducerId(1)).with_group_id(group(version))
         }),
         26 => each(versions, |_| EndTxnRequest::default().with_transactional_id(id()).with_producer_id(ProducerId(1)).with_committed(true)),
+        27 => each(versions, |_| {
+            let some = wm::WritableTxnMarkerTopic::default().with_name(topic("t")).with_partition_indexes(vec![0, 9]);
+            let marker = wm::WritableTxnMarker::default().with_producer_id(ProducerId(1)).with_topics(vec![some]);
+            WriteTxnMarkersRequest::default().with_markers(vec![marker])
+        }),
         28 => each(versions, |version| {
             let one = |n| to::TxnOffsetCommitRequestPartition::default().with_partition_index(n).with_committed_offset(1);
             let some = to::TxnOffsetCommitRequestTopic::default().with_name(topic("t")).with_partitions(vec![one(0), one(9)]);

@@ -4,6 +4,8 @@ import java.nio.file.*;
 import java.util.*;
 import java.util.regex.*;
 import java.util.stream.*;
+import org.apache.kafka.clients.producer.*;
+import org.apache.kafka.common.serialization.StringSerializer;
 import org.apache.kafka.common.utils.Exit;
 
 /** Kafka's own command line tools, as their scripts start them, one after the other. */
@@ -49,8 +51,20 @@ public class Tools {
         }
         String all = said.toString(StandardCharsets.UTF_8);
         OUT.println(all);
-        check(status == null || status == 0, "it ends with " + status);
+        check((status == null || status == 0) != fails, "it ends with " + status);
         return all;
+    }
+
+    /** Whether the next tool is to fail. */
+    static boolean fails;
+
+    static String failing(Main main, String... args) throws Exception {
+        fails = true;
+        try {
+            return tool(main, args);
+        } finally {
+            fails = false;
+        }
     }
 
     static String tool(Main main, String... args) throws Exception {
@@ -85,6 +99,7 @@ public class Tools {
         groups();
         settings();
         users();
+        transactions();
         brokers(brokers);
         if (brokers > 2) moves(brokers);
         Main topics = org.apache.kafka.tools.TopicCommand::main;
@@ -174,6 +189,29 @@ public class Tools {
         check(!described.contains("SCRAM-SHA-512"), described);
         tool(settings, with(user, "--alter", "--delete-config", "SCRAM-SHA-256"));
         check(!tool(settings, "--entity-type", "users", "--describe").contains("reader"), "nothing is kept of him");
+    }
+
+    /** What is open is told, and not for the tool to end: nothing hangs. */
+    static void transactions() throws Exception {
+        Main transactions = org.apache.kafka.tools.TransactionsCommand::main;
+        Properties p = new Properties();
+        p.putAll(Map.of("bootstrap.servers", servers, "transactional.id", "tools-tx", "linger.ms", "0"));
+        try (KafkaProducer<String, String> producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            long at = producer.send(new ProducerRecord<>("tools", 2, "key", "open")).get().offset();
+            matches(tool(transactions, "list"), "tools-tx.*Ongoing");
+            matches(tool(transactions, "list", "--transactional-id-pattern", "tools-t."), "tools-tx.*Ongoing");
+            check(!tool(transactions, "list", "--transactional-id-pattern", "tools").contains("tools-tx"), "whole names match");
+            matches(tool(transactions, "describe", "--transactional-id", "tools-tx"), "tools-tx.*Ongoing.*tools-2");
+            matches(tool(transactions, "describe-producers", "--topic", "tools", "--partition", "2"), "-1\\s+0\\s+\\d+\\s+" + at);
+            check(!tool(transactions, "find-hanging", "--topic", "tools", "--max-transaction-timeout", "0").contains(String.valueOf(at) + "\t"), "it does not hang");
+            has(failing(transactions, "abort", "--topic", "tools", "--partition", "2", "--start-offset", String.valueOf(at)), "Failed to abort transaction");
+            producer.commitTransaction();
+        }
+        matches(tool(transactions, "describe", "--transactional-id", "tools-tx"), "tools-tx.*CompleteCommit");
+        matches(tool(transactions, "describe-producers", "--topic", "tools", "--partition", "2"), "\\s1\\s+-?\\d+\\s+\\d+\\s+None");
+        has(failing(transactions, "abort", "--topic", "tools", "--partition", "2", "--start-offset", "0"), "Could not find any open transactions");
     }
 
     static String[] with(String[] first, String... more) {
