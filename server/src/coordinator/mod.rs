@@ -12,7 +12,7 @@
 //!   ([`Coordinator::with_epochs_after`]), so that nobody is taken for the member that it was before. A positions' topic is
 //!   known by its id.
 //!
-//! `group` says how a partition is kept from having two readers, `assignor` who should have it. Groups of Kafka's older sort, whose members share
+//! `positions` says who may commit, `heartbeats` how members come and go, `group` how a partition is kept from having two readers, `assignor` who should have it. Groups of Kafka's older sort, whose members share
 //! out among themselves, are in [`classic`], and those of Kafka's newer sort, which are written down, in [`consumer`]; [`transactions`] live beside them; a group with members is of one sort, and positions are the same for both. Everything is bounded by
 //! the constants below; past them requests are refused and nothing is dropped.
 
@@ -22,7 +22,9 @@ pub mod classic;
 pub mod consumer;
 mod error;
 mod group;
+mod heartbeats;
 pub mod pattern;
+mod positions;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -30,13 +32,12 @@ pub mod transactions;
 
 pub use error::Refused;
 pub use group::{HEARTBEAT_MS, HEARTBEAT_WAITING_MS, REVOKE_MS_MAX};
+pub use positions::Commit;
 
 use crate::keyed::{BadRecord, Record};
-use group::{Beat, Group, Member};
-use millpond_wire::messages::{
-    CommitFailure, CommitOffsets, CommitOffsetsReply, FetchOffsets, FetchOffsetsReply, GroupHeartbeat, GroupHeartbeatReply, Position,
-    TopicPartitions,
-};
+use group::Group;
+use millpond_wire::messages::TopicPartitions;
+use positions::{POSITION_BYTES, key, position_bytes};
 use records::{Entry, Key, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -107,16 +108,6 @@ pub fn partition_of(group: &str, partitions: u32) -> u32 {
     (hash % u64::from(partitions.max(1))) as u32
 }
 
-/// A commit that has been checked: what to write, and what to answer once it is synced.
-#[must_use = "a commit is kept only when its records are synced and applied"]
-#[derive(Clone, Debug, PartialEq)]
-pub struct Commit {
-    /// To be appended as one batch. Empty if every position was refused.
-    pub records: Vec<Record>,
-    /// To be sent after the sync.
-    pub reply: CommitOffsetsReply,
-}
-
 /// A member that was removed by [`Coordinator::expire`], for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
@@ -142,19 +133,6 @@ impl From<Full> for classic::Refused {
     fn from(Full { what, max }: Full) -> Self {
         Self::Full { what, max }
     }
-}
-
-/// What may still be kept of a commit.
-struct Room {
-    positions: usize,
-    bytes: usize,
-}
-
-/// What a position takes beside its text, in bytes.
-const POSITION_BYTES: usize = 256;
-
-fn position_bytes(value: &Value) -> usize {
-    POSITION_BYTES + value.metadata.len()
 }
 
 /// All groups of one partition of `__consumer_offsets`.
@@ -277,50 +255,6 @@ impl Coordinator {
         tombstones
     }
 
-    /// Of tombstones that [`Coordinator::set_topics`] has returned, those whose positions are still of topics that are gone.
-    #[must_use]
-    pub fn still_stale(&self, tombstones: &[Record]) -> Vec<Record> {
-        let is_stale = |record: &&Record| {
-            let Ok(Entry::Position(Key { group, topic, partition }, _)) = records::read(&record.key, None) else { return false };
-            let part = Part { topic: self.interned(&topic), partition };
-            self.positions.get(&group).and_then(|positions| positions.get(&part)).is_some_and(|value| !self.is_current(&part, value))
-        };
-        tombstones.iter().filter(is_stale).cloned().collect()
-    }
-
-    /// Takes a member's sign of life. `host` is where it connects from, for people.
-    pub fn heartbeat(&mut self, now_ms: u64, host: &str, request: &GroupHeartbeat) -> Result<GroupHeartbeatReply, Refused> {
-        check_name("the group", &request.group)?;
-        check_name("the member id", &request.member_id)?;
-        if request.member_epoch == LEAVE {
-            return Ok(self.leave(request));
-        }
-        let beat = self.beat(host, request)?;
-        if self.classic.contains_key(&request.group) || self.consumer.contains_key(&request.group) {
-            return Err(Refused::OtherSort { group: request.group.clone() });
-        }
-        let known = self.groups.get(&request.group);
-        if known.is_none_or(|g| !g.members.contains_key(&*request.member_id)) {
-            if request.member_epoch != 0 {
-                return Err(group::unknown(&request.group, &request.member_id));
-            }
-            self.check_room(known.map(|group| group.members.len()))?;
-        }
-        if self.bytes_max.is_some() && known.is_none_or(|g| g.would_grow(&beat)) && self.bytes_left() == 0 {
-            return Err(self.full_of_bytes().into());
-        }
-        let mut next_epoch = self.epochs_given + 1;
-        let group = self.groups.entry(request.group.clone()).or_default();
-        let id = group.beat(now_ms, beat, &self.counts, &mut next_epoch)?;
-        self.epochs_given = next_epoch - 1;
-        let member = &group.members[&id];
-        Ok(GroupHeartbeatReply {
-            member_epoch: member.epoch,
-            assigned: to_wire(&member.assigned),
-            heartbeat_ms: group.heartbeat_ms(member) as u32,
-        })
-    }
-
     /// Removes members whose session is over.
     pub fn expire(&mut self, now_ms: u64) -> Vec<Expired> {
         let mut expired = Vec::new();
@@ -336,87 +270,17 @@ impl Coordinator {
         expired
     }
 
-    /// Checks a commit. Positions that are refused are in the reply; the whole request is refused if its sender may not
-    /// commit at all.
-    pub fn commit(&self, request: &CommitOffsets) -> Result<Commit, Refused> {
-        check_name("the group", &request.group)?;
-        let metadata: usize = request.positions.iter().map(|p| p.metadata.len()).sum();
-        at_most("positions in a commit", request.positions.len(), POSITIONS_PER_COMMIT_MAX)?;
-        at_most("bytes of metadata in a commit", metadata, METADATA_PER_COMMIT_BYTES_MAX)?;
-        let member = self.committer(request)?;
-        Ok(self.commit_by(request, member))
-    }
-
-    /// Checks each position of a commit by somebody who may commit.
-    fn commit_by(&self, request: &CommitOffsets, member: Option<&Member>) -> Commit {
-        let mut commit = Commit { records: Vec::new(), reply: CommitOffsetsReply::default() };
-        let mut room = Room { positions: POSITIONS_MAX.saturating_sub(self.positions_count), bytes: self.bytes_left() };
-        for (number, position) in request.positions.iter().enumerate() {
-            match self.checked(request, member, position, &mut room) {
-                Ok(record) => commit.records.extend(record),
-                Err(refused) => commit.reply.failures.push(CommitFailure { position: number as u32, failure: Some(refused.failure()) }),
-            }
-        }
-        commit
-    }
-
-    /// These records of a commit are written: nothing older of the same client may follow them.
-    pub fn written(&mut self, records: &[Record]) {
-        for record in records {
-            if let Ok(Entry::Position(key, Some(value))) = records::read(&record.key, record.value.as_deref())
-                && value.committer != 0
-            {
-                self.written.insert(key, (value.committer, value.sequence));
-            }
-        }
-    }
-
     /// Takes over one record of `__consumer_offsets`. `None` is a tombstone.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), BadRecord> {
-        let (key, value) = match records::read(key, value)? {
-            Entry::Position(key, value) => (key, value),
-            Entry::Group(name, stored) => {
-                self.apply_group(name, stored);
-                return Ok(());
-            }
-            Entry::Epoch(name, stored) => {
-                self.apply_epoch(name, stored);
-                return Ok(());
-            }
+        match records::read(key, value)? {
+            Entry::Position(key, value) => self.apply_position(key, value),
+            Entry::Group(name, stored) => self.apply_group(name, stored),
+            Entry::Epoch(name, stored) => self.apply_epoch(name, stored),
             Entry::Member(name, id, stored) => return self.apply_member(key, name, &id, stored),
             Entry::Transaction(id, stored) => return self.apply_transaction(key, &id, stored),
-            Entry::Pending(key, value) => {
-                self.apply_pending(key, value);
-                return Ok(());
-            }
-        };
-        if value.as_ref().is_some_and(|value| self.written.get(&key) == Some(&(value.committer, value.sequence))) {
-            self.written.remove(&key);
-        }
-        let part = Part { topic: self.interned(&key.topic), partition: key.partition };
-        let positions = self.positions.entry(key.group.clone()).or_default();
-        let before = positions.len();
-        let added = value.as_ref().map_or(0, position_bytes);
-        let replaced = match value {
-            Some(value) => positions.insert(part, value),
-            None => positions.remove(&part),
-        };
-        self.positions_bytes = self.positions_bytes + added - replaced.as_ref().map_or(0, position_bytes);
-        self.positions_count = self.positions_count + positions.len() - before;
-        if positions.is_empty() {
-            self.positions.remove(&key.group);
+            Entry::Pending(key, value) => self.apply_pending(key, value),
         }
         Ok(())
-    }
-
-    /// A group's positions.
-    #[must_use]
-    pub fn fetch_offsets(&self, request: &FetchOffsets) -> FetchOffsetsReply {
-        let asked: BTreeSet<(&str, u32)> =
-            request.partitions.iter().flat_map(|t| t.partitions.iter().map(|p| (t.topic.as_str(), *p))).collect();
-        let all = self.current_positions(&request.group);
-        let wanted = all.filter(|p| request.partitions.is_empty() || asked.contains(&(p.topic.as_str(), p.partition)));
-        FetchOffsetsReply { positions: wanted.collect() }
     }
 
     /// Panics if an invariant is broken; run after every step in tests and simulation.
@@ -443,128 +307,6 @@ impl Coordinator {
         assert!(self.positions.values().all(|p| !p.is_empty()), "a group without positions is not kept among them");
     }
 
-    fn leave(&mut self, request: &GroupHeartbeat) -> GroupHeartbeatReply {
-        // Leaving twice, or after having been expired, is fine: the answer to the first may have been lost.
-        if let Some(group) = self.groups.get_mut(&request.group) {
-            group.remove(&request.member_id, &self.counts);
-            if group.members.is_empty() {
-                self.groups.remove(&request.group);
-            }
-        }
-        GroupHeartbeatReply { member_epoch: LEAVE, assigned: Vec::new(), heartbeat_ms: 0 }
-    }
-
-    fn beat<'a>(&self, host: &'a str, request: &'a GroupHeartbeat) -> Result<Beat<'a>, Refused> {
-        at_most("topics of a member", request.topics.len(), TOPICS_PER_MEMBER_MAX)?;
-        at_most("bytes of a client id", request.client_id.len(), NAME_BYTES_MAX)?;
-        let timeout = if request.session_timeout_ms == 0 { SESSION_MS_DEFAULT } else { request.session_timeout_ms };
-        if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&timeout) {
-            let must = format!("from {SESSION_MS_MIN} to {SESSION_MS_MAX}");
-            return Err(Refused::Invalid { what: "session_timeout_ms", must, is: timeout.to_string() });
-        }
-        if request.member_epoch < 0 {
-            let must = "0, -1 or an epoch that was given".into();
-            return Err(Refused::Invalid { what: "member_epoch", must, is: request.member_epoch.to_string() });
-        }
-        for topic in &request.topics {
-            check_name("a topic", topic)?;
-        }
-        let part = |topic: &Arc<str>, partition: &u32| Part { topic: Arc::clone(topic), partition: *partition };
-        let owned = request.owned.iter().flat_map(|t| {
-            let topic = self.interned(&t.topic);
-            t.partitions.iter().map(move |p| part(&topic, p))
-        });
-        Ok(Beat {
-            group: &request.group,
-            member: &request.member_id,
-            epoch: request.member_epoch,
-            topics: request.topics.iter().map(|t| self.interned(t)).collect(),
-            owned: owned.collect(),
-            timeout_ms: u64::from(timeout),
-            client_id: &request.client_id,
-            host,
-        })
-    }
-
-    /// The member that commits; `None` for a commit from outside.
-    fn committer(&self, request: &CommitOffsets) -> Result<Option<&Member>, Refused> {
-        let group = self.groups.get(&request.group);
-        if request.member_id.is_empty() {
-            if let Some(group) = self.classic.get(&request.group).filter(|group| !group.members.is_empty()) {
-                return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
-            }
-            if let Some(group) = self.consumer.get(&request.group) {
-                return Err(Refused::NotEmpty { group: request.group.clone(), members: group.members.len() });
-            }
-            return match group {
-                Some(g) => Err(Refused::NotEmpty { group: request.group.clone(), members: g.members.len() }),
-                None if !self.positions.contains_key(&request.group) && self.positions.len() >= GROUPS_MAX => {
-                    Err(Refused::Full { what: "groups", max: GROUPS_MAX })
-                }
-                None => Ok(None),
-            };
-        }
-        let member =
-            group.and_then(|g| g.members.get(&*request.member_id)).ok_or_else(|| group::unknown(&request.group, &request.member_id))?;
-        if request.member_epoch < member.joined || request.member_epoch > member.epoch {
-            return Err(Refused::FencedMember {
-                group: request.group.clone(),
-                member: request.member_id.clone(),
-                has: member.epoch,
-                said: request.member_epoch,
-            });
-        }
-        Ok(Some(member))
-    }
-
-    fn checked(
-        &self,
-        request: &CommitOffsets,
-        member: Option<&Member>,
-        position: &Position,
-        room: &mut Room,
-    ) -> Result<Option<Record>, Refused> {
-        let Position { topic, partition, offset, metadata } = position;
-        at_most("bytes of metadata", metadata.len(), METADATA_BYTES_MAX)?;
-        let (name, view) = self
-            .topics
-            .get_key_value(&**topic)
-            .filter(|(_, view)| *partition < view.partitions)
-            .ok_or_else(|| Refused::UnknownPartition { topic: topic.clone(), partition: *partition })?;
-        let part = Part { topic: Arc::clone(name), partition: *partition };
-        if member.is_some_and(|m| !m.may_own.contains(&part)) {
-            let member = request.member_id.clone();
-            return Err(Refused::NotAssigned { topic: topic.clone(), partition: *partition, member });
-        }
-        if let Some(member) = member.filter(|_| request.sequence > 0) {
-            let mut commits = member.commits.borrow_mut();
-            let newest = commits.entry(part.clone()).or_default();
-            if *newest > request.sequence {
-                return Err(Refused::Overtaken { topic: topic.clone(), partition: *partition });
-            }
-            *newest = request.sequence;
-            if commits.len() > member.may_own.len() {
-                commits.retain(|part, _| member.may_own.contains(part));
-            }
-        }
-        let outside = if member.is_none() && request.sequence > 0 { request.committer } else { 0 };
-        let sequence = if outside == 0 { 0 } else { request.sequence };
-        let value = Value { offset: *offset, metadata: metadata.clone(), topic_id: view.topic_id, committer: outside, sequence };
-        let key = key(&request.group, &part);
-        let known = self.positions.get(&request.group).and_then(|p| p.get(&part));
-        let more = position_bytes(&value).saturating_sub(known.map_or(0, position_bytes));
-        room.bytes = room.bytes.checked_sub(more).ok_or_else(|| Refused::from(self.full_of_bytes()))?;
-        if known.is_none() {
-            room.positions = room.positions.checked_sub(1).ok_or(Refused::Full { what: "positions", max: POSITIONS_MAX })?;
-        }
-        let newest = self.written.get(&key).copied().or_else(|| known.map(|value| (value.committer, value.sequence)));
-        if outside != 0 && newest.is_some_and(|(committer, newest)| committer == outside && newest > sequence) {
-            // It was kept, so to speak, and then the newer one was.
-            return Ok(None);
-        }
-        Ok(Some(records::write(&key, Some(&value))))
-    }
-
     /// Whether a member can be added to a group of so many, or to one that is not there yet.
     fn check_room(&self, members: Option<usize>) -> Result<(), Full> {
         let is = |what, max| Err(Full { what, max });
@@ -583,28 +325,10 @@ impl Coordinator {
         classic + consumer + self.groups.values().map(|g| g.members.len()).sum::<usize>()
     }
 
-    fn current_positions(&self, group: &str) -> impl Iterator<Item = Position> {
-        let positions = self.positions.get(group).into_iter().flatten();
-        positions.filter(|(part, value)| self.is_current(part, value)).map(|(part, value)| Position {
-            topic: part.topic.to_string(),
-            partition: part.partition,
-            offset: value.offset,
-            metadata: value.metadata.clone(),
-        })
-    }
-
-    fn is_current(&self, part: &Part, value: &Value) -> bool {
-        self.topics.get(&part.topic).is_some_and(|view| view.topic_id == value.topic_id)
-    }
-
     /// The name, shared with the table of topics where it is there.
     fn interned(&self, topic: &str) -> Arc<str> {
         self.topics.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| Arc::clone(name))
     }
-}
-
-fn key(group: &str, part: &Part) -> Key {
-    Key { group: group.to_owned(), topic: part.topic.to_string(), partition: part.partition }
 }
 
 fn check_name(what: &'static str, name: &str) -> Result<(), Refused> {

@@ -1,5 +1,7 @@
 use super::*;
-use millpond_wire::messages::{Code, DeleteGroup, DescribeGroup};
+use millpond_wire::messages::{
+    Code, CommitOffsets, DeleteGroup, DescribeGroup, FetchOffsets, GroupHeartbeat, GroupHeartbeatReply, Position,
+};
 
 mod assigning;
 mod chaos;
