@@ -3,6 +3,7 @@
 mod carry;
 pub mod config;
 pub mod entry;
+mod epochs;
 pub mod error;
 pub mod group;
 pub mod groups;
@@ -26,7 +27,9 @@ mod upkeep;
 
 pub use config::{GroupConfig, LogConfig};
 pub use entry::{Entry, EntryKind};
+pub use epochs::epoch_of;
 pub use error::LogError;
+pub use group::TERM as TERM_ALONE;
 pub use log::{Advance, Appended, GroupState, Log, ReadLimits, ReadOut, Recovered, TornTail};
 pub use lsn::Lsn;
 pub use producers::{Aborted, ProducerView};

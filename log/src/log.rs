@@ -2,6 +2,7 @@
 
 use crate::{
     config::{GroupConfig, LogConfig},
+    epochs::epoch_of,
     error::{LogError, Result},
     group::{Group, TERM},
     home::Home,
@@ -250,7 +251,7 @@ impl<R: Rt> Log<R> {
             return Err(LogError::BadBatch { what: format!("{} bytes, its header says {}", batch.len(), header.batch_len) });
         }
         self.admit(batch.len())?;
-        millpond_batch::stamp(&mut batch, base_offset.0, TERM.0 as i32);
+        millpond_batch::stamp(&mut batch, base_offset.0, epoch_of(TERM));
         let lsn = self.put_entry(group, TERM, batch.freeze(), Some(header), now_ms)?;
         Ok(Appended::New { base_offset, lsn })
     }

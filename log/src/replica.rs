@@ -97,6 +97,17 @@ impl Terms {
         after.checked_sub(1).map(|run| self.0[run].1)
     }
 
+    /// Where the first term begins that is later than this one; `None` if none is.
+    pub(crate) fn begins_after(&self, term: Term) -> Option<Index> {
+        self.0.get(self.0.partition_point(|(_, of)| *of <= term)).map(|(first, _)| *first)
+    }
+
+    /// The newest term up to this one.
+    pub(crate) fn upto(&self, term: Term) -> Option<Term> {
+        let after = self.0.partition_point(|(_, of)| *of <= term);
+        after.checked_sub(1).map(|run| self.0[run].1)
+    }
+
     /// Where the newest term begins; 0 if there is none.
     pub(crate) fn begins(&self) -> Index {
         self.0.back().map_or(Index(0), |(first, _)| *first)

@@ -176,6 +176,13 @@ impl Tail {
         self.entries.front().map(|first| first.entry.index)
     }
 
+    /// The entry that has the record at `offset`, if it is in memory.
+    #[must_use]
+    pub fn holding(&self, offset: Offset) -> Option<&TailEntry> {
+        let n = self.entries.partition_point(|e| e.next_offset <= offset);
+        self.entries.get(n).filter(|e| e.entry.base_offset <= offset)
+    }
+
     /// The entry at `index`, if it is in memory.
     #[must_use]
     pub fn entry(&self, index: Index) -> Option<&TailEntry> {

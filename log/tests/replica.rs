@@ -265,6 +265,27 @@ async fn read_by_index(log: &Log<SimRt>, upto: u64, bytes_max: usize) -> Vec<Ent
     all
 }
 
+/// Where terms end, and which ones committed records are of, is what the entries say.
+async fn check_ends(log: &Log<SimRt>, model: &Model, committed: u64) {
+    let end = committed.checked_sub(1).map_or(Offset(0), |last| next_offset(&model.entries[last as usize]));
+    let last = model.entries.last().map_or(0, |entry| entry.term.0);
+    for term in (0..=last + 1).map(Term) {
+        let of = model.entries.iter().rev().map(|entry| entry.term).find(|of| *of <= term).unwrap_or(term);
+        let later = model.entries.iter().find(|entry| entry.term > term);
+        let expected = match later {
+            Some(first) => Some((of, first.base_offset.min(end))),
+            None => (last > 0 && of == term).then_some((term, end)),
+        };
+        assert_eq!(log.term_end(GROUP, term).await.unwrap(), expected, "the end of term {term}");
+    }
+    for entry in &model.entries[..committed as usize] {
+        for offset in entry.base_offset.0..next_offset(entry).0 {
+            assert_eq!(log.term_at(GROUP, Offset(offset)).await.unwrap(), Some(entry.term), "offset {offset}");
+        }
+    }
+    assert_eq!(log.term_at(GROUP, end).await.unwrap(), None);
+}
+
 /// Which of the states that the journal may hold a start has found.
 fn find(book: &Book, log: &Log<SimRt>) -> usize {
     let found = log.replica(GROUP).expect("the group was synced");
@@ -343,6 +364,8 @@ fn run(seed: u64) -> (u64, u64, u64) {
         let (again, upto, bytes_max) = (log.clone(), model.last(), 1 + sim.below(10_000) as usize);
         let entries = sim.block_on(NODE, |_| async move { read_by_index(&again, upto, bytes_max).await }).unwrap();
         assert!(entries == model.entries, "entries by index are others");
+        let (again, whole, committed) = (log.clone(), model.clone(), book.committed.get());
+        sim.block_on(NODE, |_| async move { check_ends(&again, &whole, committed).await }).unwrap();
         // From here on everything that was recovered is on stable media.
         *book.states.borrow_mut() = vec![(Lsn(0), model)];
         book.synced.set(Lsn(0));

@@ -12,7 +12,7 @@
 //! In reading order: [`mod@format`] the bytes · [`chunk`] from entries to blocks · [`list`] which
 //! blocks there are · [`mod@file`] one segment · [`handles`] which files are
 //! open, over [`lru`] and [`ahead`], blocks on their way before anybody asks · [`group`] all segments of a group · [`read`]
-//! reading across them, [`indexed`] by Raft's index · [`compact`] keeping the newest record of each key, over [`newest`] ·
+//! reading across them, [`indexed`] by Raft's index, [`terms`] by term · [`compact`] keeping the newest record of each key, over [`newest`] ·
 //! [`inspect`] showing them to people.
 
 mod ahead;
@@ -29,6 +29,7 @@ pub mod list;
 mod lru;
 mod newest;
 mod read;
+mod terms;
 
 pub use chunk::{Chunk, encode_chunk};
 pub use format::{BlockIndex, SegmentHeader, SegmentName};
