@@ -284,6 +284,7 @@ impl Admin {
                 partition: *partition,
                 time_ms: spec.time_ms(),
                 committed: isolation.is_committed(),
+                leader_epoch: None,
             };
             let request = ListOffsets { partitions: some.iter().map(one).collect() };
             let reply: ListOffsetsReply = self.client.ask(doing, Kind::ListOffsets, &request, Repeat::Freely).await?;

@@ -12,7 +12,7 @@ use prost::Message;
 const LIMIT: usize = 4 << 20;
 const DECODER: Decoder = Decoder { frame_bytes_max: LIMIT };
 /// Kinds of frames, with the unknown one.
-const KINDS: u16 = Kind::DisownTransaction as u16 + 1;
+const KINDS: u16 = Kind::WhoLeads as u16 + 1;
 
 /// The frames of a stream that comes in pieces as long as `cut` says, and why it ended. No more memory than the claim of a
 /// length earns: what has arrived, and 1 MiB ahead of it.
@@ -95,6 +95,7 @@ fn look(frame: &Frame) {
         AlterUser: AlterUser Done,
         ListUsers: ListUsers ListUsersReply,
         DisownTransaction: DisownTransaction DisownTransactionReply,
+        WhoLeads: Leads Leads,
     }
 }
 

@@ -289,8 +289,8 @@ type OnCommitted = Box<dyn Fn(GroupId, &Entry)>;
 /// Told of each snapshot that is installed here. It must not call the driver.
 type OnInstalled = Box<dyn Fn(GroupId, Index)>;
 
-/// Told where the leader of a group lives, as far as that is known, whenever that changes here. It must not call the driver.
-type OnLeader = Box<dyn Fn(GroupId, Option<NodeId>)>;
+/// Told where the leader of a group lives and in which term it leads, as far as that is known, whenever that changes here. It must not call the driver.
+type OnLeader = Box<dyn Fn(GroupId, Option<(NodeId, Term)>)>;
 
 struct Inner<R: Rt> {
     rt: R,
@@ -392,8 +392,9 @@ impl<R: Rt> Driver<R> {
         *self.0.on_committed.borrow_mut() = Some(Box::new(callback));
     }
 
-    /// Has `callback` told where the leader of a group lives, as far as that is known, whenever that changes here. It must not call the driver.
-    pub fn on_leader(&self, callback: impl Fn(GroupId, Option<NodeId>) + 'static) {
+    /// Has `callback` told where the leader of a group lives and in which term it leads, as far as that is known, whenever that changes here. It must not call
+    /// the driver.
+    pub fn on_leader(&self, callback: impl Fn(GroupId, Option<(NodeId, Term)>) + 'static) {
         *self.0.on_leader.borrow_mut() = Some(Box::new(callback));
     }
 
@@ -567,7 +568,7 @@ impl<R: Rt> Driver<R> {
                 return Err(ProposeError::Busy);
             }
             let offset = log.state(group).ok_or(ProposeError::Unknown(group))?.end_offset;
-            millpond_batch::stamp(&mut batch, offset.0, replica.term().0 as i32);
+            millpond_batch::stamp(&mut batch, offset.0, millpond_log::epoch_of(replica.term()));
             let mut proposal = Message { from: replica.members.me, ..Message::default() };
             proposal.set_msg_type(MessageType::MsgPropose);
             proposal.entries.push(Entry { data: batch.freeze(), ..Entry::default() });

@@ -63,8 +63,8 @@ pub(crate) struct Replica<R: Rt> {
     /// For so many ticks its leadership has been being handed over; see `driver/handover.rs`.
     pub(crate) handing: Option<usize>,
     was_leader: bool,
-    /// Whom it followed, when that was last told.
-    followed: Option<RaftId>,
+    /// Whom it followed, and in which term, when that was last told.
+    followed: Option<(RaftId, Term)>,
     seed: u64,
     /// In this term it asks for votes so many ticks after the time in which others would not give theirs.
     hurried: Option<(u64, usize)>,
@@ -169,7 +169,7 @@ impl<R: Rt> Replica<R> {
     }
 
     /// One that no longer leads cannot say what becomes of its entries, unless it has handed over: then the new leader has them, and commits them. Whether it
-    /// follows somebody else than before.
+    /// follows somebody else than before, or the same one in another term.
     pub(crate) fn note_role(&mut self) -> bool {
         let (led, leads) = (self.was_leader, self.is_leader());
         self.was_leader = leads;
@@ -180,7 +180,7 @@ impl<R: Rt> Replica<R> {
             (false, true) => self.lose_proposals(),
             _ => {}
         }
-        let follows = self.leader();
+        let follows = self.leader().map(|leader| (leader, self.term()));
         std::mem::replace(&mut self.followed, follows) != follows
     }
 

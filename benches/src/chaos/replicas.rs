@@ -187,7 +187,13 @@ impl Held {
 }
 
 async fn fetch(partition: &Partition, offset: u64, conn: &mut Conn) -> Result<(millpond_wire::messages::FetchedPartition, Bytes)> {
-    let wanted = FetchPartition { topic: partition.topic.clone(), partition: partition.number, offset, bytes_max: FETCH_BYTES };
+    let wanted = FetchPartition {
+        topic: partition.topic.clone(),
+        partition: partition.number,
+        offset,
+        bytes_max: FETCH_BYTES,
+        ..FetchPartition::default()
+    };
     let fetch = Fetch { partitions: vec![wanted], bytes_max: FETCH_BYTES, any_replica: true, ..Fetch::default() };
     conn.send(&encode(Kind::Fetch, Flags::REQUEST, 1, &fetch, 0), &[])?;
     let frame = timeout(ANSWER_TIMEOUT, conn.frame()).await.context("no answer")??;

@@ -376,7 +376,7 @@ async fn commit(client: &Client, last: &mut u64, shared: &Shared, dice: &mut Sma
         if *last < end {
             let offset = dice.random_range(*last + 1..=end);
             shared.ledger().committing("outside", &label, offset);
-            let position = Kept { topic: SINGLE.into(), partition: 0, offset, metadata: String::new() };
+            let position = Kept { topic: SINGLE.into(), offset, ..Kept::default() };
             let began = Instant::now();
             match client.admin().commit_positions("outside", vec![position]).await {
                 Ok(()) => shared.ledger().committed("outside", &label, offset, began.elapsed()),

@@ -313,7 +313,7 @@ impl Consumer {
     /// As [`Consumer::commit`]; and if the group has taken this consumer for dead since records were handed out last, even if it is
     /// a member again: then they come again.
     pub async fn commit_positions(&self, positions: impl IntoIterator<Item = (String, u32, u64)>) -> Result<()> {
-        let kept = |(topic, partition, offset)| Kept { topic, partition, offset, metadata: String::new() };
+        let kept = |(topic, partition, offset)| Kept { topic, partition, offset, ..Kept::default() };
         let _one = self.shared.committing.lock().await;
         self.shared.send_commit(self.read_in, &positions.into_iter().map(kept).collect::<Vec<_>>()).await
     }
@@ -399,7 +399,7 @@ impl Shared {
             topic: h.topic.to_string(),
             partition: h.partition,
             offset: *offset,
-            metadata: String::new(),
+            ..Kept::default()
         };
         self.send_commit(membership, &new.iter().map(kept).collect::<Vec<_>>()).await?;
         new.iter().for_each(|(h, offset)| h.committed.store(*offset, Ordering::Release));

@@ -423,6 +423,7 @@ impl Parts {
                         partition: part.handle.partition,
                         offset: part.next,
                         bytes_max: part_bytes as u32,
+                        ..FetchPartition::default()
                     });
                     if order.asked.len() >= each.min(REQUEST_PARTS_MAX) {
                         break;

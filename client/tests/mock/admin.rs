@@ -40,7 +40,7 @@ async fn topics_groups_and_quotas_are_looked_after() {
     assert_eq!(admin.offset("t", 2, OffsetSpec::Earliest).await.expect("told").offset, 4);
     admin.delete_records("t", 2, 40).await.expect_err("past the end");
 
-    let position = Position { topic: "t".into(), partition: 2, offset: 7, metadata: String::new() };
+    let position = Position { topic: "t".into(), partition: 2, offset: 7, metadata: String::new(), leader_epoch: None };
     admin.commit_positions("g", vec![position]).await.expect("committed");
     assert_eq!(admin.positions("g").await.expect("told").get(&("t".to_owned(), 2)), Some(&7));
     assert_eq!(admin.list_groups().await.expect("listed")[0].group, "g");

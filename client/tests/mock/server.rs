@@ -465,7 +465,7 @@ impl Server {
                 -3 => records().flatten().max_by_key(|r| r.timestamp).map_or((p.end, -1), |r| (r.offset, r.timestamp)),
                 ms => records().flatten().find(|r| r.timestamp >= ms).map_or((p.end, -1), |r| (r.offset, r.timestamp)),
             };
-            ListedOffset { offset: found.0, time_ms: found.1, failure: None }
+            ListedOffset { offset: found.0, time_ms: found.1, ..ListedOffset::default() }
         };
         ListOffsetsReply { results: request.partitions.iter().map(one).collect() }
     }
@@ -563,7 +563,7 @@ impl Server {
             topic: topic.clone(),
             partition: *partition,
             offset: *offset,
-            metadata: String::new(),
+            ..Position::default()
         };
         FetchOffsetsReply { positions: all.filter(|(part, _)| wanted(part)).map(position).collect() }
     }

@@ -75,6 +75,8 @@ pub enum Kind {
     ListUsers = 31,
     /// [`DisownTransaction`] → [`DisownTransactionReply`]. From the leader of a partition to all coordinators of transactions.
     DisownTransaction = 33,
+    /// [`Leads`] → [`Leads`]. From a node to others: who leads these groups, as far as that is known there.
+    WhoLeads = 34,
 }
 
 impl Kind {
@@ -147,6 +149,10 @@ pub enum Code {
     InvalidArgument = 22,
     /// What the request goes by is not so any more; nothing took effect. Look again, and ask anew.
     Outdated = 23,
+    /// The epoch of the leader by which the client asks is over: fetch metadata and ask again.
+    LeaderFenced = 24,
+    /// The epoch of the leader by which the client asks is not known here yet: ask again.
+    LeaderUnknown = 25,
 }
 
 /// Why a request, or a part of it, failed.
@@ -551,6 +557,12 @@ pub struct FetchPartition {
     /// At most about this many bytes from this partition.
     #[prost(uint32, tag = "4")]
     pub bytes_max: u32,
+    /// The epoch of the leader by which the client asks: refused if another one has begun. One that does not say it asks by any.
+    #[prost(sint32, optional, tag = "5")]
+    pub leader_epoch: Option<i32>,
+    /// The epoch of the record before `offset`, as the client has it: if it is another one here, nothing is read.
+    #[prost(sint32, optional, tag = "6")]
+    pub last_epoch: Option<i32>,
 }
 
 /// Answer to [`Fetch`]. The batches follow in the payload, partition after partition in this order.
@@ -588,6 +600,20 @@ pub struct FetchedPartition {
     /// Transactions that were given up and have records in the batches, if committed records were asked for.
     #[prost(message, repeated, tag = "7")]
     pub aborted: Vec<AbortedTransaction>,
+    /// Set if what the client has read last is not what is here: up to where it may be.
+    #[prost(message, optional, tag = "8")]
+    pub diverging: Option<EpochEnd>,
+}
+
+/// Where the epoch of a leader ends.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct EpochEnd {
+    /// The epoch.
+    #[prost(sint32, tag = "1")]
+    pub epoch: i32,
+    /// The offset after its last record.
+    #[prost(uint64, tag = "2")]
+    pub end_offset: u64,
 }
 
 /// A transaction that was given up: its records are those of the producer from the offset on, up to its marker.
@@ -625,6 +651,9 @@ pub struct ListOffset {
     /// As for readers of committed records: the log ends before the first transaction that is open.
     #[prost(bool, tag = "4")]
     pub committed: bool,
+    /// The epoch of the leader by which the client asks: refused if another one has begun. One that does not say it asks by any.
+    #[prost(sint32, optional, tag = "5")]
+    pub leader_epoch: Option<i32>,
 }
 
 /// Answer to [`ListOffsets`], in the same order.
@@ -647,6 +676,9 @@ pub struct ListedOffset {
     /// Set if it failed.
     #[prost(message, optional, tag = "3")]
     pub failure: Option<Failure>,
+    /// The epoch of the leader that has written the record there; at the end, of the one that leads.
+    #[prost(sint32, optional, tag = "4")]
+    pub leader_epoch: Option<i32>,
 }
 
 /// Deletes the oldest records of a partition.
@@ -752,6 +784,9 @@ pub struct Position {
     /// Free text, at most 4,096 bytes.
     #[prost(string, tag = "4")]
     pub metadata: String,
+    /// The epoch of the leader that has written the record before, if that is known.
+    #[prost(sint32, optional, tag = "5")]
+    pub leader_epoch: Option<i32>,
 }
 
 /// Commits positions of a group.
@@ -1274,9 +1309,12 @@ pub struct Leads {
     /// The groups.
     #[prost(uint64, repeated, tag = "1")]
     pub groups: Vec<u64>,
-    /// Their terms, in the same order.
+    /// The terms in which they are led, in the same order; 0 where it is not known who leads.
     #[prost(uint64, repeated, tag = "2")]
     pub terms: Vec<u64>,
+    /// The nodes that lead them, in the same order; none where it is whoever says so.
+    #[prost(uint64, repeated, tag = "3")]
+    pub nodes: Vec<u64>,
 }
 
 /// Where the logs of groups begin.

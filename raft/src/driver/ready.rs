@@ -43,7 +43,7 @@ impl<R: Rt> Driver<R> {
             let (group, term) = (replica.group.0, replica.term().0);
             tracing::debug!(group, term, replica = leader, node = node.map(|node| node.0), leads = replica.is_leader(), "a group's leader");
             if let Some(callback) = &*self.0.on_leader.borrow() {
-                callback(replica.group, node);
+                callback(replica.group, node.map(|node| (node, replica.term())));
             }
         }
         Ok(())

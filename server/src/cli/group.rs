@@ -140,7 +140,13 @@ impl Seek {
         for p in topic.partitions.iter().filter(|p| self.partition.is_none_or(|n| n == p.partition)) {
             let offset = remote.resolve(&self.topic, p.partition, self.to).await?;
             let offset = offset.clamp(p.start_offset, p.end_offset);
-            positions.push(Position { topic: self.topic.clone(), partition: p.partition, offset, metadata: String::new() });
+            positions.push(Position {
+                topic: self.topic.clone(),
+                partition: p.partition,
+                offset,
+                metadata: String::new(),
+                leader_epoch: None,
+            });
         }
         if positions.is_empty() {
             let last = topic.partitions.len().saturating_sub(1);

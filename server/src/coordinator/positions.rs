@@ -151,7 +151,7 @@ impl Coordinator {
         position: &Position,
         room: &mut Room,
     ) -> Result<Option<Record>, Refused> {
-        let Position { topic, partition, offset, metadata } = position;
+        let Position { topic, partition, offset, metadata, leader_epoch } = position;
         at_most("bytes of metadata", metadata.len(), METADATA_BYTES_MAX)?;
         let (name, view) = self
             .topics
@@ -176,7 +176,14 @@ impl Coordinator {
         }
         let outside = if member.is_none() && request.sequence > 0 { request.committer } else { 0 };
         let sequence = if outside == 0 { 0 } else { request.sequence };
-        let value = Value { offset: *offset, metadata: metadata.clone(), topic_id: view.topic_id, committer: outside, sequence };
+        let value = Value {
+            offset: *offset,
+            metadata: metadata.clone(),
+            topic_id: view.topic_id,
+            committer: outside,
+            sequence,
+            leader_epoch: *leader_epoch,
+        };
         let key = key(&request.group, &part);
         let known = self.positions.get(&request.group).and_then(|p| p.get(&part));
         let more = position_bytes(&value).saturating_sub(known.map_or(0, position_bytes));
@@ -199,6 +206,7 @@ impl Coordinator {
             partition: part.partition,
             offset: value.offset,
             metadata: value.metadata.clone(),
+            leader_epoch: value.leader_epoch,
         })
     }
 

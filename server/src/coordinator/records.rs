@@ -4,7 +4,7 @@
 //! ```text
 //!   a position
 //!   key    | version 1 (a byte) | prost Key   {group, topic, partition}   |
-//!   value  | version 1 (a byte) | prost Value {offset, metadata, topic_id, committer, sequence} |
+//!   value  | version 1 (a byte) | prost Value {offset, metadata, topic_id, committer, sequence, leader_epoch} |
 //!   a classic group
 //!   key    | version 2 (a byte) | prost GroupKey {group}   |
 //!   value  | version 1 (a byte) | prost StoredGroup {generation, kind, way of sharing out, leader, members with their parts} |
@@ -67,6 +67,9 @@ pub(super) struct Value {
     pub(super) committer: u64,
     #[prost(uint64, tag = "5")]
     pub(super) sequence: u64,
+    /// As the client has it; not there in what was written before it was kept.
+    #[prost(sint32, optional, tag = "6")]
+    pub(super) leader_epoch: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -164,10 +164,11 @@ async fn try_carry_out<R: Rt>(
             core.hear_node(NodeId(conn.from_node.get()), decode(kind, meta)?).await;
             reply(kind, Ok(Done {}))
         }
-        Kind::JoinTransaction | Kind::EndTransaction | Kind::DisownTransaction if conn.from_node.get() == 0 => {
+        Kind::JoinTransaction | Kind::EndTransaction | Kind::DisownTransaction | Kind::WhoLeads if conn.from_node.get() == 0 => {
             let message = format!("a {kind:?} request is for nodes among themselves");
-            return Err(Failure::new(Code::BadRequest, message, "use transactions as a client of Kafka"));
+            return Err(Failure::new(Code::BadRequest, message, "use transactions as a client of Kafka, and ask for metadata"));
         }
+        Kind::WhoLeads => reply(kind, Ok(core.who_leads(decode(kind, meta)?))),
         Kind::JoinTransaction => reply(kind, core.join_transaction_here(decode(kind, meta)?).await),
         Kind::EndTransaction => reply(kind, Ok(core.end_transaction_here(decode(kind, meta)?).await)),
         Kind::DisownTransaction => reply(kind, Ok(core.disown_transaction_here(decode(kind, meta)?).await)),

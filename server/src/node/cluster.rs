@@ -1,12 +1,14 @@
 //! The other nodes, and who leads what: what every core knows of both.
 //!
 //! Who leads a group its replicas know first; the core where one lives tells the other cores of its node, and a leader's node tells the other nodes. What is known may be
-//! old: whoever is asked and does not lead says so, and who does.
+//! old: whoever is asked and does not lead says so, and who does. What is told of a leader goes with the term in which it leads, and never gives way to an older one;
+//! clients that want to know have the nodes with replicas asked for those that may have changed ([`Core::learn_leaders`]).
 
 use super::{core::Core, remote::Remote};
-use crate::catalog::{Age, Home, META_GROUP, Node};
+use crate::catalog::{Age, Home, META_GROUP, Node, Partition};
+use millpond_log::TERM_ALONE;
 use millpond_raft::{link, wire::Greeting};
-use millpond_runtime::{CoreId, FxHashMap, GroupId, NodeId, Rt, Share, Term};
+use millpond_runtime::{CoreId, FxHashMap, GroupId, Nanos, NodeId, Rt, Share, Term, rt::timeout};
 use millpond_wire::messages::{Done, Kind, Leads};
 use std::{
     cell::{Cell, RefCell},
@@ -14,15 +16,37 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::Notify;
+
+/// What was said of a leader within this time is not asked for again, in ns.
+const HEARD_NS: Nanos = 1_000_000_000;
+/// How long a node is asked who leads.
+const ASK_MAX: Duration = Duration::from_secs(2);
+/// How long one waits to hear of leaders of which nothing is known, in ns, and how often one looks.
+const LEARN_NS: Nanos = 300_000_000;
+const LEARN_LOOK: Duration = Duration::from_millis(10);
+
+/// Who leads a group, as far as a node knows.
+type Leader = Option<(NodeId, Term)>;
+/// Who leads groups now.
+type News = Vec<(GroupId, Leader)>;
+
+/// What is known of the leader of a group.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    leader: Leader,
+    /// When it was said last, or asked for; 0 for never.
+    at: Nanos,
+}
 
 /// See the module.
 #[derive(Default)]
 pub struct Cluster {
-    leaders: RefCell<FxHashMap<GroupId, NodeId>>,
+    leaders: RefCell<FxHashMap<GroupId, Heard>>,
     /// What drivers here have said and others have not been told.
-    news: Rc<RefCell<BTreeMap<GroupId, Option<NodeId>>>>,
+    news: Rc<RefCell<BTreeMap<GroupId, Leader>>>,
     told: Rc<Notify>,
     /// All other nodes.
     others: Rc<RefCell<BTreeMap<u64, Node>>>,
@@ -56,7 +80,12 @@ impl<R: Rt> Core<R> {
     /// Who leads a group, as far as that is known here.
     #[must_use]
     pub fn leader_of(&self, group: GroupId) -> Option<NodeId> {
-        self.cluster.leaders.borrow().get(&group).copied()
+        self.led_by(group).map(|(node, _)| node)
+    }
+
+    /// Who leads a group and in which term, as far as that is known here.
+    fn led_by(&self, group: GroupId) -> Leader {
+        self.cluster.leaders.borrow().get(&group)?.leader
     }
 
     /// Who leads a group that lives elsewhere, or should: a node that came later may not have been told, and whoever should lead knows better.
@@ -73,6 +102,61 @@ impl<R: Rt> Core<R> {
     #[must_use]
     pub fn answers_for(&self, partition: &crate::catalog::Partition) -> NodeId {
         self.leader_of(partition.group).unwrap_or_else(|| NodeId(partition.preferred()))
+    }
+
+    /// The same, and the term in which it leads, if that is known.
+    #[must_use]
+    pub fn answers_in_term(&self, partition: &Partition) -> (NodeId, Option<Term>) {
+        match self.led_by(partition.group) {
+            Some((node, term)) => (node, Some(term)),
+            None => (NodeId(partition.preferred()), partition.replicas.is_none().then_some(TERM_ALONE)),
+        }
+    }
+
+    /// Has the nodes with replicas of these groups asked who leads them, if that may have changed here; waits a little for those of which nothing is known.
+    pub async fn learn_leaders(self: &Rc<Self>, groups: BTreeMap<GroupId, Vec<u64>>) {
+        let (now, me) = (self.rt.mono().max(1), NodeId(self.identity.node_id));
+        let (mut by_node, mut strange): (BTreeMap<NodeId, Vec<u64>>, _) = (BTreeMap::new(), Vec::new());
+        {
+            let mut leaders = self.cluster.leaders.borrow_mut();
+            for (group, nodes) in groups {
+                let heard = leaders.entry(group).or_default();
+                let is_known = heard.at != 0 && now < heard.at + HEARD_NS;
+                if !is_known && heard.leader.is_none_or(|(node, _)| node != me) {
+                    heard.at = now;
+                    for node in nodes.into_iter().map(NodeId).filter(|node| *node != me) {
+                        by_node.entry(node).or_default().push(group.0);
+                    }
+                }
+                if heard.leader.is_none() && now < heard.at + LEARN_NS {
+                    strange.push(group);
+                }
+            }
+        }
+        for (node, groups) in by_node {
+            let core = Rc::clone(self);
+            self.rt.spawn("ask who leads", Share::Serve, async move {
+                let asked = Leads { groups, ..Leads::default() };
+                // Of one that does not answer nothing is learnt: others have replicas, too, and it is asked again.
+                if let Ok(Ok(told)) = timeout(&core.rt, ASK_MAX, core.ask_node::<Leads>(node, Kind::WhoLeads, &asked)).await {
+                    core.hear_node(node, told).await;
+                }
+            });
+        }
+        while strange.iter().any(|group| self.led_by(*group).is_none()) && self.rt.mono() < now + LEARN_NS {
+            self.rt.sleep(LEARN_LOOK).await;
+        }
+    }
+
+    /// Says who leads groups, as far as it is known here.
+    pub fn who_leads(&self, asked: Leads) -> Leads {
+        let (mut terms, mut nodes) = (Vec::with_capacity(asked.groups.len()), Vec::with_capacity(asked.groups.len()));
+        for group in &asked.groups {
+            let (NodeId(node), Term(term)) = self.led_by(GroupId(*group)).unwrap_or((NodeId(0), Term(0)));
+            terms.push(term);
+            nodes.push(node);
+        }
+        Leads { terms, nodes, ..asked }
     }
 
     /// The nodes are others, or elsewhere: as the catalog has them.
@@ -150,7 +234,7 @@ impl<R: Rt> Core<R> {
         self.rt.spawn("leaders", Share::Serve, async move {
             while !core.stopping.get() {
                 core.cluster.told.notified().await;
-                let news: Vec<(GroupId, Option<NodeId>)> = std::mem::take(&mut *core.cluster.news.borrow_mut()).into_iter().collect();
+                let news: News = std::mem::take(&mut *core.cluster.news.borrow_mut()).into_iter().collect();
                 if !news.is_empty() {
                     core.tell_leaders(news).await;
                 }
@@ -158,11 +242,16 @@ impl<R: Rt> Core<R> {
         });
     }
 
-    async fn tell_leaders(self: &Rc<Self>, news: Vec<(GroupId, Option<NodeId>)>) {
+    async fn tell_leaders(self: &Rc<Self>, news: News) {
         // Whoever waits for records of one that leads no more is to hear of it.
         news.iter().filter_map(|(group, _)| self.partition(*group)).for_each(|partition| partition.wake());
         self.cluster.unsettled.borrow_mut().extend(news.iter().map(|(group, _)| *group));
         self.tell_nodes(&news);
+        self.spread(news).await;
+    }
+
+    /// Tells all cores of this node.
+    async fn spread(self: &Rc<Self>, news: News) {
         for core in self.core_ids() {
             let news = news.clone();
             // A core that is lost needs no news.
@@ -170,50 +259,52 @@ impl<R: Rt> Core<R> {
         }
     }
 
-    fn hear_leaders(&self, news: &[(GroupId, Option<NodeId>)]) {
+    fn hear_leaders(&self, news: &[(GroupId, Leader)]) {
+        let now = self.rt.mono().max(1);
         let mut leaders = self.cluster.leaders.borrow_mut();
         for (group, leader) in news {
             // The last one that is known is a better guess than none.
-            if let Some(leader) = leader {
-                leaders.insert(*group, *leader);
+            let Some((_, term)) = leader else { continue };
+            let heard = leaders.entry(*group).or_default();
+            if heard.leader.is_none_or(|(_, known)| known <= *term) {
+                *heard = Heard { leader: *leader, at: now };
             }
         }
     }
 
     /// Tells other nodes of groups that this one leads now, if they have no replica that would tell them.
-    fn tell_nodes(self: &Rc<Self>, news: &[(GroupId, Option<NodeId>)]) {
+    fn tell_nodes(self: &Rc<Self>, news: &[(GroupId, Leader)]) {
         let me = NodeId(self.identity.node_id);
-        let mine: Vec<GroupId> = news.iter().filter(|(_, leader)| *leader == Some(me)).map(|(group, _)| *group).collect();
+        let led = |(group, leader): &(GroupId, Leader)| leader.filter(|(node, _)| *node == me).map(|(_, term)| (*group, term));
+        let mine: Vec<(GroupId, Term)> = news.iter().filter_map(led).collect();
         for node in self.cluster.others() {
-            let strange = |group: &&GroupId| {
+            let strange = |group: GroupId| {
                 let catalog = self.catalog.borrow();
-                let at = catalog.partition_of(**group).map(|(topic, n)| topic.partitions[n as usize].nodes());
+                let at = catalog.partition_of(group).map(|(topic, n)| topic.partitions[n as usize].nodes());
                 at.is_some_and(|nodes| !nodes.contains(&node.0))
             };
-            let groups: Vec<u64> = mine.iter().filter(strange).map(|group| group.0).collect();
+            let (groups, terms): (Vec<u64>, Vec<u64>) =
+                mine.iter().filter(|(group, _)| strange(*group)).map(|(group, term)| (group.0, term.0)).unzip();
             if groups.is_empty() {
                 continue;
             }
-            let terms = groups.iter().map(|group| self.term_of(GroupId(*group)).0).collect();
             let core = Rc::clone(self);
             self.rt.spawn("tell leaders", Share::Serve, async move {
-                // One that cannot be told asks whoever it thinks leads, and is told then.
-                let _ = core.ask_node::<Done>(node, Kind::Leads, &Leads { groups, terms }).await;
+                // One that cannot be told asks when somebody wants to know.
+                let _ = core.ask_node::<Done>(node, Kind::Leads, &Leads { groups, terms, nodes: Vec::new() }).await;
             });
         }
     }
 
-    fn term_of(&self, group: GroupId) -> Term {
-        self.drivers.values().find_map(|driver| driver.status(group)).map_or(Term(0), |status| status.term)
-    }
-
-    /// Another node says that it leads groups.
+    /// Another node says who leads groups: itself, if it does not say that others do.
     pub async fn hear_node(self: &Rc<Self>, node: NodeId, leads: Leads) {
-        tracing::debug!(node = node.0, groups = leads.groups.len(), "a node says what it leads");
-        let news: Vec<(GroupId, Option<NodeId>)> = leads.groups.iter().map(|group| (GroupId(*group), Some(node))).collect();
-        for core in self.core_ids() {
-            let news = news.clone();
-            let _ = self.at(core, move |core| async move { core.hear_leaders(&news) }).await;
-        }
+        tracing::debug!(node = node.0, groups = leads.groups.len(), "a node says who leads");
+        let mut nodes = leads.nodes.iter().copied();
+        let one = |(group, term): (&u64, &u64)| {
+            let leader = if leads.nodes.is_empty() { node } else { NodeId(nodes.next().unwrap_or_default()) };
+            (GroupId(*group), Some((leader, Term(*term))).filter(|_| *term > 0 && leader.0 > 0))
+        };
+        let news: News = leads.groups.iter().zip(&leads.terms).map(one).collect();
+        self.spread(news).await;
     }
 }

@@ -5,7 +5,7 @@ use crate::catalog::Replica;
 use millpond_log::LogError;
 use millpond_runtime::{CoreId, GroupId, NodeId, Offset, Rt};
 use millpond_wire::messages::{
-    Code, DeleteRecords, DeleteRecordsReply, Failure, Kind, ListOffsets, ListOffsetsReply, ListedOffset, TopicInfo,
+    Code, DeleteRecords, DeleteRecordsReply, EpochEnd, Failure, Kind, ListOffsets, ListOffsetsReply, ListedOffset, TopicInfo,
 };
 use std::{collections::BTreeMap, future::Future, rc::Rc};
 
@@ -180,13 +180,22 @@ impl<R: Rt> Core<R> {
     }
 
     async fn list_offsets_here(self: &Rc<Self>, request: &ListOffsets) -> ListOffsetsReply {
-        let asked = request.partitions.iter().map(|asked| (&*asked.topic, asked.partition, (asked.time_ms, asked.committed)));
-        let look = |partition: Rc<Partition<R>>, (time_ms, committed)| async move { partition.offset_for(time_ms, committed).await };
+        let asked =
+            request.partitions.iter().map(|asked| (&*asked.topic, asked.partition, (asked.time_ms, asked.committed, asked.leader_epoch)));
+        let look =
+            |partition: Rc<Partition<R>>, (time_ms, committed, epoch)| async move { partition.offset_for(time_ms, committed, epoch).await };
         let told = |answer| match answer {
-            Ok((Offset(offset), time_ms)) => ListedOffset { offset, time_ms, failure: None },
-            Err(failure) => ListedOffset { offset: 0, time_ms: -1, failure: Some(failure) },
+            Ok((Offset(offset), time_ms, leader_epoch)) => ListedOffset { offset, time_ms, failure: None, leader_epoch },
+            Err(failure) => ListedOffset { time_ms: -1, failure: Some(failure), ..ListedOffset::default() },
         };
         ListOffsetsReply { results: self.at_partitions(asked, look).await.into_iter().map(told).collect() }
+    }
+
+    /// Where epochs end of partitions that this node leads: each by topic, partition, epoch, and the leader's epoch as whoever asks knows it.
+    pub async fn epoch_ends(self: &Rc<Self>, asked: &[(&str, u32, i32, Option<i32>)]) -> Vec<Result<Option<EpochEnd>, Failure>> {
+        let asked = asked.iter().map(|(topic, partition, epoch, known)| (*topic, *partition, (*epoch, *known)));
+        self.at_partitions(asked, |partition: Rc<Partition<R>>, (epoch, known)| async move { partition.epoch_end(epoch, known).await })
+            .await
     }
 
     /// Deletes the oldest records of a partition.

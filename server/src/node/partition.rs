@@ -4,10 +4,10 @@ use super::{failure_of, health::BEHIND, not_owner};
 use crate::catalog::{Replica, TopicSettings};
 use bytes::BytesMut;
 use millpond_batch::{Header, Marker, check, stamp_append_time};
-use millpond_log::{Appended, GroupState, Log, LogError, Lsn, ProducerView, ReadLimits, ReadOut};
+use millpond_log::{Appended, GroupState, Log, LogError, Lsn, ProducerView, ReadLimits, ReadOut, TERM_ALONE, epoch_of};
 use millpond_raft::{Driver, ProposeError, Proposed};
 use millpond_runtime::{GroupId, NodeId, Offset, Rt, Term};
-use millpond_wire::messages::{Code, Failure, ProduceResult};
+use millpond_wire::messages::{Code, EpochEnd, Failure, ProduceResult};
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
@@ -187,6 +187,50 @@ impl<R: Rt> Partition<R> {
         Ok(term)
     }
 
+    /// The newest term that is known here; nothing if the replica here takes no part.
+    fn term(&self) -> Option<Term> {
+        match self.driver.status(self.group) {
+            Some(status) => Some(status.term),
+            None => (!self.is_replica()).then_some(TERM_ALONE),
+        }
+    }
+
+    /// Refuses whoever asks by another epoch of the leader than the one that is known here. Whoever says none asks by any.
+    pub fn check_epoch(&self, known: Option<i32>) -> Result<(), Failure> {
+        let (Some(known), Some(term)) = (known, self.term()) else { return Ok(()) };
+        let epoch = epoch_of(term);
+        let (code, advice) = match known.cmp(&epoch) {
+            std::cmp::Ordering::Equal => return Ok(()),
+            std::cmp::Ordering::Less => (Code::LeaderFenced, "refresh the metadata, and ask by the newer epoch"),
+            std::cmp::Ordering::Greater => (Code::LeaderUnknown, "retry: this node has not heard of it yet"),
+        };
+        Err(Failure::new(code, format!("asked for by epoch {known} of the leader, and it is {epoch}"), advice))
+    }
+
+    /// Where an epoch of a leader ends, as its successor knows it: the newest one up to this that the log has. See [`Log::term_end`].
+    pub async fn epoch_end(&self, epoch: i32, leader_epoch: Option<i32>) -> Result<Option<EpochEnd>, Failure> {
+        self.confirm().await?;
+        self.check_epoch(leader_epoch)?;
+        self.known_end(epoch).await
+    }
+
+    async fn known_end(&self, epoch: i32) -> Result<Option<EpochEnd>, Failure> {
+        let Ok(asked) = u64::try_from(epoch) else { return Ok(None) };
+        // Epochs past the largest are one.
+        let term = self.term().filter(|term| epoch_of(*term) == epoch).unwrap_or(Term(asked));
+        let found = self.log.term_end(self.group, term).await.map_err(|e| failure_of(&e))?;
+        Ok(found.map(|(term, Offset(end_offset))| EpochEnd { epoch: epoch_of(term), end_offset }))
+    }
+
+    /// Where whoever has read up to `from`, in this epoch last, has read something else than is here; nothing if it has not, or does not say.
+    pub async fn diverging(&self, from: Offset, last_epoch: Option<i32>) -> Result<Option<EpochEnd>, Failure> {
+        let Some(last) = last_epoch else { return Ok(None) };
+        let state = self.state()?;
+        let unknown = LogError::OffsetOutOfRange { group: self.group, start: state.start_offset, end: state.high_watermark, asked: from };
+        let end = self.known_end(last).await?.ok_or_else(|| failure_of(&unknown))?;
+        Ok(Some(end).filter(|end| end.epoch < last || end.end_offset < from.0))
+    }
+
     /// Appends a batch that [`check_produced`] took. Does not wait: without room in the log it is refused.
     pub fn append(&self, mut batch: BytesMut, mut header: Header, now_ms: i64) -> Result<Pending, Failure> {
         let max = self.message_bytes_max.get();
@@ -330,20 +374,31 @@ impl<R: Rt> Partition<R> {
         self.log.read(self.group, from, limits).await.map_err(|e| failure_of(&e))
     }
 
-    /// The offset for a time, with the special times of ListOffsets, and the timestamp of the record there (-1 for none).
-    pub async fn offset_for(&self, time_ms: i64, committed: bool) -> Result<(Offset, i64), Failure> {
+    /// The offset for a time, with the special times of ListOffsets, the timestamp of the record there (-1 for none), and its epoch, or that of the leader at
+    /// the end.
+    pub async fn offset_for(
+        &self,
+        time_ms: i64,
+        committed: bool,
+        leader_epoch: Option<i32>,
+    ) -> Result<(Offset, i64, Option<i32>), Failure> {
         const END: i64 = -1;
         const START: i64 = -2;
         const NEWEST: i64 = -3;
         self.confirm().await?;
+        self.check_epoch(leader_epoch)?;
         let state = self.state()?;
         let end = end_for(&state, committed);
+        let leads = self.term();
         let wanted = match time_ms {
-            END => return Ok((end, -1)),
-            START => return Ok((state.start_offset, -1)),
+            END => return Ok((end, -1, leads.map(epoch_of))),
+            START => {
+                let term = self.log.term_at(self.group, state.start_offset).await.map_err(|e| failure_of(&e))?;
+                return Ok((state.start_offset, -1, term.or(leads).map(epoch_of)));
+            }
             NEWEST => match state.max_timestamp {
                 Some(newest) => newest,
-                None => return Ok((end, -1)),
+                None => return Ok((end, -1, leads.map(epoch_of))),
             },
             ms if ms >= 0 => ms,
             ms => {
@@ -352,7 +407,9 @@ impl<R: Rt> Partition<R> {
             }
         };
         let found = self.log.offset_for_time(self.group, wanted).await.map_err(|e| failure_of(&e))?;
-        Ok(found.filter(|(offset, _)| *offset < end).unwrap_or((end, -1)))
+        let Some((offset, ms)) = found.filter(|(offset, _)| *offset < end) else { return Ok((end, -1, leads.map(epoch_of))) };
+        let term = self.log.term_at(self.group, offset).await.map_err(|e| failure_of(&e))?;
+        Ok((offset, ms, term.map(epoch_of)))
     }
 
     /// Deletes records before an offset, and says where the log begins once that is synced.

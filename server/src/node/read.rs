@@ -23,7 +23,7 @@ use bytes::Bytes;
 use millpond_batch::Header;
 use millpond_log::{Aborted, LogError};
 use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
-use millpond_wire::messages::{AbortedTransaction, Failure, Fetch, FetchPartition, FetchReply, FetchedPartition};
+use millpond_wire::messages::{AbortedTransaction, EpochEnd, Failure, Fetch, FetchPartition, FetchReply, FetchedPartition};
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
@@ -54,7 +54,7 @@ pub struct Fetched {
 }
 
 /// Memory that a partition of a fetch takes while the fetch is carried out, in bytes, its name not counted.
-pub const PARTITION_BYTES: usize = 640;
+pub const PARTITION_BYTES: usize = 704;
 
 /// One partition of a fetch.
 struct Reading<R: Rt> {
@@ -63,6 +63,8 @@ struct Reading<R: Rt> {
     here: Option<Rc<Partition<R>>>,
     any_replica: bool,
     committed: bool,
+    leader_epoch: Option<i32>,
+    last_epoch: Option<i32>,
     asked: Offset,
     next: Offset,
     bytes_max: usize,
@@ -72,6 +74,7 @@ struct Reading<R: Rt> {
     end: Offset,
     stable: Offset,
     aborted: Vec<Aborted>,
+    diverging: Option<EpochEnd>,
     failure: Option<Failure>,
 }
 
@@ -84,6 +87,9 @@ struct Slice {
     bytes_max: usize,
     any_replica: bool,
     committed: bool,
+    leader_epoch: Option<i32>,
+    /// Of the record before the first one that is asked for; nothing once that was looked at.
+    last_epoch: Option<i32>,
 }
 
 /// What one partition had.
@@ -94,6 +100,7 @@ struct Read {
     end: Offset,
     stable: Offset,
     aborted: Vec<Aborted>,
+    diverging: Option<EpochEnd>,
 }
 
 /// What may still be read for one answer.
@@ -128,8 +135,8 @@ impl Budget {
     }
 }
 
-/// What is waited for: more in a group than up to an offset, for whoever may read any replica, or wants committed records alone.
-type Awaited = (GroupId, Offset, bool, bool);
+/// What is waited for: more in a group than up to an offset, for whoever may read any replica, or wants committed records alone, or asks by an epoch.
+type Awaited = (GroupId, Offset, bool, bool, Option<i32>);
 
 fn told(aborted: Aborted) -> AbortedTransaction {
     AbortedTransaction { producer_id: aborted.producer_id as u64, first_offset: aborted.first.0 }
@@ -166,7 +173,7 @@ impl<R: Rt> Core<R> {
                 self.pay_for_more(&mut parts, &mut budget, records_all, share, &mut memory).await;
             }
             let got: usize = parts.iter().map(|p| p.bytes).sum();
-            let failed = parts.iter().any(|p| p.failure.is_some());
+            let failed = parts.iter().any(|p| p.failure.is_some() || p.diverging.is_some());
             let now = self.rt.mono();
             if got >= bytes_min || failed || budget.is_spent() || parts.is_empty() || now >= until || self.stopping.get() {
                 break;
@@ -218,6 +225,8 @@ impl<R: Rt> Core<R> {
             here: None,
             any_replica,
             committed,
+            leader_epoch: asked.leader_epoch,
+            last_epoch: asked.last_epoch,
             asked: Offset(asked.offset),
             next: Offset(asked.offset),
             bytes_max: if asked.bytes_max == 0 { usize::MAX } else { asked.bytes_max as usize },
@@ -227,6 +236,7 @@ impl<R: Rt> Core<R> {
             end: Offset(0),
             stable: Offset(0),
             aborted: Vec::new(),
+            diverging: None,
             failure: None,
         };
         let route = self.route(&asked.topic);
@@ -245,10 +255,18 @@ impl<R: Rt> Core<R> {
     /// Reads what can be read now, within the budget.
     async fn read_round(self: &Rc<Self>, parts: &mut [Reading<R>], budget: &mut Budget, share: Share) {
         let mut by_core: BTreeMap<CoreId, Vec<Slice>> = BTreeMap::new();
-        for (number, part) in parts.iter().enumerate().filter(|(_, p)| p.failure.is_none() && p.bytes < p.bytes_max) {
-            let (any_replica, committed) = (part.any_replica, part.committed);
-            let slice =
-                Slice { number, group: part.group, from: part.next, bytes_max: part.bytes_max - part.bytes, any_replica, committed };
+        let wants = |p: &Reading<R>| p.failure.is_none() && p.diverging.is_none() && p.bytes < p.bytes_max;
+        for (number, part) in parts.iter().enumerate().filter(|(_, part)| wants(part)) {
+            let slice = Slice {
+                number,
+                group: part.group,
+                from: part.next,
+                bytes_max: part.bytes_max - part.bytes,
+                any_replica: part.any_replica,
+                committed: part.committed,
+                leader_epoch: part.leader_epoch,
+                last_epoch: part.last_epoch,
+            };
             by_core.entry(part.core).or_default().push(slice);
         }
         for (core, slices) in by_core {
@@ -294,9 +312,20 @@ impl<R: Rt> Core<R> {
 
     async fn read_slice(&self, slice: &Slice, budget: &mut Budget) -> Result<Read, Failure> {
         let Some(partition) = self.partition(slice.group) else { return Err(failure_of(&LogError::UnknownGroup { group: slice.group })) };
-        let mut read =
-            Read { batches: Vec::new(), next: slice.from, start: Offset(0), end: Offset(0), stable: Offset(0), aborted: Vec::new() };
-        if !budget.is_spent() {
+        let mut read = Read {
+            batches: Vec::new(),
+            next: slice.from,
+            start: Offset(0),
+            end: Offset(0),
+            stable: Offset(0),
+            aborted: Vec::new(),
+            diverging: None,
+        };
+        if partition.answers(slice.any_replica) {
+            partition.check_epoch(slice.leader_epoch)?;
+            read.diverging = partition.diverging(slice.from, slice.last_epoch).await?;
+        }
+        if !budget.is_spent() && read.diverging.is_none() {
             let out = partition.read(slice.from, slice.bytes_max.min(budget.bytes), slice.any_replica, slice.committed).await;
             let out = out.map_err(|failure| self.told_where(failure, slice.group))?;
             let (taken, end) = budget.take(&out.batches)?;
@@ -332,6 +361,7 @@ impl<R: Rt> Core<R> {
                 failure: part.failure.take(),
                 stable_offset: part.stable.0,
                 aborted: std::mem::take(&mut part.aborted).into_iter().map(told).collect(),
+                diverging: part.diverging,
             });
         }
         Fetched { reply, batches, bytes, records, memory, hurried: false, replay: false }
@@ -348,7 +378,7 @@ impl<R: Rt> Core<R> {
     async fn wait_growth(self: &Rc<Self>, parts: &[Reading<R>], waiter: &Notify, wait: Duration) {
         let mut others: BTreeMap<CoreId, Vec<Awaited>> = BTreeMap::new();
         for part in parts.iter().filter(|p| p.here.is_none()) {
-            others.entry(part.core).or_default().push((part.group, part.next, part.any_replica, part.committed));
+            others.entry(part.core).or_default().push((part.group, part.next, part.any_replica, part.committed, part.leader_epoch));
         }
         if others.is_empty() {
             return futures_lite::future::or(waiter.notified(), self.rt.sleep(wait)).await;
@@ -368,11 +398,11 @@ impl<R: Rt> Core<R> {
     async fn grown(&self, asked: &[Awaited]) {
         loop {
             let waiter = Rc::new(Notify::new());
-            for (group, offset, any_replica, committed) in asked {
+            for (group, offset, any_replica, committed, epoch) in asked {
                 let Some(partition) = self.partition(*group) else { return };
                 partition.wait_on(&waiter);
                 let grown = partition.state().is_ok_and(|s| end_for(&s, *committed) != *offset);
-                if self.stopping.get() || grown || !partition.answers(*any_replica) {
+                if self.stopping.get() || grown || !partition.answers(*any_replica) || partition.check_epoch(*epoch).is_err() {
                     return;
                 }
             }
@@ -384,12 +414,11 @@ impl<R: Rt> Core<R> {
 impl<R: Rt> Reading<R> {
     /// Whether a read would be of use: there is something, or it would fail, or nobody knows since it lives elsewhere.
     fn may_have(&self) -> bool {
-        self.failure.is_none()
-            && self.bytes < self.bytes_max
-            && self
-                .here
-                .as_ref()
-                .is_none_or(|p| !p.answers(self.any_replica) || p.state().map_or(true, |s| end_for(&s, self.committed) != self.next))
+        let here = |p: &Rc<Partition<R>>| {
+            let more = p.state().map_or(true, |s| end_for(&s, self.committed) != self.next);
+            more || !p.answers(self.any_replica) || p.check_epoch(self.leader_epoch).is_err() || self.last_epoch.is_some()
+        };
+        self.failure.is_none() && self.diverging.is_none() && self.bytes < self.bytes_max && self.here.as_ref().is_none_or(here)
     }
 
     fn take(&mut self, read: Result<Read, Failure>) {
@@ -402,6 +431,7 @@ impl<R: Rt> Reading<R> {
                 let new = read.aborted.into_iter().filter(|aborted| !self.aborted.contains(aborted));
                 self.aborted.extend(new.collect::<Vec<_>>());
                 (self.next, self.start, self.end, self.stable) = (read.next, read.start, read.end, read.stable);
+                (self.diverging, self.last_epoch) = (read.diverging, None);
             }
         }
     }

@@ -51,7 +51,8 @@ fn bombs_in_batches_do_not_go_off() {
     // Looking for a time reads records.
     let began = Instant::now();
     for _ in 0..5 {
-        let at = |partition| ListOffset { topic: "bombs".into(), partition, time_ms: 1_600_000_000_000, committed: false };
+        let at =
+            |partition| ListOffset { topic: "bombs".into(), partition, time_ms: 1_600_000_000_000, committed: false, leader_epoch: None };
         let (reply, _): (ListOffsetsReply, _) = client.get(Kind::ListOffsets, &ListOffsets { partitions: (0..4).map(at).collect() });
         assert!(reply.results.iter().all(|r| r.failure.is_none() && r.offset == 0), "{reply:?}");
         honest.round(&node);

@@ -26,7 +26,7 @@ fn value(number: u64) -> Vec<u8> {
 fn read_all(client: &mut Client, partition: u32) -> u64 {
     let mut next = 0;
     loop {
-        let at = FetchPartition { topic: "filling".into(), partition, offset: next, bytes_max: 0 };
+        let at = FetchPartition { topic: "filling".into(), partition, offset: next, bytes_max: 0, ..FetchPartition::default() };
         let fetch = Fetch { partitions: vec![at], bytes_max: 1 << 20, ..Fetch::default() };
         let (reply, payload): (FetchReply, BytesMut) = client.get(Kind::Fetch, &fetch);
         assert!(reply.partitions[0].failure.is_none(), "{reply:?}");

@@ -74,7 +74,7 @@ impl Honest {
             assert!(reply.results.iter().all(|r| r.failure.is_none()), "{reply:?}");
             let batch = began.elapsed();
             // And a message that is long.
-            let at = ListOffset { topic: "honest".into(), partition: 0, time_ms: -1, committed: false };
+            let at = ListOffset { topic: "honest".into(), partition: 0, time_ms: -1, committed: false, leader_epoch: None };
             let (offsets, _): (ListOffsetsReply, _) = client.get(Kind::ListOffsets, &ListOffsets { partitions: vec![at; 1_000] });
             assert!(offsets.results.len() == 1_000 && offsets.results.iter().all(|r| r.failure.is_none()));
             println!("honest: a batch of 100,000 bytes took {batch:?}, with a long message {:?}", began.elapsed());
@@ -98,7 +98,8 @@ impl Honest {
         for partition in 0..2 {
             let mut next = from;
             while next < self.written.len() {
-                let at = FetchPartition { topic: "honest".into(), partition, offset: next as u64, bytes_max: 0 };
+                let at =
+                    FetchPartition { topic: "honest".into(), partition, offset: next as u64, bytes_max: 0, ..FetchPartition::default() };
                 let fetch = Fetch { partitions: vec![at], bytes_max: 1 << 20, wait_ms_max: 1_000, ..Fetch::default() };
                 let (reply, payload): (FetchReply, _) = match self.clients[core].ask(Kind::Fetch, &fetch) {
                     Answer::Reply(frame) => (frame.message().expect("a fetch's"), frame.payload),

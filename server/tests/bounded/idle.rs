@@ -45,7 +45,7 @@ fn an_idle_server_takes_less_than_a_hundredth_of_a_core() {
     let mut client = Client::connect(&node.address());
     client.create("quiet", 2);
     let mut waits = Client::connect(&node.core(0));
-    let at = |partition| FetchPartition { topic: "quiet".into(), partition, offset: 0, bytes_max: 0 };
+    let at = |partition| FetchPartition { topic: "quiet".into(), partition, offset: 0, bytes_max: 0, ..FetchPartition::default() };
     let fetch = Fetch { partitions: vec![at(0), at(1)], wait_ms_max: 60_000, ..Fetch::default() };
     waits.write(&frame(Kind::Fetch, &fetch, &[]));
     // What was begun at the start and for the topic ends.

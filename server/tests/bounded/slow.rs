@@ -13,7 +13,13 @@ const PUSH: Duration = Duration::from_secs(10);
 
 /// As much as it may ask for at once.
 fn fetch(n: usize) -> Bytes {
-    let at = FetchPartition { topic: "full".into(), partition: (n / 2 % 2) as u32, offset: (n as u64 * 7) % 1_000, bytes_max: 0 };
+    let at = FetchPartition {
+        topic: "full".into(),
+        partition: (n / 2 % 2) as u32,
+        offset: (n as u64 * 7) % 1_000,
+        bytes_max: 0,
+        ..FetchPartition::default()
+    };
     frame(Kind::Fetch, &Fetch { partitions: vec![at], bytes_max: 8 << 20, wait_ms_max: 0, ..Fetch::default() }, &[])
 }
 
@@ -69,7 +75,7 @@ fn a_steady_slow_consumer_gets_all() {
     let mut client = Client::connect(&node.core(0));
     let mut next = 0;
     let end = loop {
-        let at = FetchPartition { topic: "full".into(), partition: 0, offset: next, bytes_max: 0 };
+        let at = FetchPartition { topic: "full".into(), partition: 0, offset: next, bytes_max: 0, ..FetchPartition::default() };
         let (reply, payload): (millpond_wire::messages::FetchReply, _) =
             client.get(Kind::Fetch, &Fetch { partitions: vec![at], bytes_max: 1 << 20, wait_ms_max: 0, ..Fetch::default() });
         assert!(reply.partitions[0].failure.is_none(), "{reply:?}");

@@ -17,7 +17,7 @@ const PUSH: Duration = Duration::from_secs(10);
 
 /// Waits for records in so many partitions that get none.
 fn long_poll(partitions: u32) -> Bytes {
-    let at = |partition| FetchPartition { topic: "quiet".into(), partition, offset: 0, bytes_max: 0 };
+    let at = |partition| FetchPartition { topic: "quiet".into(), partition, offset: 0, bytes_max: 0, ..FetchPartition::default() };
     let fetch = Fetch { partitions: (0..partitions).map(at).collect(), wait_ms_max: 60_000, ..Fetch::default() };
     frame(Kind::Fetch, &fetch, &[])
 }
@@ -50,7 +50,8 @@ fn group_calls_by_the_thousand() {
             let join =
                 GroupHeartbeat { group: group.clone(), member_id, topics, session_timeout_ms: 1_800_000, ..GroupHeartbeat::default() };
             bytes.extend_from_slice(&frame(Kind::GroupHeartbeat, &join, &[]));
-            let at = |p: u32| Position { topic: "grouped".into(), partition: p % 100, offset: 5, metadata: "m".repeat(200) };
+            let at =
+                |p: u32| Position { topic: "grouped".into(), partition: p % 100, offset: 5, metadata: "m".repeat(200), leader_epoch: None };
             let commit = CommitOffsets { group: format!("alone-{n}"), positions: (0..900).map(at).collect(), ..CommitOffsets::default() };
             bytes.extend_from_slice(&frame(Kind::CommitOffsets, &commit, &[]));
             let all = FetchOffsets { group: format!("alone-{n}"), partitions: Vec::new() };

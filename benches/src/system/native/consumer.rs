@@ -82,6 +82,7 @@ impl NativeConsumer {
             partition: part.place.partition,
             offset: part.next,
             bytes_max: 0,
+            ..FetchPartition::default()
         };
         let fetch = Fetch {
             partitions: asked.iter().map(partition).collect(),

@@ -96,7 +96,7 @@ impl Native {
         for time_ms in [START, END] {
             let partitions = places
                 .iter()
-                .map(|p| ListOffset { topic: p.topic.clone(), partition: p.partition, time_ms, committed: false })
+                .map(|p| ListOffset { topic: p.topic.clone(), partition: p.partition, time_ms, committed: false, leader_epoch: None })
                 .collect::<Vec<_>>();
             let reply: ListOffsetsReply = conn.ask(Kind::ListOffsets, &ListOffsets { partitions }).await?;
             ensure!(reply.results.len() == places.len(), "{} answers to {} look-ups", reply.results.len(), places.len());

@@ -31,7 +31,7 @@ fn t(p: u32) -> (String, u32) {
 }
 
 fn position(partition: u32, offset: u64) -> Position {
-    Position { topic: "t".into(), partition, offset, metadata: String::new() }
+    Position { topic: "t".into(), partition, offset, metadata: String::new(), leader_epoch: None }
 }
 
 fn commit(member: &str, epoch: i64, positions: Vec<Position>) -> CommitOffsets {
@@ -348,4 +348,20 @@ fn a_group_stays_in_its_partition() {
     // Part of the format: these must never change.
     assert_eq!((partition_of("", 50), partition_of("g", 50), partition_of("billing", 50)), (37, 24, 24));
     assert_eq!(partition_of("anything", 1), 0);
+}
+
+/// As it was written before epochs of leaders were kept, byte for byte; and with one.
+#[test]
+fn positions_of_old_have_no_epoch_and_new_ones_keep_theirs() {
+    let mut c = with(&[("t", 2)]);
+    let key = |partition: u8| [&[1, 10, 1, b'g', 18, 1, b't'][..], if partition > 0 { &[24, 1][..] } else { &[] }].concat();
+    // Offset 7, and the topic's id.
+    c.apply(&key(0), Some(&[1, 8, 7, 24, 10])).expect("it is read");
+    c.apply(&key(1), Some(&[1, 8, 8, 24, 10, 48, 6])).expect("it is read");
+    let told = |c: &Coordinator| c.current_positions("g").map(|p| (p.partition, p.offset, p.leader_epoch)).collect::<Vec<_>>();
+    assert_eq!(told(&c), [(0, 7, None), (1, 8, Some(3))]);
+    let new = Position { leader_epoch: Some(4), ..position(0, 9) };
+    let records = c.commit(&commit("", 0, vec![new])).expect("nobody is there").records;
+    apply(&mut c, &records);
+    assert_eq!(told(&c), [(0, 9, Some(4)), (1, 8, Some(3))]);
 }

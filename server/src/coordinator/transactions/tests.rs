@@ -229,7 +229,7 @@ fn records_of_transactions_fit_into_batches() {
 fn positions_wait_for_the_end_of_their_transaction() {
     let mut seat = Seat::new();
     let speaker = Speaker { group: "g".into(), member: String::new(), instance: None, generation: -1 };
-    let position = |partition, offset| Position { topic: "t".into(), partition, offset, metadata: String::new() };
+    let position = |partition, offset| Position { topic: "t".into(), partition, offset, metadata: String::new(), leader_epoch: None };
     let fetch = millpond_wire::messages::FetchOffsets { group: "g".into(), ..Default::default() };
     let offsets =
         |seat: &Seat| seat.coordinator.fetch_offsets(&fetch).positions.iter().map(|p| (p.partition, p.offset)).collect::<Vec<_>>();

@@ -35,6 +35,8 @@ pub(super) const RESOURCE_NOT_FOUND: i16 = 91;
 pub(super) const DUPLICATE_RESOURCE: i16 = 92;
 pub(super) const UNACCEPTABLE_CREDENTIAL: i16 = 93;
 
+const FENCED_LEADER_EPOCH: i16 = 74;
+const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 const CORRUPT_MESSAGE: i16 = 2;
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
@@ -90,6 +92,8 @@ pub(super) fn of(failure: &Failure) -> i16 {
         Code::UnsupportedVersion => UNSUPPORTED_VERSION,
         Code::BadRequest | Code::InvalidArgument => INVALID_REQUEST,
         Code::Outdated => COORDINATOR_LOAD_IN_PROGRESS,
+        Code::LeaderFenced => FENCED_LEADER_EPOCH,
+        Code::LeaderUnknown => UNKNOWN_LEADER_EPOCH,
     }
 }
 

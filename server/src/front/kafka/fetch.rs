@@ -5,7 +5,7 @@
 
 use super::{
     super::{Front, conn::Conn, requests},
-    Reply, codes,
+    Reply, codes, epochs,
     metadata::broker_id,
 };
 use crate::{
@@ -38,6 +38,8 @@ fn ours(asked: &FetchRequest, any_replica: bool, elsewhere: &[Option<NodeId>]) -
             partition: number(p.partition),
             offset: u64::try_from(p.fetch_offset).unwrap_or(u64::MAX),
             bytes_max: u32::try_from(p.partition_max_bytes).unwrap_or(1).max(1),
+            leader_epoch: epochs::said(p.current_leader_epoch),
+            last_epoch: epochs::said(p.last_fetched_epoch),
         };
         partitions.extend(topic.partitions.iter().filter(|_| !matches!(elsewhere.next(), Some(Some(_)))).map(one));
     }
@@ -104,7 +106,7 @@ pub(super) async fn carry_out<R: Rt>(
             high_watermark: end,
             last_stable_offset: result.filter(|_| failure.is_none()).map_or(-1, |r| r.stable_offset as i64),
             log_start_offset: start,
-            diverging_epoch: EpochEnd::UNKNOWN,
+            diverging_epoch: result.and_then(|r| r.diverging).map_or(EpochEnd::UNKNOWN, diverging),
             current_leader: CurrentLeader::UNKNOWN,
             aborted_transactions: (asked.isolation_level != 0).then(|| aborted(result)),
             preferred_read_replica: preferred.map_or(-1, |node| broker_id(node.0)),
@@ -123,6 +125,10 @@ pub(super) async fn carry_out<R: Rt>(
         record_bytes: fetched.bytes,
         hurried: fetched.hurried,
     })
+}
+
+fn diverging(end: messages::EpochEnd) -> EpochEnd {
+    EpochEnd { epoch: end.epoch, end_offset: end.end_offset as i64 }
 }
 
 /// Which transactions were given up that a client must leave out.

@@ -1,10 +1,10 @@
 //! Metadata: nodes are brokers, at the port of all their cores. Topics that are not there are created, as Kafka's default is.
 //!
-//! A leader's epoch is not told yet: -1 throughout, which clients take for one that does not know them.
+//! A leader is told with its epoch, which is the term in which it leads; -1 if that is not known here, which clients take for a server that does not know them.
 
 use super::{
     super::{Front, requests::look_elsewhere},
-    codes, topics,
+    codes, epochs, topics,
 };
 use crate::{
     catalog::{META_GROUP, Partition as Ours, Topic as OurTopic},
@@ -14,6 +14,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
+use millpond_log::epoch_of;
 use millpond_runtime::Rt;
 use millpond_wire::messages::{CreateTopic, Failure};
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
@@ -23,7 +24,7 @@ use uuid::Uuid;
 const MAKE_MAX: Duration = Duration::from_secs(2);
 /// A topic in an answer, and one of its partitions, in bytes: as a message and as its bytes.
 const TOPIC_BYTES: usize = 1024;
-const PARTITION_BYTES: usize = 192;
+const PARTITION_BYTES: usize = 320;
 
 /// What an answer takes, in bytes: whatever is asked for, it is not more than everything, and the names themselves.
 pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
@@ -49,6 +50,8 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: &Request) ->
             if wanted.iter().any(|one| one.name.as_ref().is_some_and(is_strange)) {
                 look_elsewhere(front).await;
             }
+            let names = wanted.iter().filter_map(|one| one.name.or_else(|| by_id(front, one.topic_id).name)).map(|name| name.to_string());
+            learn(front, names).await;
             let mut topics = Vec::with_capacity(wanted.len());
             for one in wanted.iter() {
                 front.core.rt.yield_if_needed().await;
@@ -59,7 +62,11 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: &Request) ->
             }
             topics
         }
-        None => front.core.catalog.borrow().topics().map(|topic| describe(front, topic)).collect(),
+        None => {
+            let all: Vec<String> = front.core.catalog.borrow().topics().map(|topic| topic.name.clone()).collect();
+            learn(front, all).await;
+            front.core.catalog.borrow().topics().map(|topic| describe(front, topic)).collect()
+        }
     };
     let response = MetadataResponse {
         throttle_time_ms: 0,
@@ -70,6 +77,17 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: &Request) ->
         cluster_authorized_operations: OPERATIONS_UNKNOWN,
     };
     Ok(response.frame(version, correlation_id))
+}
+
+/// Hears of the leaders of some topics that may not be known here.
+pub(super) async fn learn<R: Rt>(front: &Front<R>, topics: impl IntoIterator<Item = impl AsRef<str>>) {
+    let replicated = |p: &Ours| p.replicas.is_some().then(|| (p.group, p.nodes()));
+    let mut groups = BTreeMap::new();
+    for name in topics {
+        let catalog = front.core.catalog.borrow();
+        groups.extend(catalog.topic(name.as_ref()).iter().flat_map(|topic| &topic.partitions).filter_map(replicated));
+    }
+    front.core.learn_leaders(groups).await;
 }
 
 /// A node as a broker. Ids of nodes are small: they are counted.
@@ -104,6 +122,7 @@ pub(super) async fn named<R: Rt>(front: &Rc<Front<R>>, name: &str, create: bool)
         return topic;
     }
     let failure = if create { create_named(front, name).await.err() } else { None };
+    learn(front, [name]).await;
     known().unwrap_or_else(|| missing(name, failure.as_ref().map_or(codes::UNKNOWN_TOPIC_OR_PARTITION, codes::of)))
 }
 
@@ -157,11 +176,12 @@ pub(super) fn topic_number<R: Rt>(front: &Front<R>, id: TopicId) -> Option<u64> 
 fn describe<R: Rt>(front: &Front<R>, topic: &OurTopic) -> Topic {
     let partition = |(n, p): (usize, &Ours)| {
         let nodes: Vec<i32> = p.nodes().into_iter().map(broker_id).collect();
+        let (leader, term) = front.core.answers_in_term(p);
         Partition {
             error_code: codes::NONE,
             partition_index: n as i32,
-            leader_id: broker_id(front.core.answers_for(p).0),
-            leader_epoch: -1,
+            leader_id: broker_id(leader.0),
+            leader_epoch: epochs::told(term.map(epoch_of)),
             replica_nodes: nodes.clone(),
             isr_nodes: nodes,
             offline_replicas: Vec::new(),

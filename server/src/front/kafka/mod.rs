@@ -8,10 +8,11 @@
 //!
 //! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
 //! [`group_admin`] consumer groups · [`transactions`] ·
-//! [`offsets`], [`topics`], [`settings`], [`replicas`], [`quotas`] and [`users`] what is asked less often · [`room`] how much one request may ask for.
+//! [`offsets`], [`epochs`], [`topics`], [`settings`], [`replicas`], [`quotas`] and [`users`] what is asked less often · [`room`] how much one request may ask for.
 
 pub(super) mod codes;
 mod consumer_groups;
+mod epochs;
 mod fetch;
 mod group_admin;
 mod groups;
@@ -69,6 +70,7 @@ const APIS: &[Api] = &[
     versions::DELETE_TOPICS,
     versions::DELETE_RECORDS,
     versions::INIT_PRODUCER_ID,
+    versions::OFFSET_FOR_LEADER_EPOCH,
     versions::ADD_PARTITIONS_TO_TXN,
     versions::ADD_OFFSETS_TO_TXN,
     versions::END_TXN,
@@ -155,7 +157,7 @@ pub(super) fn kind(request: &Request) -> Kind {
     match request.api.key {
         key if key == versions::PRODUCE.key => Kind::Produce,
         key if key == versions::FETCH.key => Kind::Fetch,
-        key if key == versions::LIST_OFFSETS.key => Kind::ListOffsets,
+        key if key == versions::LIST_OFFSETS.key || key == versions::OFFSET_FOR_LEADER_EPOCH.key => Kind::ListOffsets,
         key if key == versions::METADATA.key || key == versions::FIND_COORDINATOR.key => Kind::Metadata,
         key if key == versions::OFFSET_COMMIT.key || key == versions::OFFSET_DELETE.key => Kind::CommitOffsets,
         key if key == versions::TXN_OFFSET_COMMIT.key => Kind::CommitOffsets,
@@ -326,6 +328,7 @@ async fn carry_out_small<R: Rt>(
         key if key == versions::SASL_HANDSHAKE.key => sasl::handshake(conn, request),
         key if key == versions::SASL_AUTHENTICATE.key => sasl::authenticate(front, conn, request).await,
         key if key == versions::LIST_OFFSETS.key => offsets::list(front, request).await,
+        key if key == versions::OFFSET_FOR_LEADER_EPOCH.key => epochs::ends(front, request).await,
         key if key == versions::FIND_COORDINATOR.key => groups::find(front, request),
         key if key == versions::JOIN_GROUP.key => groups::join(front, conn, request, working).await,
         key if key == versions::SYNC_GROUP.key => groups::sync(front, request, working).await,

@@ -1,6 +1,6 @@
 //! ListOffsets.
 
-use super::{super::Front, answered, codes, decoded};
+use super::{super::Front, answered, codes, decoded, epochs};
 use crate::kafka::wire::{Request, WireError};
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -14,6 +14,8 @@ use std::rc::Rc;
 /// The first record that is not elsewhere: as the first one, since nothing is (KIP-405).
 const EARLIEST_LOCAL: i64 = -4;
 const EARLIEST: i64 = -2;
+/// From this version on epochs of leaders are told.
+const EPOCHS_SINCE: i16 = 4;
 
 /// Offsets by time. Any node answers for all partitions.
 pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
@@ -25,6 +27,7 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
             partition: u32::try_from(p.partition_index).unwrap_or(u32::MAX),
             time_ms: if p.timestamp == EARLIEST_LOCAL { EARLIEST } else { p.timestamp },
             committed: asked.isolation_level != 0,
+            leader_epoch: epochs::said(p.current_leader_epoch),
         }));
     }
     let reply = front.core.list_offsets(ListOffsets { partitions }, true).await;
@@ -38,7 +41,9 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         let failed = result.as_ref().and_then(|r| r.failure.as_ref()).map_or(failure, codes::of);
         // No record is so young: that is no offset in Kafka.
         let found = result.filter(|r| failed == codes::NONE && (asked < 0 || r.time_ms >= 0));
-        let answer = ListOffsetsPartitionResponse::default().with_partition_index(index).with_error_code(failed).with_leader_epoch(-1);
+        let answer = ListOffsetsPartitionResponse::default().with_partition_index(index).with_error_code(failed);
+        let epoch = found.as_ref().and_then(|r| r.leader_epoch).filter(|_| request.header.version >= EPOCHS_SINCE);
+        let answer = answer.with_leader_epoch(epochs::told(epoch));
         answer.with_timestamp(found.as_ref().map_or(-1, |r| r.time_ms)).with_offset(found.map_or(-1, |r| r.offset as i64))
     };
     let topics = asked.topics.into_iter().map(|topic| {

@@ -2,7 +2,7 @@
 
 use super::{
     super::{Front, requests::POSITION_BYTES},
-    answered, codes, decoded, groups,
+    answered, codes, decoded, epochs, groups,
     room::Room,
 };
 use crate::{
@@ -28,6 +28,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
+
+/// From this version on OffsetFetch tells epochs of leaders.
+const EPOCHS_SINCE: i16 = 5;
 
 /// Keeps positions: synced before the answer. Many are kept in several batches.
 pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
@@ -98,27 +101,28 @@ pub(super) fn tell(numbers: &[usize], kept: Result<CommitOffsetsReply, i16>, cod
 }
 
 fn position(topic: &str, p: &OffsetCommitRequestPartition) -> Result<Position, i16> {
-    checked(topic, p.partition_index, p.committed_offset, p.committed_metadata.as_ref())
+    checked(topic, p.partition_index, p.committed_offset, p.committed_leader_epoch, p.committed_metadata.as_ref())
 }
 
 /// A position that a client wants to have kept.
-pub(super) fn checked(topic: &str, partition: i32, offset: i64, metadata: Option<&StrBytes>) -> Result<Position, i16> {
+pub(super) fn checked(topic: &str, partition: i32, offset: i64, epoch: i32, metadata: Option<&StrBytes>) -> Result<Position, i16> {
     let metadata = metadata.map(ToString::to_string).unwrap_or_default();
     if metadata.len() > METADATA_BYTES_MAX {
         return Err(codes::OFFSET_METADATA_TOO_LARGE);
     }
     let partition = u32::try_from(partition).map_err(|_| codes::UNKNOWN_TOPIC_OR_PARTITION)?;
     let offset = u64::try_from(offset).map_err(|_| codes::OFFSET_OUT_OF_RANGE)?;
-    Ok(Position { topic: topic.to_owned(), partition, offset, metadata })
+    Ok(Position { topic: topic.to_owned(), partition, offset, metadata, leader_epoch: epochs::said(epoch) })
 }
 
 /// What is asked of one group: topics and their partitions, or everything.
 type Wanted = Option<Vec<(TopicName, Vec<i32>)>>;
 
-/// What is kept in one partition, as it is told: the offset is -1 if nothing is.
+/// What is kept in one partition, as it is told: offset and epoch are -1 if nothing is.
 struct Kept {
     partition: i32,
     offset: i64,
+    epoch: i32,
     metadata: StrBytes,
     code: i16,
 }
@@ -145,7 +149,10 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
         let partition = |kept: Kept| {
             let code = if code == codes::NONE { kept.code } else { code };
             let answer = OffsetFetchResponsePartition::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
-            answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata)).with_error_code(code)
+            answer
+                .with_committed_leader_epoch(if version >= EPOCHS_SINCE { kept.epoch } else { -1 })
+                .with_metadata(Some(kept.metadata))
+                .with_error_code(code)
         };
         let topic = |(name, all): (TopicName, Vec<Kept>)| {
             OffsetFetchResponseTopic::default().with_name(name).with_partitions(all.into_iter().map(partition).collect())
@@ -165,7 +172,7 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
         let code = if fits { code } else { codes::INVALID_REQUEST };
         let partition = |kept: Kept| {
             let answer = OffsetFetchResponsePartitions::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
-            answer.with_committed_leader_epoch(-1).with_metadata(Some(kept.metadata)).with_error_code(kept.code)
+            answer.with_committed_leader_epoch(kept.epoch).with_metadata(Some(kept.metadata)).with_error_code(kept.code)
         };
         let topic = |(name, all): (TopicName, Vec<Kept>)| {
             OffsetFetchResponseTopics::default().with_name(name).with_partitions(all.into_iter().map(partition).collect())
@@ -193,6 +200,7 @@ async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted, sta
         Kept {
             partition,
             offset: position.map_or(-1, |p| p.offset as i64),
+            epoch: epochs::told(position.and_then(|p| p.leader_epoch)),
             metadata: position.map(|p| groups::text(&p.metadata)).unwrap_or_default(),
             code: if is_unstable { codes::UNSTABLE_OFFSET_COMMIT } else { codes::NONE },
         }

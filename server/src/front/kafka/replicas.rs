@@ -60,6 +60,7 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
     if names.is_empty() {
         names = front.core.catalog.borrow().topics().map(|topic| topic.name.clone()).collect();
     }
+    metadata::learn(front, &names).await;
     let (first, mut skip) = match &asked.cursor {
         Some(cursor) => (cursor.topic_name.to_string(), usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => (String::new(), 0),

@@ -186,7 +186,13 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Reques
     let (mut numbers, mut some, mut metadata) = (Vec::new(), Vec::new(), 0);
     for topic in &asked.topics {
         for p in &topic.partitions {
-            match positions::checked(&topic.name, p.partition_index, p.committed_offset, p.committed_metadata.as_ref()) {
+            match positions::checked(
+                &topic.name,
+                p.partition_index,
+                p.committed_offset,
+                p.committed_leader_epoch,
+                p.committed_metadata.as_ref(),
+            ) {
                 Ok(position) => {
                     metadata += position.metadata.len();
                     numbers.push(codes_of.len());

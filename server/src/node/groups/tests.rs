@@ -21,7 +21,7 @@ async fn delete(core: &Node) {
 }
 
 fn at(offset: u64) -> Vec<Position> {
-    vec![Position { topic: "t".into(), partition: 0, offset, metadata: String::new() }]
+    vec![Position { topic: "t".into(), partition: 0, offset, metadata: String::new(), leader_epoch: None }]
 }
 
 fn commit(offset: u64) -> CommitOffsets {

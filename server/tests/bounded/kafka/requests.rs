@@ -10,8 +10,8 @@ use kafka_protocol::{
         describe_user_scram_credentials_request as ds, elect_leaders_request as el, fetch_request as f,
         incremental_alter_configs_request as iac, join_group_request as jg, leave_group_request as lg, list_offsets_request as lo,
         list_partition_reassignments_request as lr, metadata_request as md, offset_commit_request as oc, offset_delete_request as od,
-        offset_fetch_request as of, produce_request as p, sync_group_request as sg, txn_offset_commit_request as to,
-        write_txn_markers_request as wm, *,
+        offset_fetch_request as of, offset_for_leader_epoch_request as le, produce_request as p, sync_group_request as sg,
+        txn_offset_commit_request as to, write_txn_markers_request as wm, *,
     },
     protocol::{Message, Request, StrBytes},
 };
@@ -90,6 +90,7 @@ pub(crate) fn of(key: i16, versions: (i16, i16)) -> Vec<Sound> {
         1 => each(versions, fetch),
         2 => each(versions, list_offsets),
         3 => each(versions, metadata),
+        23 => each(versions, offset_for_leader_epoch),
         8..=14 => of_groups(key, versions),
         15 => each(versions, |version| DescribeGroupsRequest::default().with_groups(vec![group(version), group(0)])),
         16 => each(versions, |version| {
@@ -268,7 +269,6 @@ fn of_the_cluster(key: i16, versions: (i16, i16)) -> Vec<Sound> {
 fn of_others(key: i16, versions: (i16, i16)) -> Vec<Sound> {
     match key {
         17 => plain::<SaslHandshakeRequest>(versions),
-        23 => plain::<OffsetForLeaderEpochRequest>(versions),
         36 => plain::<SaslAuthenticateRequest>(versions),
         key => panic!("API {key} is advertised, and nobody has written a sound request of it here"),
     }
@@ -293,6 +293,12 @@ fn list_offsets(_: i16) -> ListOffsetsRequest {
     let at = |timestamp| lo::ListOffsetsPartition::default().with_timestamp(timestamp);
     let topics = vec![lo::ListOffsetsTopic::default().with_name(topic("t")).with_partitions(vec![at(-1), at(-2), at(7)])];
     ListOffsetsRequest::default().with_topics(topics)
+}
+
+fn offset_for_leader_epoch(_: i16) -> OffsetForLeaderEpochRequest {
+    let of = |epoch| le::OffsetForLeaderPartition::default().with_leader_epoch(epoch);
+    let topics = vec![le::OffsetForLeaderTopic::default().with_topic(topic("t")).with_partitions(vec![of(0), of(1), of(9)])];
+    OffsetForLeaderEpochRequest::default().with_topics(topics)
 }
 
 fn metadata(version: i16) -> MetadataRequest {

@@ -193,7 +193,7 @@ impl World {
     /// A reader keeps a position, as it may have meant to do for long.
     fn commit(&mut self, n: usize, speaker: Speaker) {
         let Some(partition) = self.clients[n].reads.first().copied() else { return };
-        let position = Position { topic: "t".into(), partition, offset: self.seat.now_ms, metadata: String::new() };
+        let position = Position { topic: "t".into(), partition, offset: self.seat.now_ms, metadata: String::new(), leader_epoch: None };
         if self.seat.coordinator.commit_classic(&speaker, vec![position]).is_ok() {
             let now_ms = self.seat.now_ms;
             let others = self.clients.iter().enumerate().filter(|(other, c)| *other != n && now_ms < c.heard_ms + SESSION_MS);

@@ -39,7 +39,7 @@ fn by_name(client: &str, name: &str) -> Join {
 }
 
 fn at(topic: &str, partition: u32, offset: u64) -> Vec<Position> {
-    vec![Position { topic: topic.into(), partition, offset, metadata: String::new() }]
+    vec![Position { topic: topic.into(), partition, offset, metadata: String::new(), leader_epoch: None }]
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn speaker(member: &str, generation: i32) -> crate::coordinator::classic::Speake
 }
 
 fn at(partition: u32) -> Vec<Position> {
-    vec![Position { topic: "t".into(), partition, offset: 3, metadata: String::new() }]
+    vec![Position { topic: "t".into(), partition, offset: 3, metadata: String::new(), leader_epoch: None }]
 }
 
 #[test]
