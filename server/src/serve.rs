@@ -180,6 +180,7 @@ pub fn recover(node: NodeConfig, chosen: impl Fn(&str, u32) -> bool + Send + Syn
     let (node, chosen) = (Arc::new(node), Arc::new(chosen));
     let main = move |rt: Door| {
         let (node, chosen) = (Arc::clone(&node), Arc::clone(&chosen));
+        let rt = Secure::new(rt, None);
         async move { boot::recover::recover(&rt, &node, |topic, partition| chosen(topic, partition)).await }
     };
     let failed = |e| StartFailed::new("cannot recover", e, "run `millpond doctor`, which looks at the machine and says what to mend");

@@ -82,17 +82,8 @@ struct Global {
     #[arg(long, global = true, env = "MILLPOND_TLS_CA", hide_env_values = true, value_name = "FILE")]
     tls_ca: Option<std::path::PathBuf>,
     /// With --tls-ca, the certificate of a node and its key, both PEM: whoever shows them may do everything
-    #[arg(
-        long,
-        global = true,
-        env = "MILLPOND_TLS_IDENTITY",
-        hide_env_values = true,
-        value_name = "CERT,KEY",
-        requires = "tls_ca",
-        value_delimiter = ',',
-        num_args = 2
-    )]
-    tls_identity: Vec<std::path::PathBuf>,
+    #[arg(long, global = true, env = "MILLPOND_TLS_IDENTITY", hide_env_values = true, value_name = "CERT,KEY", requires = "tls_ca")]
+    tls_identity: Option<remote::Identity>,
     /// Print results as JSON, one value a line; errors too
     #[arg(long, global = true)]
     json: bool,

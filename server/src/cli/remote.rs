@@ -13,7 +13,7 @@ use millpond_client::{
         NodeChange, Position, RebalanceReply, Setting, TopicInfo, UserInfo,
     },
 };
-use std::time::Duration;
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 /// How long a command waits for a server to answer at all.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -62,6 +62,22 @@ pub(super) struct Outgoing<'a> {
     pub(super) headers: Vec<(String, Option<Bytes>)>,
 }
 
+/// A certificate and its key.
+#[derive(Clone)]
+pub(super) struct Identity {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl FromStr for Identity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (cert, key) = text.split_once(',').ok_or("give two files with a comma between, such as node.pem,node.key.pem")?;
+        Ok(Self { cert: cert.into(), key: key.into() })
+    }
+}
+
 /// Sends records.
 pub(super) struct Producer {
     producer: ClientProducer,
@@ -108,9 +124,9 @@ impl Remote {
             None => Client::builder(),
             Some(ca) => {
                 let advice = "give --tls-ca a PEM file such as the ca.pem of `millpond certificate authority`";
-                let tls = match &global.tls_identity[..] {
-                    [cert, key] => Tls::as_node(ca, cert, key),
-                    _ => Tls::with_authority(ca),
+                let tls = match &global.tls_identity {
+                    Some(Identity { cert, key }) => Tls::as_node(ca, cert, key),
+                    None => Tls::with_authority(ca),
                 };
                 let tls = tls.map_err(|e| Fail::usage(format!("read {}: {e}", ca.display()), advice))?;
                 Client::builder().tls(tls)

@@ -52,6 +52,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How often a stopping front looks whether all is answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// The longest frame of a client that has not shown who it is, where it must, in bytes.
+const STRANGER_FRAME_BYTES_MAX: usize = 64 * 1024;
+
 /// The field of a frame that says how long the rest is.
 const LEN_BYTES: usize = 4;
 
@@ -211,6 +214,12 @@ impl<R: Rt> Front<R> {
             }
         });
         self.core.rt.spawn("write", share, writing);
+    }
+
+    /// The longest frame that is taken from this client, in bytes, its length not counted.
+    fn frame_bytes_max_of(&self, conn: &Conn<R>) -> usize {
+        let is_stranger = self.core.config.authenticate && !conn.is_known();
+        if is_stranger { STRANGER_FRAME_BYTES_MAX.min(self.frame_bytes_max) } else { self.frame_bytes_max }
     }
 
     /// One of a connection's two tasks has ended.

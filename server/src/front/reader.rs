@@ -141,10 +141,10 @@ async fn make_room<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &mut
 
 /// Dispatches all frames that are whole.
 async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &mut Intake) -> Result<(), End> {
-    let decoder = Decoder { frame_bytes_max: front.frame_bytes_max };
     let now = front.core.rt.mono();
     let mut took = false;
     loop {
+        let decoder = Decoder { frame_bytes_max: front.frame_bytes_max_of(conn) };
         if !conn.greeted.get() && intake.buf.starts_with(&millpond_raft::wire::MAGIC) {
             if may_be_node(front, conn) {
                 return Err(End::Peer(intake.buf.split()));
@@ -157,7 +157,7 @@ async fn take_frames<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &m
         }
         let len = intake.partial();
         // A frame that is still arriving is not given to the decoder, which would reserve memory for it uncharged.
-        let arriving = len > intake.buf.len() && len <= LEN_BYTES + front.frame_bytes_max;
+        let arriving = len > intake.buf.len() && len <= LEN_BYTES + decoder.frame_bytes_max;
         if arriving || intake.buf.len() < HEAD_BYTES.min(len) {
             let (began, _) = conn.partial.get();
             let is_new = took || began == 0;

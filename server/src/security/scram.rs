@@ -43,8 +43,9 @@ pub struct Scram {
     credential: Credential,
     /// Whether it is that of a user.
     known: bool,
-    /// How the client's second message begins: `c=...,r=...`.
-    expected: String,
+    /// How the client's second message begins: `c=...,r=...`; or so, from librdkafka before 2.6.1, which puts its own nonce in front once more. Ours is at the end of
+    /// both, which is what counts.
+    expected: [String; 2],
     /// The first two messages, as they are signed.
     said: String,
 }
@@ -63,7 +64,8 @@ impl Scram {
         let known = found.is_some();
         let credential = found.unwrap_or_else(|| strangers.credential(mechanism, &user));
         let answer = format!("r={theirs}{nonce},s={},i={}", base64::encode(&credential.salt), credential.iterations);
-        let expected = format!("c={},r={theirs}{nonce}", base64::encode(header.as_bytes()));
+        let expected =
+            [theirs, &format!("{theirs}{theirs}")].map(|theirs| format!("c={},r={theirs}{nonce}", base64::encode(header.as_bytes())));
         let said = format!("{bare},{answer}");
         Ok((Self { mechanism, user, credential, known, expected, said }, answer.into_bytes()))
     }
@@ -72,8 +74,11 @@ impl Scram {
     pub fn finish(self, client_final: &[u8]) -> Result<(String, Vec<u8>), Refused> {
         let (without_proof, proof) = text(client_final)?.rsplit_once(",p=").ok_or(Refused::Malformed("there is no proof at its end"))?;
         // Extensions that are not mandatory may come between.
-        let extensions = without_proof.strip_prefix(&*self.expected).ok_or(Refused::Malformed("another nonce, or another binding"))?;
-        check_extensions(extensions)?;
+        let extensions = self
+            .expected
+            .iter()
+            .find_map(|expected| without_proof.strip_prefix(&**expected).filter(|rest| rest.is_empty() || rest.starts_with(',')));
+        check_extensions(extensions.ok_or(Refused::Malformed("another nonce, or another binding"))?)?;
         let proof = base64::decode(proof).ok_or(Refused::Malformed("the proof is no base64"))?;
         if proof.len() != self.mechanism.key_bytes() {
             return Err(Refused::Malformed("the proof is not as long as a key"));

@@ -206,7 +206,7 @@ fn answered(request: &Request, body: &impl Encodable) -> Result<Vec<Bytes>, Wire
 
 /// Takes the frame at the front of the buffer, if it is whole. Whether it was.
 pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake: &mut Intake, now: Nanos) -> Result<bool, Closed> {
-    let Some(frame) = frame::take(&mut intake.buf, front.frame_bytes_max)? else { return Ok(false) };
+    let Some(frame) = frame::take(&mut intake.buf, front.frame_bytes_max_of(conn))? else { return Ok(false) };
     let request = Request::read(frame)?;
     conn.greeted.set(true);
     name(conn, request.header.client_id.as_deref().unwrap_or_default());

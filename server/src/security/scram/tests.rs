@@ -11,6 +11,11 @@ fn strangers() -> Strangers {
 
 /// What the client says second, and what it expects to hear then, by RFC 5802 word for word.
 fn prove(mechanism: Mechanism, first_bare: &str, server_first: &str, password: &[u8], header: &str) -> (String, String) {
+    prove_again(mechanism, first_bare, server_first, password, header, "")
+}
+
+/// The same with something in front of the nonce.
+fn prove_again(mechanism: Mechanism, first_bare: &str, server_first: &str, password: &[u8], header: &str, again: &str) -> (String, String) {
     let part = |name: &str| server_first.split(',').find_map(|part| part.strip_prefix(name)).expect("it is there");
     let (nonce, salt, iterations) = (part("r="), base64::decode(part("s=")).expect("base64"), part("i=").parse().expect("a number"));
     let mut salted = vec![0; mechanism.key_bytes()];
@@ -21,7 +26,7 @@ fn prove(mechanism: Mechanism, first_bare: &str, server_first: &str, password: &
     ring::pbkdf2::derive(algorithm, NonZeroU32::new(iterations).expect("some"), &salt, password, &mut salted);
     let client_key = mechanism.hmac(&salted, b"Client Key");
     let stored_key = ring::digest::digest(mechanism.digest(), client_key.as_ref());
-    let without_proof = format!("c={},r={nonce}", base64::encode(header.as_bytes()));
+    let without_proof = format!("c={},r={again}{nonce}", base64::encode(header.as_bytes()));
     let signed = format!("{first_bare},{server_first},{without_proof}");
     let signature = mechanism.hmac(stored_key.as_ref(), signed.as_bytes());
     let proof: Vec<u8> = client_key.as_ref().iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
@@ -38,6 +43,19 @@ fn exchange(mechanism: Mechanism, header: &str, name: &str, known: Option<&Crede
     let (user, shown) = scram.finish(proof.as_bytes())?;
     assert_eq!(String::from_utf8(shown).expect("text"), expected, "the server shows that it knows the user");
     Ok(user)
+}
+
+/// librdkafka before 2.6.1 says its nonce once more in front of both (its pull request 4895). Nothing else may stand there.
+#[test]
+fn a_nonce_that_is_said_twice_is_taken() {
+    let credential = Credential::of_password(Mechanism::ScramSha256, b"secret", MANY);
+    for (again, is_taken) in [("", true), ("theirs", true), ("theirstheirs", false), ("others", false)] {
+        let begun = Scram::begin(Mechanism::ScramSha256, b"n,,n=user,r=theirs", &nonce(), &strangers(), |_| Some(credential.clone()));
+        let (scram, answer) = begun.expect("it begins");
+        let answer = String::from_utf8(answer).expect("text");
+        let (proof, _) = prove_again(Mechanism::ScramSha256, "n=user,r=theirs", &answer, b"secret", "n,,", again);
+        assert_eq!(scram.finish(proof.as_bytes()).is_ok(), is_taken, "{again}");
+    }
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub(crate) fn of(key: i16, versions: (i16, i16)) -> Vec<Sound> {
         23 => each(versions, offset_for_leader_epoch),
         8..=14 => of_groups(key, versions),
         15 => each(versions, |version| DescribeGroupsRequest::default().with_groups(vec![group(version), group(0)])),
+        // What comes behind version 0 is no request.
+        17 => each((1, versions.1), |_| SaslHandshakeRequest::default().with_mechanism(text("SCRAM-SHA-256"))),
         16 => each(versions, |version| {
             ListGroupsRequest::default().with_states_filter((0..i32::from(version >= 4)).map(|_| text("Stable")).collect())
         }),
@@ -239,6 +241,7 @@ fn of_the_cluster(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             let one = |name| ds::UserName::default().with_name(text(name));
             DescribeUserScramCredentialsRequest::default().with_users(Some(vec![one("somebody"), one("nobody"), one("nobody")]))
         }),
+        36 => each(versions, |_| SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from_static(b"n,,n=somebody,r=once"))),
         51 => each(versions, |_| {
             let deletion = au::ScramCredentialDeletion::default().with_name(text("nobody")).with_mechanism(1);
             let kept = au::ScramCredentialUpsertion::default().with_name(text("somebody")).with_mechanism(2).with_iterations(4_096);
@@ -261,15 +264,6 @@ fn of_the_cluster(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             let some = ["t", "unknown"].map(|name| tp::TopicRequest::default().with_name(topic(name)));
             DescribeTopicPartitionsRequest::default().with_topics(some.into()).with_response_partition_limit(1)
         }),
-        _ => of_others(key, versions),
-    }
-}
-
-/// What may come to be answered one day.
-fn of_others(key: i16, versions: (i16, i16)) -> Vec<Sound> {
-    match key {
-        17 => plain::<SaslHandshakeRequest>(versions),
-        36 => plain::<SaslAuthenticateRequest>(versions),
         key => panic!("API {key} is advertised, and nobody has written a sound request of it here"),
     }
 }
