@@ -5,13 +5,12 @@
 
 use super::{
     driver::Driver,
-    system::{Home, System, Topic},
+    system::{Home, System},
     tools::Jars,
-    wire,
 };
 use anyhow::{Context, Result};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use std::{fs, net::SocketAddr, time::Duration};
+use std::fs;
 use tokio::process::Command;
 
 /// What `bin/kafka-server-start.sh` and `bin/kafka-run-class.sh` give to the JVM.
@@ -128,22 +127,6 @@ impl System for Kafka {
         let mut command = self.java(home, "kafka.Kafka", &JVM);
         command.arg(home.file("server.properties"));
         Ok(command)
-    }
-
-    fn answers(&self, at: SocketAddr, patience: Duration) -> Result<()> {
-        wire::answers(at, patience)
-    }
-
-    fn create(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
-        wire::create(at, topic, patience)
-    }
-
-    fn is_ready(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
-        wire::is_led(at, topic, patience)
-    }
-
-    fn acknowledge(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
-        wire::acknowledge(at, topic, patience)
     }
 
     fn drivers(&self) -> Vec<Driver> {

@@ -2,11 +2,10 @@
 
 use super::{
     driver::Driver,
-    system::{Home, System, Topic},
-    wire,
+    system::{Home, System},
 };
 use anyhow::Result;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 use tokio::process::Command;
 
 /// See the module.
@@ -67,22 +66,6 @@ impl System for Millpond {
         }
         command.args(["serve", "--http", "off", "--listen"]).arg(home.at().to_string()).arg("--data").arg(home.data()).args(self.args());
         Ok(command)
-    }
-
-    fn answers(&self, at: SocketAddr, patience: Duration) -> Result<()> {
-        wire::answers(at, patience)
-    }
-
-    fn create(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
-        wire::create(at, topic, patience)
-    }
-
-    fn is_ready(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
-        wire::is_led(at, topic, patience)
-    }
-
-    fn acknowledge(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
-        wire::acknowledge(at, topic, patience)
     }
 
     fn drivers(&self) -> Vec<Driver> {

@@ -11,13 +11,14 @@
 use super::{
     driver::Driver,
     system::{Home, System, Topic},
+    wire::connect,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::PathBuf,
     time::Duration,
 };
@@ -119,10 +120,7 @@ impl System for NatsServer {
 
 /// Asks for something, and has the answer, which is JSON and no error.
 fn ask(at: SocketAddr, patience: Duration, subject: &str, payload: &[u8]) -> Result<Value> {
-    let stream = TcpStream::connect_timeout(&at, patience).with_context(|| format!("connecting to {at}"))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    let stream = connect(at, patience)?;
     let mut request = format!(
         "CONNECT {{\"verbose\":false,\"headers\":true,\"no_responders\":true}}\r\nSUB {INBOX} 1\r\nPUB {subject} {INBOX} {}\r\n",
         payload.len()

@@ -1,4 +1,4 @@
-//! The seam of the comparison: what it asks of a system. One that speaks Kafka's protocol leaves the probes to [`super::wire`]; another
+//! The seam of the comparison: what it asks of a system. The probes are those of Kafka's protocol ([`super::wire`]), for whoever speaks it; another
 //! one brings its own, and its own client.
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //! A system says which program is to be run; [`Running`] runs it, so that every one is started, watched, killed and stopped in the
 //! same way.
 
-use super::driver::Driver;
+use super::{driver::Driver, wire};
 use crate::{
     machine::usage::Process as Usage,
     node::free_ports,
@@ -26,6 +26,8 @@ use std::{
 };
 use tokio::{process::Command, task::spawn_blocking, time::sleep};
 
+pub(super) use wire::Topic;
+
 /// How long a probe waits for its answer before it asks again.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// From one probe that failed to the next: what is measured by probes is no more exact than this.
@@ -34,13 +36,6 @@ const PROBE_EVERY: Duration = Duration::from_millis(1);
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How a Java virtual machine, alone of all, says that it was asked to stop and did: 128 and the signal.
 const STOPPED_BY_SIGNAL: i32 = 128 + 15;
-
-/// The topic that is written to.
-#[derive(Clone, Debug)]
-pub(super) struct Topic {
-    pub(super) name: String,
-    pub(super) partitions: usize,
-}
 
 /// A system that is compared.
 pub(super) trait System: Send + Sync {
@@ -69,25 +64,33 @@ pub(super) trait System: Send + Sync {
     ///
     /// # Errors
     /// If it does not.
-    fn answers(&self, at: SocketAddr, patience: Duration) -> Result<()>;
+    fn answers(&self, at: SocketAddr, patience: Duration) -> Result<()> {
+        wire::answers(at, patience)
+    }
 
     /// Makes a topic; that it is there already is no error. Blocks.
     ///
     /// # Errors
     /// If it is not made.
-    fn create(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()>;
+    fn create(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
+        wire::create(at, topic, patience)
+    }
 
     /// Whether a topic can be written to. Blocks.
     ///
     /// # Errors
     /// If it cannot, yet.
-    fn is_ready(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()>;
+    fn is_ready(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
+        wire::is_led(at, topic, patience)
+    }
 
     /// Writes one record, and has it acknowledged. Blocks.
     ///
     /// # Errors
     /// If it is not.
-    fn acknowledge(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()>;
+    fn acknowledge(&self, at: SocketAddr, topic: &Topic, patience: Duration) -> Result<()> {
+        wire::acknowledge(at, topic, patience)
+    }
 
     /// The programs that put load on it, under the names by which those of several systems are compared.
     fn drivers(&self) -> Vec<Driver>;

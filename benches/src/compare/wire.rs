@@ -7,7 +7,6 @@
 //!
 //! Versions are the newest without tagged fields that every broker of today answers: Metadata 1, CreateTopics 4, Produce 7.
 
-use super::system::Topic;
 use anyhow::{Context, Result, bail, ensure};
 use millpond_batch::{Builder, Compression, builder::NO_HEADERS};
 use std::{
@@ -26,6 +25,22 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 const PRODUCE: (i16, i16) = (0, 7);
 const METADATA: (i16, i16) = (3, 1);
 const CREATE_TOPICS: (i16, i16) = (19, 4);
+
+/// The topic that is written to.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) partitions: usize,
+}
+
+/// A connection on which nothing takes longer than `patience`.
+pub(super) fn connect(at: SocketAddr, patience: Duration) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&at, patience).with_context(|| format!("connecting to {at}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    Ok(stream)
+}
 
 /// Whether somebody answers who knows at least one broker.
 ///
@@ -96,10 +111,7 @@ pub(super) fn acknowledge(at: SocketAddr, topic: &Topic, patience: Duration) -> 
 }
 
 fn ask(at: SocketAddr, patience: Duration, (key, version): (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&at, patience).with_context(|| format!("connecting to {at}"))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    let mut stream = connect(at, patience)?;
     stream.write_all(&frame(key, version, body)).context("sending a request")?;
     let mut head = [0; 8];
     stream.read_exact(&mut head).context("waiting for an answer")?;
