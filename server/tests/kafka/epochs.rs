@@ -18,7 +18,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 use millpond_batch::{Builder, Compression, split};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) const NONE: i16 = 0;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -72,10 +72,12 @@ impl At {
 
     /// So many records, one batch each.
     pub(crate) fn produce(&mut self, records: usize) {
+        // Not older than what is retained.
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_millis() as i64;
         for _ in 0..records {
             let mut builder = Builder::new(Compression::None, 100);
             let headers: [(&[u8], Option<&[u8]>); 0] = [];
-            builder.append(1_700_000_000_000, None, Some(b"value"), &headers);
+            builder.append(now_ms, None, Some(b"value"), &headers);
             let data = PartitionProduceData::default().with_index(0).with_records(Some(builder.build(None).expect("built").freeze()));
             let topic = TopicProduceData::default().with_name(name(self.topic)).with_partition_data(vec![data]);
             let asked = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
