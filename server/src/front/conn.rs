@@ -205,6 +205,8 @@ pub(super) struct Conn<R: Rt> {
     pub(super) greeted: Cell<bool>,
     /// The node that speaks, 0 for a client; from the `Hello`.
     pub(super) from_node: Cell<u64>,
+    /// What a client of Kafka reads, if it says that once; not there while a fetch of it is carried out.
+    pub(super) session: RefCell<Option<kafka::sessions::Session>>,
     /// From the `Hello`.
     pub(super) client_id: RefCell<Rc<str>>,
     pub(super) answers: RefCell<VecDeque<Answer<R>>>,
@@ -259,6 +261,7 @@ impl<R: Rt> Conn<R> {
             opened: now,
             greeted: Cell::new(false),
             from_node: Cell::new(0),
+            session: RefCell::default(),
             client_id: RefCell::new(Rc::from("")),
             answers: RefCell::default(),
             cost: Cell::new(0),

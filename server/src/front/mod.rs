@@ -76,6 +76,8 @@ pub struct Front<R: Rt> {
     lane: Rc<Lane>,
     /// Memory for long messages that wait for their turn.
     long: Pool,
+    /// What clients of Kafka read in sessions.
+    sessions: Pool,
     /// Answers that are not sent.
     queued: Rc<Queued>,
 }
@@ -113,6 +115,7 @@ impl<R: Rt> Front<R> {
             arriving: Pool::new(plan.arriving - plan.frame_bytes_max()),
             lane: Rc::new(Lane::new(plan.frame_bytes_max() + LEN_BYTES)),
             long: Pool::new(plan.queued / 2),
+            sessions: Pool::new(plan.sessions),
             queued: Rc::new(Queued::new(plan.queued / 2)),
         });
         for listener in [bound.all, bound.own] {
@@ -233,7 +236,7 @@ impl<R: Rt> Front<R> {
     /// What connections and their requests hold of the core's memory, in bytes; nothing once they are gone.
     #[must_use]
     pub fn held(&self) -> u64 {
-        let here = self.arriving.used() + self.long.used() + self.lane.used() + self.queued.used();
+        let here = self.arriving.used() + self.long.used() + self.lane.used() + self.queued.used() + self.sessions.used();
         here as u64 + self.core.request_bytes()
     }
 

@@ -175,7 +175,7 @@ async fn answer<R: Rt>(
             out.memory.push(front.core.requests.answered(working, out.small.len()));
         }
         Asked::Kafka(request) => {
-            let (kind, weight, waits) = (kafka::kind(&request), kafka::weigh(front, &request), kafka::waits(&request));
+            let (kind, weight, waits) = (kafka::kind(&request), kafka::weigh(front, conn, &request), kafka::waits(&request));
             let mut working = unless_killed(conn, front.core.requests.take(weight)).await?;
             let work = Box::pin(kafka::carry_out(front, conn, *request, &mut working));
             let reply = if waits { unless_killed(conn, work).await? } else { work.await };

@@ -199,6 +199,7 @@ mod tests {
             waits: 16 * KIB,
             queued: 0,
             groups: 0,
+            sessions: 0,
         };
         let requests = Requests::new(&plan);
         let mut waiting = Vec::new();

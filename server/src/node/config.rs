@@ -78,6 +78,8 @@ pub struct MemoryPlan {
     pub queued: usize,
     /// Members and positions of consumer groups: past it new ones are refused.
     pub groups: usize,
+    /// What clients of Kafka read in sessions: past it they say all with each fetch.
+    pub sessions: usize,
 }
 
 /// What a connection takes without anything under way, in bytes: its two tasks, its socket, and what of its receive buffer is
@@ -88,8 +90,8 @@ impl MemoryPlan {
     /// All that is handed out, the tails of `homes` homes included.
     #[must_use]
     pub fn total(&self, homes: usize) -> usize {
-        let Self { tail, connections, arriving, hopping, leaving, requests, waits, queued, groups } = *self;
-        tail * homes + connections + arriving + hopping + leaving + requests + waits + queued + groups
+        let Self { tail, connections, arriving, hopping, leaving, requests, waits, queued, groups, sessions } = *self;
+        tail * homes + connections + arriving + hopping + leaving + requests + waits + queued + groups + sessions
     }
 
     /// The longest frame that is taken, its length not counted: half of the memory for arriving frames is kept for one frame that
@@ -123,6 +125,7 @@ impl NodeConfig {
             waits: core / 32,
             queued: core / 32,
             groups: core / 32,
+            sessions: core / 64,
         }
     }
 

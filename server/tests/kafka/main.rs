@@ -15,6 +15,7 @@ mod python;
 mod racks;
 mod raw;
 mod secure;
+mod sessions;
 
 use crowd::Sort;
 use kafka_protocol::{
@@ -378,6 +379,24 @@ async fn epochs_of_leaders_grow_over_a_failover_and_clients_read_on() {
         nodes[gone].serve();
         whole(&admin).await;
     }
+}
+
+/// Sessions of fetches as a client of no library has them: what has not changed is not told, and who has none is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_fetches_say_what_has_changed() {
+    let node = Node::start();
+    client(&node).await.admin().create_topic(NewTopic::new("kept").partitions(3)).await.expect("created");
+    tokio::task::spawn_blocking(move || sessions::what_has_changed_is_told(&node.address(), "kept")).await.expect("it ends");
+}
+
+/// Kafka's own client reads 200 partitions in a session: its requests are small, and it reads on after the node has lost the session with the connection.
+#[test]
+fn the_java_client_reads_in_a_session() {
+    let mut node = Node::start();
+    java::CLIENT.run_with("Sessions", &[&node.address()], |_| {
+        node.kill();
+        node.serve();
+    });
 }
 
 /// Kafka's own command line tools, on a node that is alone.

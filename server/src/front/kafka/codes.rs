@@ -25,6 +25,7 @@ pub(super) const TRANSACTION_COORDINATOR_FENCED: i16 = 52;
 pub(super) const NOT_ENOUGH_REPLICAS: i16 = 19;
 pub(super) const GROUP_ID_NOT_FOUND: i16 = 69;
 pub(super) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+pub(super) const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 pub(super) const MEMBER_ID_REQUIRED: i16 = 79;
 pub(super) const PREFERRED_LEADER_NOT_AVAILABLE: i16 = 80;
 pub(super) const ELIGIBLE_LEADERS_NOT_AVAILABLE: i16 = 83;

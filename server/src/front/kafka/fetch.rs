@@ -1,4 +1,4 @@
-//! Fetch, without sessions: whoever wants one is told so, by the number that stands for none, and asks for all each time (KIP-227 allows it).
+//! Fetch: what is asked for each time, or what a session has ([`super::sessions`]).
 //!
 //! A client that says where it stands (`client.rack`) reads from a replica in its rack, if there is one (KIP-392): the leader names it instead of giving
 //! records, and a node of that rack answers as any of the replicas.
@@ -7,11 +7,12 @@ use super::{
     super::{Front, conn::Conn, requests},
     Reply, codes, epochs,
     metadata::broker_id,
+    sessions::{self, Plan, Session, Turn},
 };
 use crate::{
     kafka::wire::{
         Answer as _, Request, StrBytes, WireError,
-        fetch::{AbortedTransaction, CurrentLeader, EpochEnd, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
+        fetch::{AbortedTransaction, CurrentLeader, EpochEnd, FetchPartition, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
     },
     node::{budget::Working, read::PARTITION_BYTES},
 };
@@ -23,27 +24,52 @@ use std::rc::Rc;
 /// The least that a partition takes in a request, in bytes.
 const ASKED_BYTES_MIN: usize = 16;
 
-/// What the partitions of a request take while it is carried out, in bytes.
-pub(super) fn weigh(request: &Request) -> usize {
-    request.body.len() / ASKED_BYTES_MIN * PARTITION_BYTES
+/// What the partitions of a request take while it is carried out, in bytes, those of its session among them.
+pub(super) fn weigh<R: Rt>(conn: &Conn<R>, request: &Request) -> usize {
+    let kept = conn.session.borrow().as_ref().map_or(0, Session::len);
+    (request.body.len() / ASKED_BYTES_MIN + kept) * PARTITION_BYTES
+}
+
+/// A partition that is to be read.
+struct Wanted {
+    /// Its place in the session, if there is one.
+    turn: Turn,
+    topic: StrBytes,
+    at: FetchPartition,
+}
+
+/// All that a request says.
+fn said(asked: &FetchRequest) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    for topic in asked.topics.iter() {
+        all.extend(topic.partitions.iter().map(|at| Wanted { turn: 0, topic: StrBytes::clone(&topic.topic), at }));
+    }
+    all
+}
+
+/// All that is in a session.
+fn kept(session: &Session) -> Vec<Wanted> {
+    let mut all: Vec<Wanted> = Vec::with_capacity(session.len());
+    for (turn, name, at) in session.row() {
+        let same = all.last().filter(|last| *last.topic == *name).map(|last| StrBytes::clone(&last.topic));
+        all.push(Wanted { turn, topic: same.unwrap_or_else(|| StrBytes::from_string(name.to_owned())), at });
+    }
+    all
 }
 
 /// As our own protocol asks, but for what is to be read elsewhere.
-fn ours(asked: &FetchRequest, any_replica: bool, elsewhere: &[Option<NodeId>]) -> Fetch {
+fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &[Option<NodeId>]) -> Fetch {
     let mut elsewhere = elsewhere.iter();
-    let mut partitions = Vec::new();
-    for topic in asked.topics.iter() {
-        let one = |p: crate::kafka::wire::fetch::FetchPartition| messages::FetchPartition {
-            topic: topic.topic.to_string(),
-            partition: number(p.partition),
-            offset: u64::try_from(p.fetch_offset).unwrap_or(u64::MAX),
-            bytes_max: u32::try_from(p.partition_max_bytes).unwrap_or(1).max(1),
-            leader_epoch: epochs::said(p.current_leader_epoch),
-            last_epoch: epochs::said(p.last_fetched_epoch),
-        };
-        partitions.extend(topic.partitions.iter().filter(|_| !matches!(elsewhere.next(), Some(Some(_)))).map(one));
-    }
-    let waits = asked.min_bytes > 0 && partitions.len() == asked.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
+    let one = |wanted: &Wanted| messages::FetchPartition {
+        topic: wanted.topic.to_string(),
+        partition: number(wanted.at.partition),
+        offset: u64::try_from(wanted.at.fetch_offset).unwrap_or(u64::MAX),
+        bytes_max: u32::try_from(wanted.at.partition_max_bytes).unwrap_or(1).max(1),
+        leader_epoch: epochs::said(wanted.at.current_leader_epoch),
+        last_epoch: epochs::said(wanted.at.last_fetched_epoch),
+    };
+    let partitions: Vec<_> = wanted.iter().filter(|_| !matches!(elsewhere.next(), Some(Some(_)))).map(one).collect();
+    let waits = asked.min_bytes > 0 && partitions.len() == wanted.len();
     let wait_ms_max = if waits { u32::try_from(asked.max_wait_ms).unwrap_or(0) } else { 0 };
     Fetch {
         partitions,
@@ -57,14 +83,10 @@ fn ours(asked: &FetchRequest, any_replica: bool, elsewhere: &[Option<NodeId>]) -
     }
 }
 
-/// Where a client that stands elsewhere is to read what this node leads, partition by partition in the order of the request.
-async fn nearer<R: Rt>(front: &Rc<Front<R>>, asked: &FetchRequest) -> Vec<Option<NodeId>> {
-    let mut partitions = Vec::new();
-    let topics: Vec<_> = asked.topics.iter().collect();
-    for topic in &topics {
-        partitions.extend(topic.partitions.iter().map(|p| (&*topic.topic, number(p.partition))));
-    }
-    front.core.readable_in(&asked.rack_id, &partitions).await
+/// Where a client that stands elsewhere is to read what this node leads, partition by partition in their order.
+async fn nearer<R: Rt>(front: &Rc<Front<R>>, rack: &str, wanted: &[Wanted]) -> Vec<Option<NodeId>> {
+    let partitions: Vec<_> = wanted.iter().map(|wanted| (&*wanted.topic, number(wanted.at.partition))).collect();
+    front.core.readable_in(rack, &partitions).await
 }
 
 /// A partition's number; what is below zero is as unknown as what is beyond the last one.
@@ -81,13 +103,22 @@ pub(super) async fn carry_out<R: Rt>(
 ) -> Result<Reply, WireError> {
     let (version, correlation_id) = (request.header.version, request.header.correlation_id);
     let asked = FetchRequest::read(request.body, version)?;
-    if asked.session_id != 0 {
-        let response = FetchResponse { error_code: codes::FETCH_SESSION_ID_NOT_FOUND, ..FetchResponse::default() };
-        return Ok(Reply::small(response.frame(version, correlation_id)));
-    }
+    // Neither 0 nor below, and not easily another one's.
+    let id = ((front.core.rt.rand() >> 33) as i32).max(1);
+    let plan = sessions::plan(&mut conn.session.borrow_mut(), &front.sessions, id, &asked);
+    let (mut session, says_all) = match plan {
+        Ok(Plan::Without) => (None, true),
+        Ok(Plan::Begins(session)) => (Some(session), true),
+        Ok(Plan::GoesOn(session)) => (Some(session), false),
+        Err(error_code) => {
+            let response = FetchResponse { error_code, ..FetchResponse::default() };
+            return Ok(Reply::small(response.frame(version, correlation_id)));
+        }
+    };
+    let wanted = session.as_ref().map_or_else(|| said(&asked), kept);
     let stands_here = !asked.rack_id.is_empty() && *asked.rack_id == *front.core.config.rack;
-    let elsewhere = if asked.rack_id.is_empty() || stands_here { Vec::new() } else { nearer(front, &asked).await };
-    let fetched = requests::fetched(front, conn, &ours(&asked, stands_here, &elsewhere), working).await;
+    let elsewhere = if asked.rack_id.is_empty() || stands_here { Vec::new() } else { nearer(front, &asked.rack_id, &wanted).await };
+    let fetched = requests::fetched(front, conn, &ours(&asked, &wanted, stands_here, &elsewhere), working).await;
     let mut counters = front.core.counters.borrow_mut();
     fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref()).for_each(|f| counters.count_error(f.code()));
     counters.records_out += fetched.records;
@@ -113,12 +144,23 @@ pub(super) async fn carry_out<R: Rt>(
             records,
         }
     };
-    let topic = |topic: crate::kafka::wire::fetch::FetchTopic| FetchedTopic {
-        topic: StrBytes::clone(&topic.topic),
-        partitions: topic.partitions.iter().map(|p| partition(p.partition)).collect(),
-    };
-    let topics = asked.topics.iter().map(topic).collect();
-    let response = FetchResponse { throttle_time_ms: fetched.reply.throttle_ms as i32, error_code: 0, session_id: 0, topics };
+    let mut topics: Vec<FetchedTopic> = Vec::new();
+    for one in wanted {
+        let read = partition(one.at.partition);
+        let is_new = session.as_mut().is_none_or(|session| session.note(one.turn, &read));
+        if !is_new && !says_all {
+            continue;
+        }
+        match topics.last_mut().filter(|last| last.topic == one.topic) {
+            Some(last) => last.partitions.push(read),
+            None => topics.push(FetchedTopic { topic: one.topic, partitions: vec![read] }),
+        }
+    }
+    let session_id = session.as_ref().map_or(0, Session::id);
+    if session.is_some() {
+        *conn.session.borrow_mut() = session;
+    }
+    let response = FetchResponse { throttle_time_ms: fetched.reply.throttle_ms as i32, error_code: 0, session_id, topics };
     Ok(Reply {
         pieces: response.frame(version, correlation_id),
         memory: fetched.memory,

@@ -6,7 +6,7 @@
 //! Answers come in the order of the requests. A batch that is not to be acknowledged has no answer; if it fails, the connection ends. So it does after bytes that
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
-//! In reading order: [`codes`] errors · [`produce`] · [`fetch`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
+//! In reading order: [`codes`] errors · [`produce`] · [`fetch`], over [`sessions`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
 //! [`group_admin`] consumer groups · [`transactions`] ·
 //! [`offsets`], [`epochs`], [`topics`], [`settings`], [`replicas`], [`quotas`] and [`users`] what is asked less often · [`room`] how much one request may ask for.
 
@@ -24,6 +24,7 @@ mod quotas;
 mod replicas;
 mod room;
 pub(super) mod sasl;
+pub(super) mod sessions;
 mod settings;
 mod topics;
 mod transactions;
@@ -264,9 +265,9 @@ fn name<R: Rt>(conn: &Conn<R>, name: &str) {
 }
 
 /// About how much memory a request takes until its answer is made, in bytes.
-pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
+pub(super) fn weigh<R: Rt>(front: &Front<R>, conn: &Conn<R>, request: &Request) -> usize {
     let more = match request.api.key {
-        key if key == versions::FETCH.key => fetch::weigh(request),
+        key if key == versions::FETCH.key => fetch::weigh(conn, request),
         key if key == versions::METADATA.key => metadata::weigh(front, request),
         key if key == versions::OFFSET_FETCH.key => positions::weigh(front, request),
         key if key == versions::DESCRIBE_GROUPS.key || key == versions::LIST_GROUPS.key => group_admin::weigh(front, request),
