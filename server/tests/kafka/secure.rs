@@ -150,7 +150,7 @@ pub(crate) fn clients_show_who_they_are() {
     for (mechanism, user, password) in [
         ("SCRAM-SHA-256", "alice", "secret"),
         ("SCRAM-SHA-512", "bob", "s3cret, with a comma"),
-        ("PLAIN", "alice", ""),
+        ("PLAIN", "alice", "secret"),
         ("PLAIN", "bob", "secret"),
     ] {
         let said = refused(&kcat(mechanism, user, password));

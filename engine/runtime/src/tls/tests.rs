@@ -1,4 +1,5 @@
 //! Connections that speak TLS, on real sockets.
+#![expect(clippy::disallowed_methods, reason = "files of certificates are read by the control thread, before there are cores")]
 
 use super::{Secure, Tls, TlsError, TlsFiles};
 use crate::{Conn, ConnRead, ConnWrite, IoError, Listener, Rt, Share, Shown, backend_tests::run, ring::RingRt};
