@@ -25,7 +25,7 @@ const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 pub(crate) const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 pub(crate) const FENCED_LEADER_EPOCH: i16 = 74;
-pub(crate) const UNKNOWN_LEADER_EPOCH: i16 = 75;
+const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn name(topic: &'static str) -> TopicName {
@@ -178,7 +178,7 @@ pub(crate) fn of_a_node_that_is_alone(server: &str, topic: &'static str) {
     assert_eq!(at.fetch(0, 1, -1), (NONE, (-1, -1), vec![1; 5]));
     assert_eq!(at.fetch(0, -1, -1), (NONE, (-1, -1), vec![1; 5]), "who does not know asks by any");
     assert_eq!(at.fetch(0, 0, -1), (FENCED_LEADER_EPOCH, (-1, -1), vec![]));
-    assert_eq!(at.fetch(0, 2, -1), (UNKNOWN_LEADER_EPOCH, (-1, -1), vec![]));
+    assert_eq!(at.fetch(0, 2, -1), (NOT_LEADER_OR_FOLLOWER, (-1, -1), vec![]), "so that it looks at the metadata");
     assert_eq!(at.fetch(5, 0, -1).0, FENCED_LEADER_EPOCH, "at the end, too, where there is nothing to read");
     assert_eq!(at.fetch(3, 1, 1), (NONE, (-1, -1), vec![1; 2]));
     assert_eq!(at.fetch(3, 1, 0), (NONE, (0, 0), vec![]), "of epoch 0 there is nothing");

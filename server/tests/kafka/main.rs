@@ -336,7 +336,7 @@ async fn epochs_of_leaders_grow_over_a_failover_and_clients_read_on() {
     at.produce(3);
     let ((_, old), (_, new)) = (before, now);
     assert_eq!(at.fetch(0, new, -1), (epochs::NONE, (-1, -1), [vec![old; 5], vec![new; 3]].concat()));
-    assert_eq!((at.fetch(0, old, -1).0, at.fetch(0, new + 1, -1).0), (epochs::FENCED_LEADER_EPOCH, epochs::UNKNOWN_LEADER_EPOCH));
+    assert_eq!((at.fetch(0, old, -1).0, at.fetch(0, new + 1, -1).0), (epochs::FENCED_LEADER_EPOCH, epochs::NOT_LEADER_OR_FOLLOWER));
     assert_eq!((at.list(-1, new), at.list(-2, new)), ((epochs::NONE, new, 8), (epochs::NONE, old, 0)));
     assert_eq!((at.end_of(old, new), at.end_of(new, new)), ((epochs::NONE, old, 5), (epochs::NONE, new, 8)));
     assert_eq!(at.end_of(new + 1, new), (epochs::NONE, -1, -1));

@@ -133,7 +133,7 @@ pub(super) async fn carry_out<R: Rt>(
         let (start, end) = result.filter(|_| failure.is_none()).map_or((-1, -1), |r| (r.start_offset as i64, r.end_offset as i64));
         FetchedPartition {
             partition_index: index,
-            error_code: failure.map_or(codes::NONE, codes::of),
+            error_code: failure.map_or(codes::NONE, code_of),
             high_watermark: end,
             last_stable_offset: result.filter(|_| failure.is_none()).map_or(-1, |r| r.stable_offset as i64),
             log_start_offset: start,
@@ -171,6 +171,15 @@ pub(super) async fn carry_out<R: Rt>(
 
 fn diverging(end: messages::EpochEnd) -> EpochEnd {
     EpochEnd { epoch: end.epoch, end_offset: end.end_offset as i64 }
+}
+
+/// What a reader is told of a failure. An epoch that is not known here may be that of a topic that was there before: Java would ask by it again and again, since it looks at the
+/// metadata only when another node leads.
+fn code_of(failure: &messages::Failure) -> i16 {
+    match failure.code() {
+        messages::Code::LeaderUnknown => codes::NOT_LEADER_OR_FOLLOWER,
+        _ => codes::of(failure),
+    }
 }
 
 /// Which transactions were given up that a client must leave out.
