@@ -184,7 +184,9 @@ fn schemas_have_the_numbers_that_the_decoders_have() {
     }
     for api in versions::ALL {
         let (schema, _) = Schema::of(api.key, api.max).expect("a schema for each row");
-        assert_eq!((schema.name, schema.min, schema.flexible), (api.name, api.min, api.flexible));
+        // The bytes that follow the first version of this one have no header, so it is not spoken.
+        let min = if *api == versions::SASL_HANDSHAKE { 1 } else { schema.min };
+        assert_eq!((schema.name, min, schema.flexible), (api.name, api.min, api.flexible));
     }
 }
 
