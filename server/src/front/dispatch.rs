@@ -88,7 +88,7 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
     match frame.kind {
         Kind::Hello => return hello(front, conn, &frame, now),
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
-        _ if front.core.config.authenticate && !conn.is_known() => {
+        _ if front.is_stranger(conn) => {
             let advice = "show a certificate that the authority of the nodes has signed (--tls-cert, --tls-key), or use a client of Kafka and its SASL";
             return refuse(
                 &frame,

@@ -219,10 +219,14 @@ impl<R: Rt> Front<R> {
         self.core.rt.spawn("write", share, writing);
     }
 
+    /// Whether a client has still to show who it is before it is answered.
+    fn is_stranger(&self, conn: &Conn<R>) -> bool {
+        self.core.config.authenticate && !conn.is_known()
+    }
+
     /// The longest frame that is taken from this client, in bytes, its length not counted.
     fn frame_bytes_max_of(&self, conn: &Conn<R>) -> usize {
-        let is_stranger = self.core.config.authenticate && !conn.is_known();
-        if is_stranger { STRANGER_FRAME_BYTES_MAX.min(self.frame_bytes_max) } else { self.frame_bytes_max }
+        if self.is_stranger(conn) { STRANGER_FRAME_BYTES_MAX.min(self.frame_bytes_max) } else { self.frame_bytes_max }
     }
 
     /// One of a connection's two tasks has ended.

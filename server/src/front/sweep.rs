@@ -72,7 +72,7 @@ fn sweep<R: Rt>(front: &Front<R>, now: Nanos, pressed: Pressed) {
     let conns = front.conns.borrow();
     let idle_after = if pressed.arriving { PRESSED_WITHIN } else { IDLE_AFTER };
     for conn in conns.values() {
-        if let Some(why) = overdue(conn, now, front.core.config.authenticate).or_else(|| in_the_way(conn, now, pressed)) {
+        if let Some(why) = overdue(conn, now, front.is_stranger(conn)).or_else(|| in_the_way(conn, now, pressed)) {
             tracing::info!(peer = %conn.peer, client = &*conn.client(), why, "a connection is closed");
             front.core.counters.borrow_mut().connections_refused += 1;
             conn.kill();
@@ -88,14 +88,14 @@ fn since(from: Nanos, now: Nanos) -> Duration {
 }
 
 /// Why a connection must be closed.
-fn overdue<R: Rt>(conn: &Conn<R>, now: Nanos, must_be_known: bool) -> Option<&'static str> {
+fn overdue<R: Rt>(conn: &Conn<R>, now: Nanos, is_stranger: bool) -> Option<&'static str> {
     let (began, len) = conn.partial.get();
     let receiving = since(conn.receiving.get(), now);
     if since(conn.opened, now) > HELLO_WITHIN {
         if !conn.greeted.get() {
             return Some("it did not say hello");
         }
-        if must_be_known && !conn.is_known() {
+        if is_stranger {
             return Some("it did not show who it is");
         }
     }

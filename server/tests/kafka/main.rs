@@ -41,6 +41,19 @@ async fn whole(client: &Client) {
     }
 }
 
+/// Three nodes that have what belongs to a cluster of three, their addresses, and a client.
+async fn three() -> (Vec<Node>, Vec<String>, Client) {
+    let mut nodes = vec![Node::start()];
+    while nodes.len() < 3 {
+        let next = Node::join(&nodes[0]);
+        nodes.push(next);
+    }
+    let servers = nodes.iter().map(Node::address).collect();
+    let client = client(&nodes[0]).await;
+    whole(&client).await;
+    (nodes, servers, client)
+}
+
 /// What one protocol has written the other reads: keys, nulls, headers (one twice), timestamps and offsets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_clients_and_native_ones_read_what_the_other_wrote() {
@@ -224,14 +237,8 @@ fn kafka_streams_counts_exactly_once_over_a_kill() {
 /// client's transactions on all three.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_outlive_a_node() {
-    let mut nodes = vec![Node::start()];
-    while nodes.len() < 3 {
-        let next = Node::join(&nodes[0]);
-        nodes.push(next);
-    }
-    let servers = nodes.iter().map(Node::address).collect::<Vec<String>>().join(",");
-    let admin = client(&nodes[0]).await;
-    whole(&admin).await;
+    let (mut nodes, servers, admin) = three().await;
+    let servers = servers.join(",");
     // Twice as many records, and again after each node, if all is to be run.
     let (times, records) = if is_whole() { (3, "3000") } else { (1, "1500") };
     for n in 0..times * nodes.len() {
@@ -276,14 +283,7 @@ fn kafka_connect_copies_files_and_goes_on() {
 /// twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_outlives_the_node_that_looks_after_it() {
-    let mut nodes = vec![Node::start()];
-    while nodes.len() < 3 {
-        let next = Node::join(&nodes[0]);
-        nodes.push(next);
-    }
-    let servers: Vec<String> = nodes.iter().map(Node::address).collect();
-    let admin = client(&nodes[0]).await;
-    whole(&admin).await;
+    let (mut nodes, servers, _) = three().await;
     for sort in ["classic", "consumer"] {
         python::run_with("failover.py", &[&servers.join(","), sort], |said| {
             let coordinator: usize = said.parse().expect("the number of a node");
@@ -310,14 +310,7 @@ async fn epochs_of_leaders_are_told_and_checked() {
 /// under each is known. Clients read on, and those that go on from positions of an epoch before ask where that has ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn epochs_of_leaders_grow_over_a_failover_and_clients_read_on() {
-    let mut nodes = vec![Node::start()];
-    while nodes.len() < 3 {
-        let next = Node::join(&nodes[0]);
-        nodes.push(next);
-    }
-    let servers: Vec<String> = nodes.iter().map(Node::address).collect();
-    let admin = client(&nodes[0]).await;
-    whole(&admin).await;
+    let (mut nodes, servers, admin) = three().await;
     for (topic, replicas) in [("everywhere", 3), ("somewhere", 1)] {
         admin.admin().create_topic(NewTopic::new(topic).partitions(1).replication(replicas)).await.expect("created");
     }

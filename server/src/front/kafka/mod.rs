@@ -228,7 +228,7 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, intake
         return Ok(true);
     }
     request.api.check(version)?;
-    if front.core.config.authenticate && !conn.is_known() && !sasl::is_login(&request) {
+    if front.is_stranger(conn) && !sasl::is_login(&request) {
         return Err(Closed::Stranger(request.api.name));
     }
     if request.api.key == versions::PRODUCE.key {
