@@ -73,6 +73,8 @@ pub enum Kind {
     AlterUser = 30,
     /// [`ListUsers`] → [`ListUsersReply`].
     ListUsers = 31,
+    /// [`AlterAcls`] → [`Done`].
+    AlterAcls = 32,
     /// [`DisownTransaction`] → [`DisownTransactionReply`]. From the leader of a partition to all coordinators of transactions.
     DisownTransaction = 33,
     /// [`Leads`] → [`Leads`]. From a node to others: who leads these groups, as far as that is known there.
@@ -83,7 +85,7 @@ impl Kind {
     /// Whether clients ask for it; else only nodes, and those who look after them.
     #[must_use]
     pub fn is_for_clients(self) -> bool {
-        let later = matches!(self, Self::AlterUser | Self::ListUsers);
+        let later = matches!(self, Self::AlterUser | Self::ListUsers | Self::AlterAcls);
         later || !matches!(self, Self::Unknown | Self::Hello | Self::Ping) && (self as i32) < Self::Join as i32
     }
 
@@ -153,6 +155,8 @@ pub enum Code {
     LeaderFenced = 24,
     /// The epoch of the leader by which the client asks is not known here yet: ask again.
     LeaderUnknown = 25,
+    /// Whoever asks may not do that.
+    Forbidden = 26,
 }
 
 /// Why a request, or a part of it, failed.
@@ -1043,6 +1047,43 @@ pub struct ListUsersReply {
     /// Users by name.
     #[prost(message, repeated, tag = "1")]
     pub users: Vec<UserInfo>,
+}
+
+/// Lets a principal do something, or forbids it. Numbers are Kafka's.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct AclEntry {
+    /// What the resource is: 2 a topic, 3 a group, 4 the cluster, 5 a transactional id.
+    #[prost(int32, tag = "1")]
+    pub resource: i32,
+    /// Its name, or how that begins.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Which of the two: 3 the name (`*` for any), 4 its beginning.
+    #[prost(int32, tag = "3")]
+    pub pattern: i32,
+    /// `User:` and a name, or `*`.
+    #[prost(string, tag = "4")]
+    pub principal: String,
+    /// An address, or `*`.
+    #[prost(string, tag = "5")]
+    pub host: String,
+    /// What is done: 2 anything, 3 read, 4 write, and so on.
+    #[prost(int32, tag = "6")]
+    pub operation: i32,
+    /// 2 forbids, 3 lets.
+    #[prost(int32, tag = "7")]
+    pub permission: i32,
+}
+
+/// Adds and takes away ACLs, all or none: what is there already is not added, and what is not there is not missed.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct AlterAcls {
+    /// From now on.
+    #[prost(message, repeated, tag = "1")]
+    pub add: Vec<AclEntry>,
+    /// No more.
+    #[prost(message, repeated, tag = "2")]
+    pub remove: Vec<AclEntry>,
 }
 
 /// Asks for nothing: keeps a connection alive and measures the way.

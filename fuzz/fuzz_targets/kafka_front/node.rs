@@ -2,7 +2,7 @@
 
 use millpond::{
     boot::{self, Begun, Start},
-    node::{NodeConfig, Shared, mesh},
+    node::{NodeConfig, Shared, config::Security, mesh},
 };
 use millpond_log::LogConfig;
 use millpond_runtime::{
@@ -53,6 +53,7 @@ fn config() -> NodeConfig {
         memory_bytes: MEMORY_BYTES,
         partitions_default: 1,
         connections_max: 10,
+        security: Security::default(),
     }
 }
 

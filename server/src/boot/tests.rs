@@ -35,6 +35,7 @@ pub(crate) fn config() -> NodeConfig {
         memory_bytes: 64 << 20,
         partitions_default: 1,
         connections_max: 10,
+        security: crate::node::config::Security::default(),
     }
 }
 

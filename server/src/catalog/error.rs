@@ -126,6 +126,12 @@ pub enum CatalogError {
         /// How many.
         replicas: usize,
     },
+    /// An ACL cannot be kept.
+    #[error("an ACL cannot be kept: {why}")]
+    BadAcl {
+        /// Why not.
+        why: &'static str,
+    },
     /// A user cannot be so.
     #[error("user {name} cannot be kept: {why}")]
     BadUser {
@@ -172,6 +178,7 @@ impl CatalogError {
             | Self::TakenOut { .. }
             | Self::OldDisk { .. }
             | Self::NodeInUse { .. }
+            | Self::BadAcl { .. }
             | Self::BadUser { .. }
             | Self::UnknownUser { .. }
             | Self::BadClientId { .. } => Code::InvalidArgument,
@@ -205,7 +212,7 @@ impl CatalogError {
                 "what it has forgotten others may count on: start it with an empty data directory to join anew, and take out node {node} (millpond node decommission {node})"
             ),
             Self::NodeInUse { .. } => "wait until they have moved (millpond node decommission)".into(),
-            Self::BadUser { .. } => "correct that".into(),
+            Self::BadAcl { .. } | Self::BadUser { .. } => "correct that".into(),
             Self::UnknownUser { .. } => "list the users (millpond user list)".into(),
             Self::BadClientId { .. } => "shorten it".into(),
         }

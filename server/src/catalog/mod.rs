@@ -1,4 +1,4 @@
-//! The catalog: which topics there are, where their partitions live, how they are set, who has which quota, and which users there are.
+//! The catalog: which topics there are, where their partitions live, how they are set, who has which quota, which users there are, and what they may do.
 //!
 //! A state machine without effects. The node's meta task is its only caller and does one change at a time:
 //!
@@ -14,6 +14,7 @@
 //! Always true ([`Catalog::check`]): a group belongs to one partition; numbers that were given are below the next free
 //! ones; `__meta` is group 1 on home 0, and is known before the first record is read.
 
+mod acls;
 mod age;
 pub mod cluster;
 mod error;
@@ -25,6 +26,7 @@ pub mod settings;
 mod tests;
 mod users;
 
+pub use acls::{ACLS_MAX, ACLS_PER_CHANGE_MAX, acl_entry};
 pub use age::{AGES_EVERY, Age};
 pub use cluster::{Lives, Node, NodeState, Replica, Replicas};
 pub use error::CatalogError;
@@ -33,7 +35,7 @@ pub use users::CREDENTIALS_MAX;
 
 use crate::{
     keyed::{BadRecord, Record},
-    security::{Credential, Mechanism},
+    security::{Credential, Mechanism, acl::Acls},
 };
 use millpond_runtime::GroupId;
 use millpond_wire::messages::{AlterQuota, AlterTopic, CreateTopic, DeleteTopic, Setting};
@@ -163,13 +165,14 @@ pub enum Effect {
     Nodes,
 }
 
-/// All topics, settings, quotas, users and free numbers of the cluster.
+/// All topics, settings, quotas, users, ACLs and free numbers of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
     topics: BTreeMap<String, Topic>,
     groups: BTreeMap<GroupId, (String, u32)>,
     quotas: BTreeMap<String, Quota>,
     users: BTreeMap<String, BTreeMap<Mechanism, Credential>>,
+    acls: Acls,
     nodes: BTreeMap<u64, Node>,
     /// The replicas that the catalog's own group began with; none while it is alone.
     meta_first: Vec<Replica>,
@@ -198,6 +201,7 @@ impl Catalog {
             topics: BTreeMap::from([(META.to_owned(), meta)]),
             quotas: BTreeMap::new(),
             users: BTreeMap::new(),
+            acls: Acls::default(),
             nodes: BTreeMap::new(),
             meta_first: Vec::new(),
             ids: Ids { group: FIRST_GROUP, topic: 2, producer: 1, node: FOUNDER + 1, replica: 1, epoch: 0, deleted: 0 },
@@ -367,6 +371,14 @@ impl Catalog {
                 self.put_credential(user, mechanism, credential);
                 Ok(Vec::new())
             }
+            Said::Acl(acl, is_there) => {
+                if is_there {
+                    self.acls.insert(acl);
+                } else {
+                    self.acls.remove(&acl);
+                }
+                Ok(Vec::new())
+            }
             Said::Ids(ids) => {
                 self.ids = ids;
                 Ok(Vec::new())
@@ -412,6 +424,7 @@ impl Catalog {
         assert_eq!(partitions, self.groups.len(), "no group is left of a topic that is gone");
         assert!(self.quotas.values().all(|q| !q.is_unlimited()), "a quota limits something");
         assert!(self.users.values().all(|kept| !kept.is_empty()), "something is kept of every user");
+        self.acls.check();
     }
 
     fn belongs(&self, node: u64, group: GroupId, home: Home) -> bool {

@@ -8,17 +8,22 @@
 //!   meta             {"v":1,"first":[[1,1]]}
 //!   quota/<client>   {"v":1,"produce_bytes_per_s":1000,"fetch_bytes_per_s":0}
 //!   user/<m>/<name>  {"v":1,"iterations":15000,"salt":"00ff","stored_key":"00ff","server_key":"00ff"}
+//!   acl/[..]         {"v":1}
 //!   ids              {"v":1,"group":19,"topic":4,"producer":2000,"node":2,"replica":7,"epoch":7,"deleted":5}
 //! ```
 //!
-//! `<m>` is a mechanism, such as `SCRAM-SHA-256`; salts and keys are written in hexadecimal digits. A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
+//! `<m>` is a mechanism, such as `SCRAM-SHA-256`; salts and keys are written in hexadecimal digits. An ACL is all
+//! in its key: `acl/["topic","literal","orders","User:ann","*","read","allow"]`. A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
 //! partitions are alone. A node that is being replaced says by which, in `replaced_by`. `meta` says with which replicas the catalog's own group began. `ids` holds
 //! the next free number of each kind: numbers are never given twice, even after what bore them is gone. An unknown `v` is refused, never guessed.
 
 use super::{CatalogError, FOUNDER, Home, Ids, META, Node, Partition, Quota, Replica, Replicas, Topic, TopicSettings};
 use crate::{
     keyed::{BadRecord, Record},
-    security::{Credential, Mechanism},
+    security::{
+        Credential, Mechanism,
+        acl::{Acl, Operation, Pattern, Permission, ResourceType},
+    },
 };
 use bytes::Bytes;
 use millpond_runtime::GroupId;
@@ -33,6 +38,8 @@ pub(super) enum Said {
     Topic(String, Option<Topic>),
     Quota(String, Option<Quota>),
     User(String, Mechanism, Option<Credential>),
+    /// Whether it is there.
+    Acl(Acl, bool),
     Ids(Ids),
     Node(u64, Option<Node>),
     MetaFirst(Vec<Replica>),
@@ -76,6 +83,11 @@ struct UserValue {
     salt: String,
     stored_key: String,
     server_key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AclValue {
+    v: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,6 +153,27 @@ pub(super) fn user(name: &str, mechanism: Mechanism, credential: Option<&Credent
     Record { key: format!("user/{}/{name}", mechanism.name()).into(), value }
 }
 
+pub(super) fn acl(acl: &Acl, is_there: bool) -> Record {
+    let Acl { resource, name, pattern, principal, host, operation, permission } = acl;
+    let key = [resource.name(), pattern.name(), name, principal, host, operation.name(), permission.name()];
+    let key = serde_json::to_string(&key).expect("texts always serialise");
+    Record { key: format!("acl/{key}").into(), value: is_there.then(|| json(&AclValue { v: VERSION })) }
+}
+
+fn read_acl(key: &str) -> Option<Acl> {
+    let [resource, pattern, name, principal, host, operation, permission]: [String; 7] = serde_json::from_str(key).ok()?;
+    let acl = Acl {
+        resource: ResourceType::of_name(&resource)?,
+        name,
+        pattern: Pattern::of_name(&pattern)?,
+        principal,
+        host,
+        operation: Operation::of_name(&operation)?,
+        permission: Permission::of_name(&permission)?,
+    };
+    acl.checked().ok()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -191,6 +224,11 @@ pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Said, BadRecord> 
         let quota = value.map(|v| parse::<QuotaValue>(key, v)).transpose()?;
         let quota = quota.map(|q| Quota { produce_bytes_per_s: q.produce_bytes_per_s, fetch_bytes_per_s: q.fetch_bytes_per_s });
         return Ok(Said::Quota(client.to_owned(), quota));
+    }
+    if let Some(rest) = text.strip_prefix("acl/") {
+        let acl = read_acl(rest).ok_or_else(|| bad("that is no ACL".into()))?;
+        let is_there = value.map(|v| parse::<AclValue>(key, v)).transpose()?.is_some();
+        return Ok(Said::Acl(acl, is_there));
     }
     if let Some(rest) = text.strip_prefix("user/") {
         let named = rest.split_once('/').and_then(|(mechanism, name)| Some((Mechanism::of_name(mechanism)?, name)));

@@ -5,7 +5,11 @@ use super::{
     out::Out,
     serve::run::machine_memory,
 };
-use crate::{boot::recover::Left, node::NodeConfig, serve};
+use crate::{
+    boot::recover::Left,
+    node::{NodeConfig, config::Security},
+    serve,
+};
 use clap::Args;
 use millpond_log::LogConfig;
 use millpond_raft::RaftConfig;
@@ -92,6 +96,7 @@ fn config(data: PathBuf) -> NodeConfig {
         memory_bytes: usize::try_from(machine_memory() / 4).unwrap_or(usize::MAX),
         partitions_default: 1,
         connections_max: 1,
+        security: Security::default(),
     }
 }
 

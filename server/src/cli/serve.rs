@@ -7,6 +7,7 @@ use super::{
     fail::{Fail, Result},
     units::Size,
 };
+use crate::node::config::Security;
 use clap::{Args, ValueEnum};
 use millpond_runtime::tls::TlsFiles;
 use serde::Deserialize;
@@ -80,6 +81,12 @@ pub(super) struct Serve {
     /// Listen beyond loopback although others may read along, or anybody who connects may do anything: without TLS, or without --authenticate
     #[arg(long, env = "MILLPOND_INSECURE", hide_env_values = true)]
     insecure: bool,
+    /// Let principals do what ACLs let them, and nothing else; without it everybody may do everything
+    #[arg(long, env = "MILLPOND_AUTHORIZE", hide_env_values = true)]
+    authorize: bool,
+    /// A user who may do everything; repeat it for several
+    #[arg(long, env = "MILLPOND_SUPER_USER", hide_env_values = true, value_name = "NAME", value_delimiter = ',')]
+    super_user: Vec<String>,
     /// Memory for tails, caches and requests under way, all cores together [default: a quarter of the machine's]
     #[arg(long, short = 'm', env = "MILLPOND_MEMORY", hide_env_values = true, value_name = "SIZE")]
     memory: Option<Size>,
@@ -200,6 +207,8 @@ struct File {
     tls_optional: Option<bool>,
     authenticate: Option<bool>,
     insecure: Option<bool>,
+    authorize: Option<bool>,
+    super_user: Option<Vec<String>>,
     memory: Option<Text<Size>>,
     disk_reserve: Option<Text<Size>>,
     log: Option<String>,
@@ -245,6 +254,7 @@ pub(super) struct Settings {
     pub(super) disk_reserve: Option<u64>,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
+    pub(super) security: Security,
 }
 
 impl Serve {
@@ -258,6 +268,8 @@ impl Serve {
         let pin = !(self.no_pin || file.no_pin.unwrap_or(false));
         // A core that runs anywhere would take the CPU from others.
         let idle_poll = if pin { IDLE_POLL } else { Duration::ZERO };
+        let super_users = if self.super_user.is_empty() { file.super_user.unwrap_or_default() } else { self.super_user };
+        let super_users = super_users.iter().map(|name| format!("User:{name}"));
         let settings = Settings {
             data: self.data.or(file.data).unwrap_or_else(|| "./data".into()),
             listen: self.listen.or(file.listen).unwrap_or(local(7400)),
@@ -278,6 +290,7 @@ impl Serve {
             disk_reserve: self.disk_reserve.or(file.disk_reserve.map(|t| t.0)).map(|size| size.0),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            security: Security { authorize: self.authorize || file.authorize.unwrap_or(false), super_users: super_users.collect() },
         };
         if settings.replace.is_some() && settings.join.is_empty() {
             return Err(Fail::usage("there is no cluster to replace a node of", "give --join HOST:PORT as well, some of its nodes"));

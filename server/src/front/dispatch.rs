@@ -3,6 +3,7 @@
 use super::{
     Front,
     conn::{Answer, Asked, Conn, LONG_BYTES, OUTCOME_BYTES, Outcomes, Told},
+    rights,
 };
 use crate::{node::learning, quota::Direction};
 use bytes::{Bytes, BytesMut};
@@ -199,6 +200,9 @@ async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Fra
     let Ok(acks) = Acks::try_from(message.acks) else {
         return fail(front, conn, &frame, now, &bad_request(format!("acks {} are unknown", message.acks)));
     };
+    if let Err(failure) = rights::check_produce(front, conn, message.batches.iter().map(|batch| &*batch.topic)) {
+        return fail(front, conn, &frame, now, &failure);
+    }
     let core = &front.core;
     let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, said);
     conn.silence(now, throttle_ms);

@@ -15,7 +15,7 @@
 //! client that does not read, less of it while others wait for the memory that it holds ([`sweep`]).
 //!
 //! In reading order: [`signal`] waking one task · [`conn`] what the two tasks share · [`lane`] and [`intake`] the receive buffer ·
-//! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`kafka`] both for Kafka's protocol · [`writer`] ·
+//! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`rights`] whether it may be · [`kafka`] both for Kafka's protocol · [`writer`] ·
 //! [`sweep`] deadlines.
 
 mod conn;
@@ -25,6 +25,7 @@ mod kafka;
 mod lane;
 mod reader;
 mod requests;
+mod rights;
 mod signal;
 mod sweep;
 mod writer;

@@ -7,6 +7,7 @@ use super::{
     Front,
     conn::{Conn, FETCH_BYTES_FIRST},
     dispatch::parts,
+    rights,
 };
 use crate::{
     catalog::{CatalogError, NodeState, Replica, Topic},
@@ -16,15 +17,18 @@ use crate::{
         read::{Fetched, PARTITION_BYTES},
     },
     quota::Direction,
-    security::{Credential, Mechanism},
+    security::{
+        Credential, Mechanism,
+        acl::{Operation, ResourceType},
+    },
 };
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{GroupId, NodeId, Rt, rt::timeout};
 use millpond_wire::{
     frame::{Flags, Frame, encode_into},
     messages::{
-        AlterNode, AlterQuota, Code, Done, Endpoint, Failure, Fetch, Kind, ListQuotasReply, ListUsersReply, Metadata, MetadataReply, Moved,
-        NodeChange, PartitionInfo, Rebalance, ReplicaInfo, TopicInfo, TopicReply, UserCredential, UserInfo,
+        AlterNode, AlterQuota, Code, Done, Endpoint, Failure, Fetch, FetchOffsetsReply, Kind, ListQuotasReply, ListUsersReply, Metadata,
+        MetadataReply, Moved, NodeChange, PartitionInfo, Rebalance, ReplicaInfo, TopicInfo, TopicReply, UserCredential, UserInfo,
     },
 };
 use prost::Message;
@@ -127,8 +131,22 @@ pub(super) async fn carry_out<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, kind: K
         return Reply::Failure(failure);
     }
     match front.core.pass_on(NodeId(failure.node_id), kind, &bytes).await {
-        Ok(frame) => Reply::Passed(frame),
+        Ok(frame) => seen(front, conn, kind, frame),
         Err(failure) => Reply::Failure(failure),
+    }
+}
+
+/// What another node has answered, without what this client may not see: that node was asked by this one.
+fn seen<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, kind: Kind, frame: Frame) -> Reply {
+    if kind != Kind::FetchOffsets || !front.core.config.security.authorize || frame.flags != Flags::REPLY {
+        return Reply::Passed(frame);
+    }
+    match frame.message::<FetchOffsetsReply>() {
+        Ok(mut found) => {
+            front.withhold(conn, (Operation::Describe, ResourceType::Topic), &mut found.positions, |position| &position.topic);
+            reply(kind, Ok(found))
+        }
+        Err(error) => Reply::Failure(Failure::new(Code::Internal, format!("the node that was asked is not understood: {error}"), "retry")),
     }
 }
 
@@ -140,9 +158,10 @@ async fn try_carry_out<R: Rt>(
     working: &mut Working,
 ) -> Result<Reply, Failure> {
     let core = &front.core;
+    rights::check(front, conn, kind, &meta.0)?;
     Ok(match kind {
         Kind::Fetch => Reply::Fetched(Box::new(fetched(front, conn, &decode(kind, meta)?, working).await)),
-        Kind::Metadata => reply(kind, metadata(front, &decode(kind, meta)?).await),
+        Kind::Metadata => reply(kind, metadata(front, conn, &decode(kind, meta)?).await),
         Kind::ListOffsets => reply(kind, core.list_offsets(decode(kind, meta)?, conn.from_node.get() == 0).await),
         Kind::DeleteRecords => reply(kind, core.delete_records(decode(kind, meta)?).await),
         Kind::InitProducer => reply(kind, core.init_producer().await),
@@ -175,10 +194,25 @@ async fn try_carry_out<R: Rt>(
         Kind::ListQuotas => reply(kind, Ok(quotas(front))),
         Kind::AlterUser => reply(kind, done(core.change(Change::User(decode(kind, meta)?)).await)),
         Kind::ListUsers => reply(kind, Ok(users(front))),
+        Kind::AlterAcls => reply(kind, done(core.change(Change::Acls(decode(kind, meta)?)).await)),
         Kind::GroupHeartbeat => reply(kind, core.heartbeat(conn.peer.ip().to_string(), decode(kind, meta)?).await),
         Kind::CommitOffsets => reply(kind, core.commit_offsets(decode(kind, meta)?).await),
-        Kind::FetchOffsets => reply(kind, core.fetch_offsets(decode(kind, meta)?).await),
-        Kind::ListGroups => reply(kind, core.list_groups(conn.from_node.get() == 0).await),
+        Kind::FetchOffsets => {
+            let mut found = core.fetch_offsets(decode(kind, meta)?).await;
+            if let Ok(found) = &mut found {
+                front.withhold(conn, (Operation::Describe, ResourceType::Topic), &mut found.positions, |position| &position.topic);
+            }
+            reply(kind, found)
+        }
+        Kind::ListGroups => {
+            let mut listed = core.list_groups(conn.from_node.get() == 0).await;
+            if let Ok(listed) = &mut listed
+                && !front.may_cluster(conn, Operation::Describe)
+            {
+                front.withhold(conn, (Operation::Describe, ResourceType::Group), &mut listed.groups, |group| &group.group);
+            }
+            reply(kind, listed)
+        }
         Kind::DescribeGroup => reply(kind, core.describe_group(decode(kind, meta)?).await),
         Kind::DeleteGroup => reply(kind, core.delete_group(decode(kind, meta)?).await),
         Kind::Unknown | Kind::Hello | Kind::Produce | Kind::Ping => {
@@ -259,7 +293,7 @@ pub(super) async fn look_elsewhere<R: Rt>(front: Here<'_, R>) {
     }
 }
 
-async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<MetadataReply, Failure> {
+async fn metadata<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, request: &Metadata) -> Result<MetadataReply, Failure> {
     if request.topics.len() > NAMES_MAX {
         let message = format!("{} topics are asked for by name, at most {NAMES_MAX} may be", request.topics.len());
         return Err(Failure::new(Code::InvalidArgument, message, "ask for all of them, by no name"));
@@ -270,13 +304,19 @@ async fn metadata<R: Rt>(front: Here<'_, R>, request: &Metadata) -> Result<Metad
         look_elsewhere(front).await;
     }
     let (endpoints, first) = endpoints(front);
+    let may = |name: &str| front.may(conn, Operation::Describe, ResourceType::Topic, name);
     let (mut topics, epoch) = {
         let catalog = core.catalog.borrow();
         let topics: Vec<TopicInfo> = if request.topics.is_empty() {
-            catalog.topics().filter(|t| !t.internal || request.internal).map(|t| topic_info(front, t, &first, &request.rack)).collect()
+            catalog
+                .topics()
+                .filter(|t| (!t.internal || request.internal) && may(&t.name))
+                .map(|t| topic_info(front, t, &first, &request.rack))
+                .collect()
         } else {
             let names: BTreeSet<&String> = request.topics.iter().collect();
             let info = |name: &String| match catalog.topic(name) {
+                _ if !may(name) => TopicInfo { failure: Some(rights::hidden(name)), ..missing(name) },
                 Some(topic) => topic_info(front, topic, &first, &request.rack),
                 None => missing(name),
             };

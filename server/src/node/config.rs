@@ -52,6 +52,17 @@ pub struct NodeConfig {
     pub partitions_default: u32,
     /// Most connections per core.
     pub connections_max: usize,
+    /// Who may do what.
+    pub security: Security,
+}
+
+/// Whether it matters who asks. By default it does not: everybody may do everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// Principals may do what ACLs let them, and nothing else.
+    pub authorize: bool,
+    /// Principals that may do everything: `User:` and a name each.
+    pub super_users: Vec<String>,
 }
 
 /// How a core's memory is divided, all in bytes and for one core (but for the tail, of which each journal home has one).

@@ -19,7 +19,7 @@ use millpond_batch::{Builder, Compression, Header, builder::NO_HEADERS};
 use millpond_log::LogError;
 use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
 use millpond_wire::messages::{
-    AlterQuota, AlterTopic, AlterUser, Code, CreateTopic, DeleteTopic, Failure, InitProducerReply, RebalanceReply,
+    AlterAcls, AlterQuota, AlterTopic, AlterUser, Code, CreateTopic, DeleteTopic, Failure, InitProducerReply, RebalanceReply,
 };
 use std::{rc::Rc, time::Duration};
 use tokio::sync::Notify;
@@ -43,6 +43,8 @@ pub enum Change {
     Quota(AlterQuota),
     /// Change what is kept of a user.
     User(AlterUser),
+    /// Add and take away ACLs.
+    Acls(AlterAcls),
     /// A node joins, or is elsewhere: its id, if it has one.
     Node(Option<u64>, Node),
     /// A node joins in the place of another one, which is lost.
@@ -140,6 +142,7 @@ impl<R: Rt> Core<R> {
             Change::Delete(c) => catalog.plan_delete(c),
             Change::Quota(c) => catalog.plan_quota(c),
             Change::User(c) => catalog.plan_user(c),
+            Change::Acls(c) => catalog.plan_acls(c),
             Change::Node(id, at) => catalog.plan_node(*id, at.clone()).map(|(id, plan)| {
                 done.node = id;
                 plan

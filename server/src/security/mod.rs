@@ -1,10 +1,11 @@
-//! Who somebody is: what is kept of a user's password, and how a client shows that it knows it.
+//! Who somebody is, and what he may do: what is kept of a user's password, how a client shows that it knows it, and who may do what to which resource.
 //!
 //! Nothing here waits, reads a socket or knows of connections. Deriving a key from a password takes milliseconds of a CPU on purpose, so whoever calls
 //! [`Credential::of_password`] or [`check_password`] does that beside the cores (`Rt::offload`).
 //!
-//! In reading order: [`credential`] what is kept · [`scram`] the exchange · [`base64`] how its bytes are written.
+//! In reading order: [`credential`] what is kept · [`scram`] the exchange · [`base64`] how its bytes are written · [`acl`] who may do what.
 
+pub mod acl;
 mod base64;
 mod credential;
 mod scram;

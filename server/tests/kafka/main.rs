@@ -14,6 +14,7 @@ mod node;
 mod python;
 mod racks;
 mod raw;
+mod rights;
 mod secure;
 mod sessions;
 
@@ -516,6 +517,12 @@ fn bytes_that_are_no_requests_end_their_connection_only() {
 #[test]
 fn clients_of_all_sorts_speak_tls() {
     secure::all_clients_speak_tls();
+}
+
+/// Java, on three nodes with ACLs.
+#[test]
+fn users_have_the_rights_that_acls_give_them() {
+    secure::users_have_rights();
 }
 
 /// The same clients of Kafka, by SCRAM-SHA-256, SCRAM-SHA-512 and PLAIN.

@@ -113,6 +113,33 @@ pub(crate) fn all_clients_speak_tls() {
     assert!(fs::read_to_string(stranger.log()).expect("its log").contains("cannot join the cluster"));
 }
 
+/// What a client in Java needs for showing that it is this user.
+fn java_login(certificates: &Certificates, user: &str, password: &str) -> Vec<String> {
+    let mut lines = java_tls("SASL_SSL", certificates);
+    lines.push("sasl.mechanism=SCRAM-SHA-512".into());
+    let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+    lines.push(format!("sasl.jaas.config={module} required username=\"{user}\" password=\"{password}\";"));
+    lines
+}
+
+/// Three nodes that know their users: one of them may do everything, another one what she is let do.
+pub(crate) fn users_have_rights() {
+    let certificates = Certificates::new();
+    let more = ["--authenticate", "--authorize", "--super-user", "root"];
+    let first = certificates.serve(None, &more);
+    let _others = [certificates.serve(Some(&first), &more), certificates.serve(Some(&first), &more)];
+    let (dir, hers) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    for (user, dir) in [("root", &dir), ("alice", &hers)] {
+        let password = dir.path().join("password");
+        fs::write(&password, format!("of {user}\n")).expect("written");
+        let create = ["user", "create", user, "--password-file", &password.display().to_string()];
+        succeeded(&certificates.command(&first, &create).output().expect("it was built"));
+    }
+    let [root, alice] =
+        [("root", &dir), ("alice", &hers)].map(|(user, dir)| settings(dir.path(), &java_login(&certificates, user, &format!("of {user}"))));
+    java::CLIENT.run("Rights", &[&first.address(), &root, &alice]);
+}
+
 /// Users are made, show who they are by SCRAM, or by PLAIN where nobody reads along, and are refused with another password; nothing is answered before.
 pub(crate) fn clients_show_who_they_are() {
     let certificates = Certificates::new();
@@ -124,14 +151,8 @@ pub(crate) fn clients_show_who_they_are() {
     succeeded(&certificates.command(&node, &create).output().expect("it was built"));
     succeeded(&certificates.command(&node, &["topic", "create", "known", "--partitions", "6"]).output().expect("it was built"));
     let (address, ca) = (node.address(), certificates.authority());
-    let mut lines = java_tls("SASL_SSL", &certificates);
-    lines.push("sasl.mechanism=SCRAM-SHA-512".into());
-    let login = |password: &str| {
-        format!(
-            "sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username=\"alice\" password=\"{password}\";"
-        )
-    };
-    java::CLIENT.run("Secure", &[&address, &settings(dir.path(), &[&lines[..], &[login("s3cret, with a comma")]].concat()), "by-java"]);
+    let alice = settings(dir.path(), &java_login(&certificates, "alice", "s3cret, with a comma"));
+    java::CLIENT.run("Secure", &[&address, &alice, "by-java"]);
     for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] {
         let topic = format!("by-{}", mechanism.to_lowercase());
         succeeded(&certificates.command(&node, &["topic", "create", &topic]).output().expect("it was built"));

@@ -112,6 +112,7 @@ impl Settings {
             memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
             partitions_default: PARTITIONS_DEFAULT,
             connections_max: CONNECTIONS_PER_CORE_MAX,
+            security: self.security,
         };
         let pool_threads = cpus.len().div_ceil(2);
         Ok(ServeConfig { node, http: self.http, tls, cpus, pool_threads, idle_poll: self.idle_poll })

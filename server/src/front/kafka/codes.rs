@@ -32,6 +32,11 @@ pub(super) const ELIGIBLE_LEADERS_NOT_AVAILABLE: i16 = 83;
 pub(super) const ELECTION_NOT_NEEDED: i16 = 84;
 pub(super) const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 pub(super) const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
+pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+pub(super) const GROUP_AUTHORIZATION_FAILED: i16 = 30;
+pub(super) const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+pub(super) const OPERATION_NOT_ATTEMPTED: i16 = 55;
 pub(super) const RESOURCE_NOT_FOUND: i16 = 91;
 pub(super) const DUPLICATE_RESOURCE: i16 = 92;
 pub(super) const UNACCEPTABLE_CREDENTIAL: i16 = 93;
@@ -95,6 +100,7 @@ pub(super) fn of(failure: &Failure) -> i16 {
         Code::Outdated => COORDINATOR_LOAD_IN_PROGRESS,
         Code::LeaderFenced => FENCED_LEADER_EPOCH,
         Code::LeaderUnknown => UNKNOWN_LEADER_EPOCH,
+        Code::Forbidden => CLUSTER_AUTHORIZATION_FAILED,
     }
 }
 

@@ -6,12 +6,13 @@ use super::{
     super::{Front, conn::Conn},
     answered, codes, decoded,
     group_admin::{self, state},
-    groups::{host, optional, outcome, owned, text},
+    groups::{host, may_read, optional, outcome, owned, text},
     metadata::{topic_id, topic_number, uuid},
 };
 use crate::{
     coordinator::consumer::{Beat, Beaten, Described, DescribedMember, Parts, Slot, by_topic},
     kafka::wire::{Request, TopicId, WireError, metadata::OPERATIONS_UNKNOWN, versions},
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -42,6 +43,15 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
 pub(super) async fn heartbeat<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: ConsumerGroupHeartbeatRequest = decoded(request)?;
     let member = asked.member_id.clone();
+    let names = asked.subscribed_topic_names.iter().flatten().map(|name| name.as_str());
+    let may_not = if may_read(front, conn, &asked.group_id) {
+        (!front.denied(conn, Operation::Describe, names).is_empty()).then_some(codes::TOPIC_AUTHORIZATION_FAILED)
+    } else {
+        Some(codes::GROUP_AUTHORIZATION_FAILED)
+    };
+    if let Some(code) = may_not {
+        return answered(request, &ConsumerGroupHeartbeatResponse::default().with_error_code(code).with_member_id(Some(member)));
+    }
     let beat = Beat {
         group: asked.group_id.to_string(),
         member: asked.member_id.to_string(),
@@ -90,14 +100,20 @@ fn partitions(ours: Vec<u32>) -> Vec<i32> {
 }
 
 /// Groups with their members, epochs, and what these own and are meant to own.
-pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: ConsumerGroupDescribeRequest = decoded(request)?;
     let mut groups = Vec::with_capacity(asked.group_ids.len());
     for GroupId(name) in asked.group_ids {
         let group = DescribedGroup::default().with_group_id(GroupId(name.clone())).with_authorized_operations(OPERATIONS_UNKNOWN);
+        if !front.may(conn, Operation::Describe, ResourceType::Group, &name) {
+            groups.push(group.with_error_code(codes::GROUP_AUTHORIZATION_FAILED));
+            continue;
+        }
         groups.push(match front.core.described_consumer(name.to_string()).await {
             Err(failure) => group.with_error_code(codes::of_coordinator(&failure)).with_error_message(Some(codes::text(&failure))),
             Ok(None) => group.with_error_code(codes::GROUP_ID_NOT_FOUND).with_error_message(Some(text("it has no members of this sort"))),
+            // Whose members read what the client may not see is not told of.
+            Ok(Some(Described { members, .. })) if !sees(front, conn, &members) => group.with_error_code(codes::TOPIC_AUTHORIZATION_FAILED),
             Ok(Some(Described { state: is, epoch, assignor, members })) => group
                 .with_group_state(text(state(is)))
                 .with_group_epoch(epoch)
@@ -107,6 +123,12 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
         });
     }
     answered(request, &ConsumerGroupDescribeResponse::default().with_groups(groups))
+}
+
+fn sees<R: Rt>(front: &Front<R>, conn: &Conn<R>, members: &[DescribedMember]) -> bool {
+    let parts = members.iter().flat_map(|m| m.assigned.iter().chain(&m.target).map(|part| part.topic.as_str()));
+    let names = members.iter().flat_map(|m| m.names.iter().map(|name| &**name));
+    front.denied(conn, Operation::Describe, parts.chain(names)).is_empty()
 }
 
 fn member<R: Rt>(front: &Front<R>, version: i16, m: DescribedMember) -> Member {

@@ -1,10 +1,17 @@
 //! Epochs of leaders (KIP-320), which are the terms in which they lead; and OffsetForLeaderEpoch: where one has ended.
 
-use super::{super::Front, answered, codes, decoded};
-use crate::kafka::wire::{Request, WireError};
+use super::{
+    super::{Front, conn::Conn},
+    answered, codes, decoded,
+};
+use crate::{
+    kafka::wire::{Request, WireError},
+    security::acl::{Operation, ResourceType},
+};
 use bytes::Bytes;
 use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    offset_for_leader_epoch_request::OffsetForLeaderPartition,
     offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult},
 };
 use millpond_runtime::Rt;
@@ -24,11 +31,12 @@ pub(super) fn told(epoch: Option<i32>) -> i32 {
 }
 
 /// Where epochs have ended, as their partitions' leader knows it.
-pub(super) async fn ends<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
-    let asked: OffsetForLeaderEpochRequest = decoded(request)?;
+pub(super) async fn ends<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let mut asked: OffsetForLeaderEpochRequest = decoded(request)?;
+    let denied = front.withhold(conn, (Operation::Describe, ResourceType::Topic), &mut asked.topics, |topic| &topic.topic);
     let mut wanted = Vec::new();
     for topic in &asked.topics {
-        let one = |p: &kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition| {
+        let one = |p: &OffsetForLeaderPartition| {
             (topic.topic.as_str(), u32::try_from(p.partition).unwrap_or(u32::MAX), p.leader_epoch, said(p.current_leader_epoch))
         };
         wanted.extend(topic.partitions.iter().map(one));
@@ -47,5 +55,12 @@ pub(super) async fn ends<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         let partitions = topic.partitions.iter().map(|p| partition(p.partition)).collect();
         OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions)
     });
-    answered(request, &OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
+    let denied = denied.into_iter().map(|topic| {
+        let refused = |p: &OffsetForLeaderPartition| {
+            EpochEndOffset::default().with_partition(p.partition).with_error_code(codes::TOPIC_AUTHORIZATION_FAILED)
+        };
+        let partitions = topic.partitions.iter().map(refused).collect();
+        OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
+    });
+    answered(request, &OffsetForLeaderEpochResponse::default().with_topics(topics.chain(denied).collect()))
 }

@@ -15,11 +15,12 @@ use crate::{
         fetch::{AbortedTransaction, CurrentLeader, EpochEnd, FetchPartition, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
     },
     node::{budget::Working, read::PARTITION_BYTES},
+    security::acl::Operation,
 };
 use bytes::Bytes;
 use millpond_runtime::{NodeId, Rt};
 use millpond_wire::messages::{self, Fetch};
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 /// The least that a partition takes in a request, in bytes.
 const ASKED_BYTES_MIN: usize = 16;
@@ -58,7 +59,7 @@ fn kept(session: &Session) -> Vec<Wanted> {
 }
 
 /// As our own protocol asks, but for what is to be read elsewhere.
-fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &[Option<NodeId>]) -> Fetch {
+fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &[Option<NodeId>], denied: &BTreeSet<String>) -> Fetch {
     let mut elsewhere = elsewhere.iter();
     let one = |wanted: &Wanted| messages::FetchPartition {
         topic: wanted.topic.to_string(),
@@ -68,7 +69,8 @@ fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &
         leader_epoch: epochs::said(wanted.at.current_leader_epoch),
         last_epoch: epochs::said(wanted.at.last_fetched_epoch),
     };
-    let partitions: Vec<_> = wanted.iter().filter(|_| !matches!(elsewhere.next(), Some(Some(_)))).map(one).collect();
+    let mut is_read_here = |wanted: &&Wanted| !matches!(elsewhere.next(), Some(Some(_))) && !denied.contains(&*wanted.topic);
+    let partitions: Vec<_> = wanted.iter().filter(|wanted| is_read_here(wanted)).map(one).collect();
     let waits = asked.min_bytes > 0 && partitions.len() == wanted.len();
     let wait_ms_max = if waits { u32::try_from(asked.max_wait_ms).unwrap_or(0) } else { 0 };
     Fetch {
@@ -118,22 +120,23 @@ pub(super) async fn carry_out<R: Rt>(
     let wanted = session.as_ref().map_or_else(|| said(&asked), kept);
     let stands_here = !asked.rack_id.is_empty() && *asked.rack_id == *front.core.config.rack;
     let elsewhere = if asked.rack_id.is_empty() || stands_here { Vec::new() } else { nearer(front, &asked.rack_id, &wanted).await };
-    let fetched = requests::fetched(front, conn, &ours(&asked, &wanted, stands_here, &elsewhere), working).await;
+    let denied = front.denied(conn, Operation::Read, wanted.iter().map(|wanted| &*wanted.topic));
+    let fetched = requests::fetched(front, conn, &ours(&asked, &wanted, stands_here, &elsewhere, &denied), working).await;
     let mut counters = front.core.counters.borrow_mut();
     fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref()).for_each(|f| counters.count_error(f.code()));
     counters.records_out += fetched.records;
     drop(counters);
     let (mut results, mut batches) = (fetched.reply.partitions.iter(), fetched.batches.into_iter());
     let mut elsewhere = elsewhere.into_iter();
-    let mut partition = |index: i32| {
-        let preferred = elsewhere.next().flatten();
-        let result = if preferred.is_some() { None } else { results.next() };
+    let mut partition = |index: i32, may: bool| {
+        let preferred = elsewhere.next().flatten().filter(|_| may);
+        let result = if preferred.is_some() || !may { None } else { results.next() };
         let failure = result.and_then(|result| result.failure.as_ref());
         let records = take_batches(&mut batches, result.map_or(0, |result| result.len as usize));
         let (start, end) = result.filter(|_| failure.is_none()).map_or((-1, -1), |r| (r.start_offset as i64, r.end_offset as i64));
         FetchedPartition {
             partition_index: index,
-            error_code: failure.map_or(codes::NONE, code_of),
+            error_code: if may { failure.map_or(codes::NONE, code_of) } else { codes::TOPIC_AUTHORIZATION_FAILED },
             high_watermark: end,
             last_stable_offset: result.filter(|_| failure.is_none()).map_or(-1, |r| r.stable_offset as i64),
             log_start_offset: start,
@@ -146,7 +149,7 @@ pub(super) async fn carry_out<R: Rt>(
     };
     let mut topics: Vec<FetchedTopic> = Vec::new();
     for one in wanted {
-        let read = partition(one.at.partition);
+        let read = partition(one.at.partition, !denied.contains(&*one.topic));
         let is_new = session.as_mut().is_none_or(|session| session.note(one.turn, &read));
         if !is_new && !says_all {
             continue;

@@ -5,6 +5,7 @@
 use super::{
     super::{
         Front,
+        conn::Conn,
         requests::{GROUP_BYTES, POSITION_BYTES},
     },
     answered, codes, decoded,
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     coordinator::classic::{Described, DescribedMember},
     kafka::wire::{Request, StrBytes, WireError, consumer, metadata::OPERATIONS_UNKNOWN, versions},
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -57,7 +59,7 @@ pub(super) fn weigh_groups<R: Rt>(front: &Front<R>, groups: usize) -> usize {
 }
 
 /// Groups with their members.
-pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;
     let asked: DescribeGroupsRequest = decoded(request)?;
     let mut groups = Vec::with_capacity(asked.groups.len());
@@ -66,6 +68,10 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
         front.core.rt.yield_if_needed().await;
         let group = DescribedGroup::default().with_group_id(GroupId(name.clone())).with_authorized_operations(OPERATIONS_UNKNOWN);
         let group = if version >= 3 { group } else { group.with_authorized_operations(DescribedGroup::default().authorized_operations) };
+        if !front.may(conn, Operation::Describe, ResourceType::Group, &name) {
+            groups.push(group.with_error_code(codes::GROUP_AUTHORIZATION_FAILED));
+            continue;
+        }
         groups.push(match find(front, &name).await {
             Err(failure) if failure.code() == Code::UnknownGroup => {
                 let dead = group.with_group_state(text("Dead"));
@@ -124,13 +130,16 @@ fn member(version: i16, m: DescribedMember) -> DescribedGroupMember {
 }
 
 /// The groups that this node looks after; a client asks all nodes.
-pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;
     let asked: ListGroupsRequest = decoded(request)?;
-    let all = match front.core.list_groups(false).await {
+    let mut all = match front.core.list_groups(false).await {
         Ok(reply) => reply.groups,
         Err(failure) => return answered(request, &ListGroupsResponse::default().with_error_code(codes::of_coordinator(&failure))),
     };
+    if !front.may_cluster(conn, Operation::Describe) {
+        front.withhold(conn, (Operation::Describe, ResourceType::Group), &mut all, |group| &group.group);
+    }
     let is_in = |filter: &[StrBytes], what: &str| filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(what));
     let sort = |group: &GroupListing| if group.classic.is_empty() && group.state != "empty" { "Consumer" } else { "Classic" };
     let wanted = all.iter().filter(|group| is_in(&asked.states_filter, state(&group.state)) && is_in(&asked.types_filter, sort(group)));
@@ -144,10 +153,15 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
 }
 
 /// Deletes groups without members, with their positions.
-pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DeleteGroupsRequest = decoded(request)?;
     let mut results = Vec::with_capacity(asked.groups_names.len());
     for GroupId(name) in asked.groups_names {
+        if !front.may(conn, Operation::Delete, ResourceType::Group, &name) {
+            let refused = DeletableGroupResult::default().with_group_id(GroupId(name));
+            results.push(refused.with_error_code(codes::GROUP_AUTHORIZATION_FAILED));
+            continue;
+        }
         let deleted = front.core.delete_group(DeleteGroup { group: name.to_string() }).await;
         let code = deleted.err().map_or(codes::NONE, |failure| codes::of_coordinator(&failure));
         results.push(DeletableGroupResult::default().with_group_id(GroupId(name)).with_error_code(code));

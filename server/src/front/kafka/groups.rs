@@ -15,6 +15,7 @@ use crate::{
     },
     kafka::wire::{Request, StrBytes, WireError, metadata::Broker},
     node::budget::Working,
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -47,6 +48,11 @@ pub(super) fn owned(string: Option<&StrBytes>) -> Option<String> {
     string.map(ToString::to_string)
 }
 
+/// Whether a client may be a member of a group, or keep its positions.
+pub(super) fn may_read<R: Rt>(front: &Front<R>, conn: &Conn<R>, group: &str) -> bool {
+    front.may(conn, Operation::Read, ResourceType::Group, group)
+}
+
 /// What came of a request, with its error.
 pub(super) fn outcome<T>(answered: Result<Result<T, Refused>, Failure>) -> Result<T, i16> {
     match answered {
@@ -57,10 +63,14 @@ pub(super) fn outcome<T>(answered: Result<Result<T, Refused>, Failure>) -> Resul
 }
 
 /// Who looks after groups, and after transactions: the same nodes, by the names of either.
-pub(super) fn find<R: Rt>(front: &Front<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) fn find<R: Rt>(front: &Front<R>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: FindCoordinatorRequest = decoded(request)?;
     let find = |key: &StrBytes| {
         let found = match asked.key_type {
+            GROUP if !front.may(conn, Operation::Describe, ResourceType::Group, key) => Err(codes::GROUP_AUTHORIZATION_FAILED),
+            TRANSACTION if !front.may(conn, Operation::Describe, ResourceType::TransactionalId, key) => {
+                Err(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+            }
             GROUP | TRANSACTION => coordinator_of(front, key),
             _ => Err(codes::INVALID_REQUEST),
         };
@@ -117,7 +127,9 @@ pub(super) async fn join<R: Rt>(
         named_first: version >= NAMED_FIRST_SINCE,
         may_skip: version >= MAY_SKIP_SINCE,
     };
-    let (answer, member) = if front.core.requests.may_wait(working) {
+    let (answer, member) = if !may_read(front, conn, &asked.group_id) {
+        (Err(codes::GROUP_AUTHORIZATION_FAILED), asked.member_id)
+    } else if front.core.requests.may_wait(working) {
         match front.core.join_group(join).await {
             // Whoever has no name yet is told it together with the refusal.
             Ok(Err(Refused::NameGiven { member })) => (Err(codes::MEMBER_ID_REQUIRED), text(&member)),
@@ -155,7 +167,12 @@ pub(super) async fn join<R: Rt>(
 }
 
 /// A member asks for its part; the leader shares out.
-pub(super) async fn sync<R: Rt>(front: &Rc<Front<R>>, request: &Request, working: &mut Working) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn sync<R: Rt>(
+    front: &Rc<Front<R>>,
+    conn: &Conn<R>,
+    request: &Request,
+    working: &mut Working,
+) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;
     let asked: SyncGroupRequest = decoded(request)?;
     let sync = Sync {
@@ -164,7 +181,9 @@ pub(super) async fn sync<R: Rt>(front: &Rc<Front<R>>, request: &Request, working
         protocol: owned(asked.protocol_name.as_ref()),
         assignments: asked.assignments.iter().map(|a| (a.member_id.to_string(), Bytes::copy_from_slice(&a.assignment))).collect(),
     };
-    let answer = if front.core.requests.may_wait(working) {
+    let answer = if !may_read(front, conn, &asked.group_id) {
+        Err(codes::GROUP_AUTHORIZATION_FAILED)
+    } else if front.core.requests.may_wait(working) {
         outcome(front.core.sync_group(sync).await)
     } else {
         Err(codes::COORDINATOR_NOT_AVAILABLE)
@@ -181,15 +200,19 @@ pub(super) async fn sync<R: Rt>(front: &Rc<Front<R>>, request: &Request, working
 }
 
 /// A member lives.
-pub(super) async fn heartbeat<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn heartbeat<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: HeartbeatRequest = decoded(request)?;
     let speaker = speaker(&asked.group_id, &asked.member_id, asked.group_instance_id.as_ref(), asked.generation_id);
-    let code = outcome(front.core.beat_group(speaker).await).err().unwrap_or(codes::NONE);
+    let code = if may_read(front, conn, &asked.group_id) {
+        outcome(front.core.beat_group(speaker).await).err().unwrap_or(codes::NONE)
+    } else {
+        codes::GROUP_AUTHORIZATION_FAILED
+    };
     answered(request, &HeartbeatResponse::default().with_error_code(code))
 }
 
 /// Members leave: the one that says so, or from version 3 on any that are named.
-pub(super) async fn leave<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn leave<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;
     let asked: LeaveGroupRequest = decoded(request)?;
     let who: Vec<Leaver> = if version >= 3 {
@@ -202,6 +225,9 @@ pub(super) async fn leave<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
         vec![Leaver { member: asked.member_id.to_string(), instance: None }]
     };
     let response = LeaveGroupResponse::default();
+    if !may_read(front, conn, &asked.group_id) {
+        return answered(request, &response.with_error_code(codes::GROUP_AUTHORIZATION_FAILED));
+    }
     let response = match outcome(front.core.leave_group(asked.group_id.to_string(), who.clone()).await) {
         Err(code) => response.with_error_code(code),
         Ok(left) => {

@@ -3,7 +3,7 @@
 //! A leader is told with its epoch, which is the term in which it leads; -1 if that is not known here, which clients take for a server that does not know them.
 
 use super::{
-    super::{Front, requests::look_elsewhere},
+    super::{Front, conn::Conn, requests::look_elsewhere},
     codes, epochs, topics,
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         Answer as _, Request, StrBytes, TopicId, WireError,
         metadata::{Broker, MetadataRequest, MetadataResponse, OPERATIONS_UNKNOWN, Partition, Topic},
     },
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use millpond_log::epoch_of;
@@ -41,9 +42,10 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
 }
 
 /// Carries it out.
-pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let (version, correlation_id) = (request.header.version, request.header.correlation_id);
     let asked = MetadataRequest::read(request.body.clone(), version)?;
+    let may = |name: &str| front.may(conn, Operation::Describe, ResourceType::Topic, name);
     let topics = match &asked.topics {
         Some(wanted) => {
             let is_strange = |name: &StrBytes| front.core.catalog.borrow().topic(name).is_none();
@@ -56,16 +58,22 @@ pub(super) async fn carry_out<R: Rt>(front: &Rc<Front<R>>, request: &Request) ->
             for one in wanted.iter() {
                 front.core.rt.yield_if_needed().await;
                 topics.push(match one.name {
+                    Some(name) if !may(&name) => missing(&name, codes::TOPIC_AUTHORIZATION_FAILED),
+                    Some(name) if asked.allow_auto_topic_creation && is_strange(&name) && !front.may_create(conn, &name) => {
+                        missing(&name, codes::TOPIC_AUTHORIZATION_FAILED)
+                    }
                     Some(name) => named(front, &name, asked.allow_auto_topic_creation).await,
-                    None => by_id(front, one.topic_id),
+                    None => Some(by_id(front, one.topic_id))
+                        .filter(|topic| topic.name.as_deref().is_none_or(may))
+                        .unwrap_or_else(|| unknown_id(one.topic_id)),
                 });
             }
             topics
         }
         None => {
-            let all: Vec<String> = front.core.catalog.borrow().topics().map(|topic| topic.name.clone()).collect();
+            let all: Vec<String> = front.core.catalog.borrow().topics().map(|topic| topic.name.clone()).filter(|name| may(name)).collect();
             learn(front, all).await;
-            front.core.catalog.borrow().topics().map(|topic| describe(front, topic)).collect()
+            front.core.catalog.borrow().topics().filter(|topic| may(&topic.name)).map(|topic| describe(front, topic)).collect()
         }
     };
     let response = MetadataResponse {
@@ -135,14 +143,18 @@ async fn create_named<R: Rt>(front: &Rc<Front<R>>, name: &str) -> Result<(), Fai
 }
 
 fn by_id<R: Rt>(front: &Front<R>, id: TopicId) -> Topic {
-    const UNKNOWN_TOPIC_ID: i16 = 100;
     let catalog = front.core.catalog.borrow();
     let number = topic_number(front, id);
     let found = catalog.topics().find(|topic| Some(topic.topic_id) == number);
-    found.map_or_else(|| Topic { name: None, topic_id: id, ..missing("", UNKNOWN_TOPIC_ID) }, |topic| describe(front, topic))
+    found.map_or_else(|| unknown_id(id), |topic| describe(front, topic))
 }
 
-fn missing(name: &str, error_code: i16) -> Topic {
+fn unknown_id(id: TopicId) -> Topic {
+    const UNKNOWN_TOPIC_ID: i16 = 100;
+    Topic { name: None, topic_id: id, ..missing("", UNKNOWN_TOPIC_ID) }
+}
+
+pub(super) fn missing(name: &str, error_code: i16) -> Topic {
     Topic {
         error_code,
         name: Some(StrBytes::from_string(name.to_owned())),

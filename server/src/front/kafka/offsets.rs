@@ -1,10 +1,17 @@
 //! ListOffsets.
 
-use super::{super::Front, answered, codes, decoded, epochs};
-use crate::kafka::wire::{Request, WireError};
+use super::{
+    super::{Front, conn::Conn},
+    answered, codes, decoded, epochs,
+};
+use crate::{
+    kafka::wire::{Request, WireError},
+    security::acl::{Operation, ResourceType},
+};
 use bytes::Bytes;
 use kafka_protocol::messages::{
     ListOffsetsRequest, ListOffsetsResponse,
+    list_offsets_request::ListOffsetsPartition,
     list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
 };
 use millpond_runtime::Rt;
@@ -18,8 +25,9 @@ const EARLIEST: i64 = -2;
 const EPOCHS_SINCE: i16 = 4;
 
 /// Offsets by time. Any node answers for all partitions.
-pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
-    let asked: ListOffsetsRequest = decoded(request)?;
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let mut asked: ListOffsetsRequest = decoded(request)?;
+    let denied = front.withhold(conn, (Operation::Describe, ResourceType::Topic), &mut asked.topics, |topic| &topic.name);
     let mut partitions = Vec::new();
     for topic in &asked.topics {
         partitions.extend(topic.partitions.iter().map(|p| ListOffset {
@@ -50,6 +58,13 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         let partitions = topic.partitions.iter().map(|p| partition(p.partition_index, p.timestamp)).collect();
         ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
-    let response = ListOffsetsResponse::default().with_topics(topics.collect());
+    let denied = denied.into_iter().map(|topic| {
+        let partition = |p: &ListOffsetsPartition| {
+            let refused = ListOffsetsPartitionResponse::default().with_partition_index(p.partition_index).with_leader_epoch(-1);
+            refused.with_error_code(codes::TOPIC_AUTHORIZATION_FAILED).with_timestamp(-1).with_offset(-1)
+        };
+        ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(topic.partitions.iter().map(partition).collect())
+    });
+    let response = ListOffsetsResponse::default().with_topics(topics.chain(denied).collect());
     answered(request, &response)
 }

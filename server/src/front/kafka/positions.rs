@@ -1,13 +1,14 @@
 //! How far groups have come: OffsetCommit, OffsetFetch, OffsetDelete. In our own words, positions.
 
 use super::{
-    super::{Front, requests::POSITION_BYTES},
+    super::{Front, conn::Conn, requests::POSITION_BYTES},
     answered, codes, decoded, epochs, groups,
     room::Room,
 };
 use crate::{
     coordinator::{METADATA_BYTES_MAX, METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, classic::Speaker},
     kafka::wire::{Request, StrBytes, WireError},
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -15,6 +16,7 @@ use kafka_protocol::messages::{
     TopicName,
     offset_commit_request::OffsetCommitRequestPartition,
     offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
+    offset_delete_request::OffsetDeleteRequestPartition,
     offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic},
     offset_fetch_request::OffsetFetchRequestGroup,
     offset_fetch_response::{
@@ -33,16 +35,22 @@ use std::{
 const EPOCHS_SINCE: i16 = 5;
 
 /// Keeps positions: synced before the answer. Many are kept in several batches.
-pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: OffsetCommitRequest = decoded(request)?;
     let speaker = groups::speaker(&asked.group_id, &asked.member_id, asked.group_instance_id.as_ref(), asked.generation_id_or_member_epoch);
     // By topic and partition, in the order of the request.
     let mut codes: Vec<i16> = Vec::new();
     let (mut some, mut metadata) = (Chunk::default(), 0);
+    let may = groups::may_read(front, conn, &asked.group_id);
+    let denied = front.denied(conn, Operation::Read, asked.topics.iter().map(|topic| topic.name.as_str()));
     for topic in &asked.topics {
         for p in &topic.partitions {
             let number = codes.len();
             codes.push(codes::NONE);
+            if !may || denied.contains(topic.name.as_str()) {
+                codes[number] = if may { codes::TOPIC_AUTHORIZATION_FAILED } else { codes::GROUP_AUTHORIZATION_FAILED };
+                continue;
+            }
             match position(&topic.name, p) {
                 Err(code) => codes[number] = code,
                 Ok(position) => {
@@ -59,7 +67,9 @@ pub(super) async fn commit<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Re
             }
         }
     }
-    some.keep(front, &speaker, &mut codes).await;
+    if may {
+        some.keep(front, &speaker, &mut codes).await;
+    }
     let mut codes = codes.into_iter();
     let mut partition = |p: &OffsetCommitRequestPartition| {
         let code = codes.next().unwrap_or(codes::NONE);
@@ -140,12 +150,12 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
 }
 
 /// Positions of groups.
-pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;
     let asked: OffsetFetchRequest = decoded(request)?;
     if version < 8 {
         let wanted: Wanted = asked.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        let (topics, code) = kept(front, groups::speaker(&asked.group_id, "", None, -1), wanted, asked.require_stable).await;
+        let (topics, code) = kept(front, conn, groups::speaker(&asked.group_id, "", None, -1), wanted, asked.require_stable).await;
         let partition = |kept: Kept| {
             let code = if code == codes::NONE { kept.code } else { code };
             let answer = OffsetFetchResponsePartition::default().with_partition_index(kept.partition).with_committed_offset(kept.offset);
@@ -166,7 +176,7 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
         let wanted: Wanted = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         let member = group.member_id.as_deref().unwrap_or_default();
         let (topics, code) =
-            kept(front, groups::speaker(&group.group_id, member, None, group.member_epoch), wanted, asked.require_stable).await;
+            kept(front, conn, groups::speaker(&group.group_id, member, None, group.member_epoch), wanted, asked.require_stable).await;
         // Whoever asks for the same one many times, or for too many large ones, asks again for fewer.
         let fits = room.take(topics.iter().map(|(_, kept)| kept.len() * POSITION_BYTES).sum());
         let code = if fits { code } else { codes::INVALID_REQUEST };
@@ -185,8 +195,16 @@ pub(super) async fn fetch<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
 }
 
 /// With `stable` no position is told that may be another one soon, when a transaction ends.
-async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted, stable: bool) -> (Vec<(TopicName, Vec<Kept>)>, i16) {
-    let (positions, unstable, code) = match groups::outcome(front.core.fetch_group(speaker).await) {
+async fn kept<R: Rt>(
+    front: &Rc<Front<R>>,
+    conn: &Conn<R>,
+    speaker: Speaker,
+    wanted: Wanted,
+    stable: bool,
+) -> (Vec<(TopicName, Vec<Kept>)>, i16) {
+    let may = front.may(conn, Operation::Describe, ResourceType::Group, &speaker.group);
+    let fetched = if may { groups::outcome(front.core.fetch_group(speaker).await) } else { Err(codes::GROUP_AUTHORIZATION_FAILED) };
+    let (positions, unstable, code) = match fetched {
         Ok((reply, unstable)) => (reply.positions, if stable { unstable } else { BTreeSet::new() }, codes::NONE),
         Err(code) => (Vec::new(), BTreeSet::new(), code),
     };
@@ -194,15 +212,22 @@ async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted, sta
     for position in positions {
         found.entry(position.topic.clone()).or_default().insert(position.partition, position);
     }
+    let named = wanted.iter().flatten().map(|(name, _)| name.as_str());
+    let denied = front.denied(conn, Operation::Describe, named.chain(found.keys().map(String::as_str)));
     let told = |topic: &str, partition: i32, position: Option<&Position>| {
         let is_unstable = u32::try_from(partition).is_ok_and(|partition| unstable.contains(&(topic.to_owned(), partition)));
-        let position = position.filter(|_| !is_unstable);
+        let may = !denied.contains(topic);
+        let position = position.filter(|_| !is_unstable && may);
         Kept {
             partition,
             offset: position.map_or(-1, |p| p.offset as i64),
             epoch: epochs::told(position.and_then(|p| p.leader_epoch)),
             metadata: position.map(|p| groups::text(&p.metadata)).unwrap_or_default(),
-            code: if is_unstable { codes::UNSTABLE_OFFSET_COMMIT } else { codes::NONE },
+            code: match may {
+                false => codes::TOPIC_AUTHORIZATION_FAILED,
+                true if is_unstable => codes::UNSTABLE_OFFSET_COMMIT,
+                true => codes::NONE,
+            },
         }
     };
     let topics = match wanted {
@@ -217,6 +242,7 @@ async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted, sta
             .collect(),
         None => found
             .iter()
+            .filter(|(name, _)| !denied.contains(*name))
             .map(|(name, here)| (TopicName(groups::text(name)), here.values().map(|p| told(name, p.partition as i32, Some(p))).collect()))
             .collect(),
     };
@@ -224,8 +250,12 @@ async fn kept<R: Rt>(front: &Rc<Front<R>>, speaker: Speaker, wanted: Wanted, sta
 }
 
 /// Forgets positions of partitions that nobody in the group subscribes to.
-pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
-    let asked: OffsetDeleteRequest = decoded(request)?;
+pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let mut asked: OffsetDeleteRequest = decoded(request)?;
+    if !front.may(conn, Operation::Delete, ResourceType::Group, &asked.group_id) {
+        return answered(request, &OffsetDeleteResponse::default().with_error_code(codes::GROUP_AUTHORIZATION_FAILED));
+    }
+    let denied = front.withhold(conn, (Operation::Read, ResourceType::Topic), &mut asked.topics, |topic| &topic.name);
     let parts = |topic: &kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic| TopicPartitions {
         topic: topic.name.to_string(),
         partitions: topic.partitions.iter().filter_map(|p| u32::try_from(p.partition_index).ok()).collect(),
@@ -242,5 +272,12 @@ pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Re
         let partitions = topic.partitions.iter().map(|p| partition(p.partition_index)).collect();
         OffsetDeleteResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
-    answered(request, &response.with_topics(topics.collect()))
+    let denied = denied.into_iter().map(|topic| {
+        let partition = |p: &OffsetDeleteRequestPartition| {
+            let refused = OffsetDeleteResponsePartition::default().with_partition_index(p.partition_index);
+            refused.with_error_code(codes::TOPIC_AUTHORIZATION_FAILED)
+        };
+        OffsetDeleteResponseTopic::default().with_name(topic.name).with_partitions(topic.partitions.iter().map(partition).collect())
+    });
+    answered(request, &response.with_topics(topics.chain(denied).collect()))
 }

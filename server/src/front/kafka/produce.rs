@@ -16,6 +16,7 @@ use crate::{
     },
     node::produce::Outcome,
     quota::Direction,
+    security::acl::{Operation, ResourceType},
 };
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{Nanos, Rt};
@@ -88,7 +89,13 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     let core = &front.core;
     let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, bytes);
     conn.silence(now, throttle_ms);
-    let refused = refused(&asked);
+    let refused = refused(&asked).or_else(|| {
+        let may = asked.transactional_id.as_deref().is_none_or(|id| front.may(conn, Operation::Write, ResourceType::TransactionalId, id));
+        (!may).then_some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    });
+    let topics: Vec<_> = asked.topics.iter().collect();
+    let denied = front.denied(conn, Operation::Write, topics.iter().map(|topic| &*topic.name));
+    drop(topics);
     // What becomes of a batch pays for the name of a topic, if it is no longer than names are.
     let is_usual = batches <= BATCHES_FEW && empty == 0 && names <= batches * NAME_BYTES_MAX && refused.is_none();
     let held = if !is_usual {
@@ -99,15 +106,21 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     };
     let mut told =
         Told { version, correlation_id, throttle_ms, topics: Vec::with_capacity(asked.topics.len()), refused, unwanted: BTreeMap::new() };
-    let mut joined = transactions::join_of(front, &asked, version).await.into_iter();
+    let mut joined = if refused.is_some() { Vec::new() } else { transactions::join_of(front, &asked, version, &denied).await }.into_iter();
     let mut outcomes = Vec::with_capacity(batches);
     for topic in asked.topics.iter() {
         for partition in topic.partitions.iter().filter(|_| told.refused.is_none()) {
-            let ended = match joined.next().transpose() {
+            let joined = joined.next().transpose();
+            let joined = if denied.contains(&*topic.name) { Err(codes::TOPIC_AUTHORIZATION_FAILED) } else { joined };
+            let ended = match joined {
                 Ok(ended) => ended,
                 Err(code) => {
                     told.unwanted.insert(outcomes.len(), code);
-                    let failure = Failure::new(Code::BadBatch, "its transaction does not take it", "see the error's code");
+                    let failure = Failure::new(
+                        Code::BadBatch,
+                        "it may not be written there, or its transaction does not take it",
+                        "see the error's code",
+                    );
                     outcomes.push(Outcome::Done(Err(failure)));
                     continue;
                 }

@@ -4,7 +4,7 @@
 //! and addresses have none, and there is none for the time that requests take.
 
 use super::{
-    super::{Front, requests::look_elsewhere},
+    super::{Front, conn::Conn, requests::look_elsewhere},
     answered, codes, decoded,
     groups::text,
     topics::{CHANGE_MAX, change},
@@ -13,6 +13,7 @@ use crate::{
     catalog::Quota,
     kafka::wire::{Request, StrBytes, WireError},
     node::meta::Change,
+    security::acl::Operation,
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -39,8 +40,12 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>) -> usize {
 }
 
 /// Which quotas there are.
-pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DescribeClientQuotasRequest = decoded(request)?;
+    if !front.may_cluster(conn, Operation::DescribeConfigs) {
+        let refused = DescribeClientQuotasResponse::default().with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED);
+        return answered(request, &refused.with_entries(None));
+    }
     look_elsewhere(front).await;
     let catalog = front.core.catalog.borrow();
     let found = catalog.quotas().filter(|(client, _)| is_asked(&asked.components, asked.strict, client));
@@ -73,12 +78,17 @@ fn values(quota: Quota) -> Vec<ValueData> {
 }
 
 /// Sets quotas, one after the other: each is answered for itself.
-pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: AlterClientQuotasRequest = decoded(request)?;
+    let may = front.may_cluster(conn, Operation::AlterConfigs);
     look_elsewhere(front).await;
     let mut entries = Vec::with_capacity(asked.entries.len());
     for entry in asked.entries {
-        let done = alter_one(front, &entry, asked.validate_only).await;
+        let done = if may {
+            alter_one(front, &entry, asked.validate_only).await
+        } else {
+            Err((codes::CLUSTER_AUTHORIZATION_FAILED, text("quotas may not be altered by this client")))
+        };
         let entity =
             entry.entity.into_iter().map(|e| AlteredEntity::default().with_entity_type(e.entity_type).with_entity_name(e.entity_name));
         let altered = Altered::default().with_entity(entity.collect());

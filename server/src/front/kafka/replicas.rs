@@ -4,7 +4,7 @@
 //! reassignments is what the catalog wants and does not have yet. A node's data directory is its one log directory.
 
 use super::{
-    super::{Front, requests::look_elsewhere},
+    super::{Front, conn::Conn, requests::look_elsewhere},
     answered, codes, decoded,
     groups::text,
     metadata::{self, broker_id},
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     catalog::{Partition, Replica, Replicas},
     kafka::wire::{Request, StrBytes, WireError, metadata::OPERATIONS_UNKNOWN},
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -25,6 +26,7 @@ use kafka_protocol::messages::{
     describe_topic_partitions_response::{
         Cursor, DescribeTopicPartitionsResponsePartition as DescribedPartition, DescribeTopicPartitionsResponseTopic as DescribedTopic,
     },
+    elect_leaders_request::TopicPartitions,
     elect_leaders_response::{PartitionResult, ReplicaElectionResult},
     list_partition_reassignments_response::{OngoingPartitionReassignment, OngoingTopicReassignment},
 };
@@ -53,14 +55,18 @@ fn brokers<'a>(replicas: impl IntoIterator<Item = &'a Replica>) -> Vec<BrokerId>
 }
 
 /// Topics with their partitions, by name, from a cursor on.
-pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DescribeTopicPartitionsRequest = decoded(request)?;
     look_elsewhere(front).await;
     let mut names: BTreeSet<String> = asked.topics.iter().map(|topic| topic.name.to_string()).collect();
-    if names.is_empty() {
-        names = front.core.catalog.borrow().topics().map(|topic| topic.name.clone()).collect();
-    }
-    metadata::learn(front, &names).await;
+    let denied = if names.is_empty() {
+        let may = |name: &str| front.may(conn, Operation::Describe, ResourceType::Topic, name);
+        names = front.core.catalog.borrow().topics().filter(|topic| may(&topic.name)).map(|topic| topic.name.clone()).collect();
+        BTreeSet::new()
+    } else {
+        front.denied(conn, Operation::Describe, names.iter().map(String::as_str))
+    };
+    metadata::learn(front, names.iter().filter(|name| !denied.contains(*name))).await;
     let (first, mut skip) = match &asked.cursor {
         Some(cursor) => (cursor.topic_name.to_string(), usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => (String::new(), 0),
@@ -75,7 +81,11 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
             break;
         }
         front.core.rt.yield_if_needed().await;
-        let topic = metadata::named(front, name, false).await;
+        let topic = if denied.contains(name) {
+            metadata::missing(name, codes::TOPIC_AUTHORIZATION_FAILED)
+        } else {
+            metadata::named(front, name, false).await
+        };
         let some = topic.partitions.iter().skip(skipped).take(left);
         let ids = |nodes: &[i32]| nodes.iter().copied().map(BrokerId).collect::<Vec<_>>();
         let partition = |p: &crate::kafka::wire::metadata::Partition| {
@@ -115,8 +125,12 @@ impl Wanted {
 }
 
 /// Wants replicas elsewhere, or gives up a move that is under way.
-pub(super) async fn reassign<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn reassign<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: AlterPartitionReassignmentsRequest = decoded(request)?;
+    if !front.may_cluster(conn, Operation::Alter) {
+        let refused = AlterPartitionReassignmentsResponse::default().with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED);
+        return answered(request, &refused);
+    }
     look_elsewhere(front).await;
     let allowed = allowed(asked.timeout_ms);
     // Before version 1 nobody could say that their number is to stay.
@@ -188,8 +202,12 @@ fn placement<R: Rt>(
 }
 
 /// Partitions whose replicas are not all where they are to be.
-pub(super) async fn reassignments<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn reassignments<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: ListPartitionReassignmentsRequest = decoded(request)?;
+    if !front.may_cluster(conn, Operation::Describe) {
+        let refused = ListPartitionReassignmentsResponse::default().with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED);
+        return answered(request, &refused);
+    }
     look_elsewhere(front).await;
     let wanted = Wanted::of(asked.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes))));
     let mut topics = Vec::new();
@@ -215,9 +233,12 @@ fn ongoing(number: i32, replicas: &Replicas) -> OngoingPartitionReassignment {
 }
 
 /// Waits until partitions are led by the replicas that should lead them, which they come to by themselves.
-pub(super) async fn elect<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn elect<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     const UNCLEAN: i8 = 1;
     let asked: ElectLeadersRequest = decoded(request)?;
+    if !front.may_cluster(conn, Operation::Alter) {
+        return answered(request, &not_elected(request.header.version, asked));
+    }
     let unclean = asked.election_type == UNCLEAN;
     let named: BTreeMap<String, Vec<i32>> = match &asked.topic_partitions {
         Some(topics) => topics.iter().map(|topic| (topic.topic.to_string(), topic.partitions.clone())).collect(),
@@ -245,6 +266,18 @@ pub(super) async fn elect<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     let result =
         |(topic, partitions)| ReplicaElectionResult::default().with_topic(TopicName(text(topic))).with_partition_result(partitions);
     answered(request, &ElectLeadersResponse::default().with_replica_election_results(results.into_iter().map(result).collect()))
+}
+
+/// What is told of an election that this client may not ask for: from version 1 on as a whole, too.
+fn not_elected(version: i16, asked: ElectLeadersRequest) -> ElectLeadersResponse {
+    let partition = |n: i32| PartitionResult::default().with_partition_id(n).with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED);
+    let result = |topic: TopicPartitions| {
+        let partitions = topic.partitions.into_iter().map(partition).collect();
+        ReplicaElectionResult::default().with_topic(topic.topic).with_partition_result(partitions)
+    };
+    let results = asked.topic_partitions.unwrap_or_default().into_iter().map(result).collect();
+    let response = ElectLeadersResponse::default().with_replica_election_results(results);
+    if version >= 1 { response.with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED) } else { response }
 }
 
 /// Who leads a partition.
@@ -288,8 +321,14 @@ fn elected(before: &Stand, after: &Stand, unclean: bool) -> (i16, &'static str) 
 }
 
 /// What lives on this node, and how much room there is.
-pub(super) async fn log_dirs<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn log_dirs<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DescribeLogDirsRequest = decoded(request)?;
+    if !front.may_cluster(conn, Operation::Describe) {
+        let refused = DescribeLogDirsResponse::default();
+        // Before version 3 there is no room for a code: nothing is told.
+        let code = if request.header.version >= 3 { codes::CLUSTER_AUTHORIZATION_FAILED } else { codes::NONE };
+        return answered(request, &refused.with_error_code(code));
+    }
     let core = &front.core;
     let wanted = Wanted::of(asked.topics.map(|topics| topics.into_iter().map(|topic| (topic.topic, topic.partitions))));
     let sizes = core.sizes_here().await;

@@ -5,7 +5,7 @@
 //! Settings are those of [`crate::catalog::settings`], by Kafka's names. Brokers have none that could be asked for or changed here: their list is empty.
 
 use super::{
-    super::{Front, requests::look_elsewhere},
+    super::{Front, conn::Conn, requests::look_elsewhere},
     answered, codes, decoded,
     groups::text,
     metadata::{brokers, controller},
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     catalog::settings::{SPECS, TopicSettings, Values},
     kafka::wire::{Request, StrBytes, WireError, metadata::OPERATIONS_UNKNOWN},
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -79,7 +80,7 @@ pub(super) fn weigh(request: &Request) -> usize {
 }
 
 /// The settings of topics.
-pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let version = request.header.version;
     let asked: DescribeConfigsRequest = decoded(request)?;
     look_elsewhere(front).await;
@@ -89,7 +90,9 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
         front.core.rt.yield_if_needed().await;
         let result =
             DescribeConfigsResult::default().with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone());
+        let may_not = may_not(front, conn, Operation::DescribeConfigs, resource.resource_type, &resource.resource_name);
         let all = match resource.resource_type {
+            _ if may_not.is_some() => Err(refused(may_not.unwrap_or_default(), "its settings may not be read by this client")),
             TOPIC => known(front, &resource.resource_name).map(|(settings, _)| settings.to_wire()),
             BROKER => Ok(Vec::new()),
             _ => Err(refused(codes::INVALID_REQUEST, "settings are those of topics and brokers")),
@@ -115,6 +118,15 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
 pub(super) fn of_created(setting: &Setting) -> CreatableTopicConfigs {
     let source = if setting.is_default { DEFAULT } else { SET_FOR_TOPIC };
     CreatableTopicConfigs::default().with_name(text(&setting.name)).with_value(Some(text(&setting.value))).with_config_source(source)
+}
+
+/// Why a client may not do something to the settings of a resource, if so.
+fn may_not<R: Rt>(front: &Front<R>, conn: &Conn<R>, operation: Operation, kind: i8, name: &str) -> Option<i16> {
+    if kind == TOPIC {
+        (!front.may(conn, operation, ResourceType::Topic, name)).then_some(codes::TOPIC_AUTHORIZATION_FAILED)
+    } else {
+        (!front.may_cluster(conn, operation)).then_some(codes::CLUSTER_AUTHORIZATION_FAILED)
+    }
 }
 
 fn tell(version: i16, synonyms: bool, documented: bool, setting: &Setting) -> DescribeConfigsResourceResult {
@@ -144,8 +156,12 @@ fn tell(version: i16, synonyms: bool, documented: bool, setting: &Setting) -> De
 }
 
 /// What has settings: topics and brokers.
-pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: ListConfigResourcesRequest = decoded(request)?;
+    if !front.may_cluster(conn, Operation::DescribeConfigs) {
+        let refused = ListConfigResourcesResponse::default().with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED);
+        return answered(request, &refused);
+    }
     look_elsewhere(front).await;
     // Version 0 asks for metrics of clients alone, of which there are none.
     let is_asked = |kind: i8| request.header.version > 0 && (asked.resource_types.is_empty() || asked.resource_types.contains(&kind));
@@ -161,14 +177,14 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
 }
 
 /// Changes some settings of topics.
-pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: IncrementalAlterConfigsRequest = decoded(request)?;
     look_elsewhere(front).await;
     let mut responses = Vec::with_capacity(asked.resources.len());
     for resource in asked.resources {
         let response = AlterConfigsResourceResponse::default().with_resource_type(resource.resource_type);
         let changes = resource.configs.iter().map(|c| (c.name.to_string(), c.config_operation, c.value.as_ref().map(ToString::to_string)));
-        let done = alter_one(front, resource.resource_type, &resource.resource_name, changes.collect(), asked.validate_only).await;
+        let done = alter_one(front, conn, (resource.resource_type, &resource.resource_name), changes.collect(), asked.validate_only).await;
         let response = response.with_resource_name(resource.resource_name);
         responses.push(match done {
             Ok(()) => response,
@@ -179,7 +195,7 @@ pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
 }
 
 /// Changes all settings of topics: those that are not given go back to their defaults.
-pub(super) async fn alter_all<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn alter_all<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: AlterConfigsRequest = decoded(request)?;
     look_elsewhere(front).await;
     let mut responses = Vec::with_capacity(asked.resources.len());
@@ -193,7 +209,7 @@ pub(super) async fn alter_all<R: Rt>(front: &Rc<Front<R>>, request: &Request) ->
             changes.extend(others);
         }
         let response = Altered::default().with_resource_type(resource.resource_type).with_resource_name(name.clone());
-        responses.push(match alter_one(front, resource.resource_type, name, changes, asked.validate_only).await {
+        responses.push(match alter_one(front, conn, (resource.resource_type, name), changes, asked.validate_only).await {
             Ok(()) => response,
             Err((code, why)) => response.with_error_code(code).with_error_message(Some(why)),
         });
@@ -203,11 +219,14 @@ pub(super) async fn alter_all<R: Rt>(front: &Rc<Front<R>>, request: &Request) ->
 
 async fn alter_one<R: Rt>(
     front: &Rc<Front<R>>,
-    kind: i8,
-    name: &str,
+    conn: &Conn<R>,
+    (kind, name): (i8, &str),
     changes: Vec<(String, i8, Option<String>)>,
     dry_run: bool,
 ) -> Result<(), Refused> {
+    if let Some(code) = may_not(front, conn, Operation::AlterConfigs, kind, name) {
+        return Err(refused(code, "its settings may not be changed by this client"));
+    }
     // Kafka's tools delete throttles of moves that nobody has set: what is not there is deleted at once.
     let is_nothing = |(setting, operation, _): &(String, i8, Option<String>)| {
         *operation == RESET && (kind != TOPIC || SPECS.iter().all(|spec| spec.name != setting))
@@ -243,13 +262,16 @@ async fn alter_one<R: Rt>(
 }
 
 /// Gives topics more partitions.
-pub(super) async fn create_partitions<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn create_partitions<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: CreatePartitionsRequest = decoded(request)?;
     look_elsewhere(front).await;
     let mut results = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
         let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
         let done = async {
+            if !front.may(conn, Operation::Alter, ResourceType::Topic, &topic.name) {
+                return Err(refused(codes::TOPIC_AUTHORIZATION_FAILED, "it may not be altered by this client"));
+            }
             let (_, partitions) = known(front, &topic.name)?;
             if topic.assignments.is_some() {
                 return Err(refused(codes::INVALID_REPLICA_ASSIGNMENT, "replicas are placed by the server: give the number of partitions"));
@@ -277,13 +299,18 @@ pub(super) async fn create_partitions<R: Rt>(front: &Rc<Front<R>>, request: &Req
 }
 
 /// Deletes the oldest records of partitions.
-pub(super) async fn delete_records<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn delete_records<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DeleteRecordsRequest = decoded(request)?;
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
+        let may = front.may(conn, Operation::Delete, ResourceType::Topic, &topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for p in topic.partitions {
             let result = DeleteRecordsPartitionResult::default().with_partition_index(p.partition_index).with_low_watermark(-1);
+            if !may {
+                partitions.push(result.with_error_code(codes::TOPIC_AUTHORIZATION_FAILED));
+                continue;
+            }
             partitions.push(match delete_before(front, &topic.name, p.partition_index, p.offset).await {
                 Ok(start) => result.with_low_watermark(start as i64),
                 Err(code) => result.with_error_code(code),

@@ -1,10 +1,16 @@
 //! CreateTopics and DeleteTopics, topic by topic: whoever sends several has each answered for itself.
 
-use super::{super::Front, answered, codes, decoded, metadata, room::Room, settings};
+use super::{
+    super::{Front, conn::Conn},
+    answered, codes, decoded, metadata,
+    room::Room,
+    settings,
+};
 use crate::{
     catalog::settings::SPECS,
     kafka::wire::{Request, StrBytes, WireError},
     node::meta::{Change, Changed},
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -83,12 +89,23 @@ pub(super) async fn alter_topic<R: Rt>(front: &Rc<Front<R>>, request: AlterTopic
 }
 
 /// Creates topics.
-pub(super) async fn create<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn create<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: CreateTopicsRequest = decoded(request)?;
     let mut topics = Vec::with_capacity(asked.topics.len());
     let mut room = Room::of(front);
     for topic in asked.topics {
-        topics.push(create_one(front, topic, asked.validate_only, allowed(asked.timeout_ms), &mut room).await);
+        if !front.may_create(conn, &topic.name) {
+            let refused = CreatableTopicResult::default().with_name(topic.name).with_num_partitions(-1).with_replication_factor(-1);
+            topics.push(refused.with_error_code(codes::TOPIC_AUTHORIZATION_FAILED));
+            continue;
+        }
+        let may_see = front.may(conn, Operation::DescribeConfigs, ResourceType::Topic, &topic.name);
+        let mut told = create_one(front, topic, asked.validate_only, allowed(asked.timeout_ms), &mut room).await;
+        if told.error_code == codes::NONE && !may_see {
+            told = told.with_topic_config_error_code(codes::TOPIC_AUTHORIZATION_FAILED).with_configs(None);
+            told = told.with_num_partitions(-1).with_replication_factor(-1);
+        }
+        topics.push(told);
     }
     let response = CreateTopicsResponse::default().with_topics(topics);
     answered(request, &response)
@@ -150,12 +167,16 @@ fn told(answer: CreatableTopicResult, failure: &Failure) -> CreatableTopicResult
 }
 
 /// Deletes topics, by their names.
-pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DeleteTopicsRequest = decoded(request)?;
     let mut responses = Vec::with_capacity(asked.topic_names.len());
     for name in asked.topic_names {
         let request = DeleteTopic { name: name.to_string(), ..DeleteTopic::default() };
         let answer = DeletableTopicResult::default().with_name(Some(name));
+        if !front.may(conn, Operation::Delete, ResourceType::Topic, &request.name) {
+            responses.push(answer.with_error_code(codes::TOPIC_AUTHORIZATION_FAILED));
+            continue;
+        }
         let delete = (|| Change::Delete(request.clone()), |_| Done {});
         responses.push(match change(front, Kind::DeleteTopic, &request, delete, allowed(asked.timeout_ms)).await {
             Ok(_) => answer,

@@ -6,7 +6,7 @@
 //! batch, so that what comes after the end of a transaction is not taken for a part of the next one.
 
 use super::{
-    super::{Front, requests::POSITION_BYTES},
+    super::{Front, conn::Conn, requests::POSITION_BYTES},
     answered, codes, decoded, groups, positions,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         produce::ProduceRequest,
         versions,
     },
+    security::acl::{Operation, ResourceType},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -84,10 +85,13 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>, request: &Request) -> usize {
 }
 
 /// An id for a producer, with or without transactions.
-pub(super) async fn init<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn init<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: InitProducerIdRequest = decoded(request)?;
     let none = InitProducerIdResponse::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
     let Some(TransactionalId(id)) = &asked.transactional_id else {
+        if !front.may_write_somewhere(conn) {
+            return answered(request, &none.with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED));
+        }
         let here = front.core.init_producer().await;
         let response = match front.core.or_there(Kind::InitProducer, &InitProducer {}, here).await {
             Ok(reply) => InitProducerIdResponse::default()
@@ -97,6 +101,9 @@ pub(super) async fn init<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         };
         return answered(request, &response);
     };
+    if !may_write(front, conn, id) {
+        return answered(request, &none.with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
+    }
     let timeout_ms = u32::try_from(asked.transaction_timeout_ms).unwrap_or(0);
     let known = u64::try_from(asked.producer_id.0).ok().filter(|_| asked.producer_epoch >= 0).map(|id| (id, asked.producer_epoch));
     let knows_fenced = request.header.version >= INIT_KNOWS_FENCED_SINCE;
@@ -106,6 +113,11 @@ pub(super) async fn init<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         Err(failure) => none.with_error_code(codes::of_coordinator(&failure)),
     };
     answered(request, &response)
+}
+
+/// Whether a client may have transactions of this id.
+fn may_write<R: Rt>(front: &Front<R>, conn: &Conn<R>, id: &str) -> bool {
+    front.may(conn, Operation::Write, ResourceType::TransactionalId, id)
 }
 
 /// Who speaks, and for which transactional id.
@@ -129,7 +141,7 @@ fn code_of(joined: Result<JoinTransactionReply, millpond_wire::messages::Failure
 }
 
 /// Partitions come into a transaction, all or none of them.
-pub(super) async fn add_partitions<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn add_partitions<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: AddPartitionsToTxnRequest = decoded(request)?;
     let topics = &asked.v3_and_below_topics;
     let named = |partition: &i32| u32::try_from(*partition).unwrap_or(u32::MAX);
@@ -139,31 +151,50 @@ pub(super) async fn add_partitions<R: Rt>(front: &Rc<Front<R>>, request: &Reques
         partitions: parts.collect(),
         ..join(id, asked.v3_and_below_producer_id, asked.v3_and_below_producer_epoch, true)
     };
-    let code = code_of(front.core.join_transaction_here(whole).await, request.header.version >= KNOWS_FENCED_SINCE);
-    let partition = |n: &i32| AddPartitionsToTxnPartitionResult::default().with_partition_index(*n).with_partition_error_code(code);
+    let denied = front.denied(conn, Operation::Write, topics.iter().map(|topic| topic.name.as_str()));
+    let code = if !may_write(front, conn, id) {
+        codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    } else if !denied.is_empty() {
+        codes::OPERATION_NOT_ATTEMPTED
+    } else {
+        code_of(front.core.join_transaction_here(whole).await, request.header.version >= KNOWS_FENCED_SINCE)
+    };
+    let partition =
+        |n: i32, code: i16| AddPartitionsToTxnPartitionResult::default().with_partition_index(n).with_partition_error_code(code);
     let topics = topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(partition).collect();
+        let is_denied = code == codes::OPERATION_NOT_ATTEMPTED && denied.contains(topic.name.as_str());
+        let code = if is_denied { codes::TOPIC_AUTHORIZATION_FAILED } else { code };
+        let partitions = topic.partitions.iter().map(|n| partition(*n, code)).collect();
         AddPartitionsToTxnTopicResult::default().with_name(topic.name.clone()).with_results_by_partition(partitions)
     });
     answered(request, &AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(topics.collect()))
 }
 
 /// A group comes into a transaction.
-pub(super) async fn add_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn add_offsets<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: AddOffsetsToTxnRequest = decoded(request)?;
     let whole = JoinTransaction {
         groups: vec![asked.group_id.to_string()],
         ..join(&asked.transactional_id, asked.producer_id, asked.producer_epoch, true)
     };
-    let code = code_of(front.core.join_transaction_here(whole).await, request.header.version >= KNOWS_FENCED_SINCE);
+    let code = if !may_write(front, conn, &asked.transactional_id) {
+        codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    } else if !front.may(conn, Operation::Read, ResourceType::Group, &asked.group_id) {
+        codes::GROUP_AUTHORIZATION_FAILED
+    } else {
+        code_of(front.core.join_transaction_here(whole).await, request.header.version >= KNOWS_FENCED_SINCE)
+    };
     answered(request, &AddOffsetsToTxnResponse::default().with_error_code(code))
 }
 
 /// A transaction ends: answered when it has everywhere.
-pub(super) async fn end<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn end<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: EndTxnRequest = decoded(request)?;
     let version = request.header.version;
     let none = EndTxnResponse::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
+    if !may_write(front, conn, &asked.transactional_id) {
+        return answered(request, &none.with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
+    }
     let who = (u64::try_from(asked.producer_id.0).unwrap_or(u64::MAX), asked.producer_epoch);
     let ended = front.core.end_transaction(asked.transactional_id.to_string(), who, asked.committed, version >= END_BEGINS_EPOCH_SINCE);
     let response = match ended.await {
@@ -176,16 +207,27 @@ pub(super) async fn end<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resul
 }
 
 /// Positions are kept as part of a transaction.
-pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: TxnOffsetCommitRequest = decoded(request)?;
     let adds = request.header.version >= COMMIT_JOINS_SINCE;
     let group = asked.group_id.to_string();
     let speaker = groups::speaker(&group, &asked.member_id, asked.group_instance_id.as_ref(), asked.generation_id);
     let join = JoinTransaction { groups: vec![group], ..join(&asked.transactional_id, asked.producer_id, asked.producer_epoch, adds) };
+    let may_not = if !may_write(front, conn, &asked.transactional_id) {
+        Some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    } else {
+        (!front.may(conn, Operation::Read, ResourceType::Group, &asked.group_id)).then_some(codes::GROUP_AUTHORIZATION_FAILED)
+    };
+    let topics = asked.topics.iter().map(|topic| topic.name.as_str());
+    let denied = if may_not.is_some() { BTreeSet::new() } else { front.denied(conn, Operation::Read, topics) };
     let mut codes_of: Vec<i16> = Vec::new();
     let (mut numbers, mut some, mut metadata) = (Vec::new(), Vec::new(), 0);
     for topic in &asked.topics {
         for p in &topic.partitions {
+            if denied.contains(topic.name.as_str()) {
+                codes_of.push(codes::TOPIC_AUTHORIZATION_FAILED);
+                continue;
+            }
             match positions::checked(
                 &topic.name,
                 p.partition_index,
@@ -205,7 +247,9 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Reques
     }
     // They are kept together or not at all.
     let is_small = some.len() <= POSITIONS_PER_COMMIT_MAX && metadata <= METADATA_PER_COMMIT_BYTES_MAX;
-    let kept = if !is_small {
+    let kept = if let Some(code) = may_not {
+        Err(code)
+    } else if !is_small {
         Err(codes::INVALID_REQUEST)
     } else {
         match groups::outcome(front.core.commit_in_transaction(join, speaker, some).await) {
@@ -230,7 +274,12 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, request: &Reques
 
 /// For each batch of a request, in order: the last transaction of its producer that had ended in its partition before it was made sure that it is part of the one
 /// that is open; or the code of why it is not. Nothing for a request without a transactional id.
-pub(super) async fn join_of<R: Rt>(front: &Rc<Front<R>>, asked: &ProduceRequest, version: i16) -> Vec<Result<i32, i16>> {
+pub(super) async fn join_of<R: Rt>(
+    front: &Rc<Front<R>>,
+    asked: &ProduceRequest,
+    version: i16,
+    denied: &BTreeSet<String>,
+) -> Vec<Result<i32, i16>> {
     let Some(id) = &asked.transactional_id else { return Vec::new() };
     let topics: Vec<_> = asked.topics.iter().collect();
     let (mut parts, mut whose) = (Vec::new(), Vec::new());
@@ -249,7 +298,7 @@ pub(super) async fn join_of<R: Rt>(front: &Rc<Front<R>>, asked: &ProduceRequest,
     let mut by_topic: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
     for ((topic, partition), view) in parts.iter().zip(&known) {
         // What does not live here is told so when it is appended.
-        if view.as_ref().is_ok_and(|view| !is_open(view)) {
+        if view.as_ref().is_ok_and(|view| !is_open(view)) && !denied.contains(*topic) {
             by_topic.entry(topic).or_default().insert(*partition);
         }
     }
@@ -281,8 +330,9 @@ pub(super) async fn join_of<R: Rt>(front: &Rc<Front<R>>, asked: &ProduceRequest,
 }
 
 /// What partitions that this node leads know of producers.
-pub(super) async fn describe_producers<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
-    let asked: DescribeProducersRequest = decoded(request)?;
+pub(super) async fn describe_producers<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+    let mut asked: DescribeProducersRequest = decoded(request)?;
+    let denied = front.withhold(conn, (Operation::Read, ResourceType::Topic), &mut asked.topics, |topic| &topic.name);
     let mut parts = Vec::new();
     for topic in &asked.topics {
         parts.extend(topic.partition_indexes.iter().map(|n| (topic.name.as_str(), u32::try_from(*n).unwrap_or(u32::MAX))));
@@ -307,12 +357,17 @@ pub(super) async fn describe_producers<R: Rt>(front: &Rc<Front<R>>, request: &Re
         let partitions = topic.partition_indexes.iter().map(&mut partition).collect();
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
-    answered(request, &DescribeProducersResponse::default().with_topics(topics.collect()))
+    let denied = denied.into_iter().map(|topic| {
+        let partition = |n: &i32| PartitionResponse::default().with_partition_index(*n).with_error_code(codes::TOPIC_AUTHORIZATION_FAILED);
+        TopicResponse::default().with_name(topic.name).with_partitions(topic.partition_indexes.iter().map(partition).collect())
+    });
+    answered(request, &DescribeProducersResponse::default().with_topics(topics.chain(denied).collect()))
 }
 
 /// Gives up transactions that hang, which is what operators ask for by this (`kafka-transactions abort`): nodes among themselves have markers of their own.
-pub(super) async fn write_markers<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn write_markers<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: WriteTxnMarkersRequest = decoded(request)?;
+    let may = front.may_cluster(conn, Operation::Alter) || front.may_cluster(conn, Operation::ClusterAction);
     let (mut markers, mut left) = (Vec::with_capacity(asked.markers.len()), HANGING_PER_REQUEST_MAX);
     for marker in &asked.markers {
         let mut topics = Vec::with_capacity(marker.topics.len());
@@ -320,7 +375,10 @@ pub(super) async fn write_markers<R: Rt>(front: &Rc<Front<R>>, request: &Request
             let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
             for index in &topic.partition_indexes {
                 front.core.rt.yield_if_needed().await;
-                let code = write_marker(front, marker, &topic.name, *index, &mut left).await;
+                let code = match may {
+                    true => write_marker(front, marker, &topic.name, *index, &mut left).await,
+                    false => codes::CLUSTER_AUTHORIZATION_FAILED,
+                };
                 partitions.push(WritableTxnMarkerPartitionResult::default().with_partition_index(*index).with_error_code(code));
             }
             topics.push(WritableTxnMarkerTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions));
@@ -368,13 +426,18 @@ async fn write_marker<R: Rt>(front: &Rc<Front<R>>, marker: &WritableTxnMarker, t
 }
 
 /// What becomes of transactions that this node looks after.
-pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DescribeTransactionsRequest = decoded(request)?;
     let mut states = Vec::with_capacity(asked.transactional_ids.len());
     for id in &asked.transactional_ids {
         let state = Described::default().with_transactional_id(id.clone());
+        if !front.may(conn, Operation::Describe, ResourceType::TransactionalId, id) {
+            states.push(state.with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
+            continue;
+        }
         states.push(match front.core.described_transaction(id.to_string()).await {
-            Ok(Some(is)) => {
+            Ok(Some(mut is)) => {
+                front.withhold(conn, (Operation::Describe, ResourceType::Topic), &mut is.partitions, |of| &of.topic);
                 let topic = |of: TopicPartitions| {
                     let partitions = of.partitions.into_iter().map(|partition| partition as i32).collect();
                     TopicData::default().with_topic(TopicName(groups::text(&of.topic))).with_partitions(partitions)
@@ -391,7 +454,7 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
 }
 
 /// Which transactional ids this node looks after.
-pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: ListTransactionsRequest = decoded(request)?;
     let pattern = match asked.transactional_id_pattern.as_deref().filter(|text| !text.is_empty()).map(pattern::whole).transpose() {
         Ok(pattern) => pattern,
@@ -412,8 +475,9 @@ pub(super) async fn list<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Resu
         let by_age = asked.duration_filter < 0 || (is.began_ms >= 0 && now_ms - is.began_ms > asked.duration_filter);
         by_state && by_producer && by_age
     };
+    let may = |id: &str| front.may(conn, Operation::Describe, ResourceType::TransactionalId, id);
     let mut listed = Vec::new();
-    for (id, is) in all.into_iter().filter(|(_, is)| wanted(is)) {
+    for (id, is) in all.into_iter().filter(|(id, is)| wanted(is) && may(id)) {
         front.core.rt.yield_if_needed().await;
         if pattern.as_ref().is_none_or(|pattern| pattern.is_match(&id)) {
             let state = Listed::default().with_transactional_id(TransactionalId(groups::text(&id)));

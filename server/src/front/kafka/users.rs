@@ -4,7 +4,7 @@
 //! are derived from that here, and only those are kept.
 
 use super::{
-    super::{Front, requests::look_elsewhere},
+    super::{Front, conn::Conn, requests::look_elsewhere},
     answered, codes, decoded,
     groups::text,
     topics::{CHANGE_MAX, change},
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     kafka::wire::{Request, StrBytes, WireError},
     node::meta::Change,
-    security::{Credential, ITERATIONS_MAX, ITERATIONS_MIN, Mechanism, SALT_BYTES_MAX, USER_BYTES_MAX},
+    security::{Credential, ITERATIONS_MAX, ITERATIONS_MIN, Mechanism, SALT_BYTES_MAX, USER_BYTES_MAX, acl::Operation},
 };
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -37,8 +37,12 @@ pub(super) fn weigh<R: Rt>(front: &Front<R>) -> usize {
 }
 
 /// Which users there are, and by which mechanisms they log in.
-pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: DescribeUserScramCredentialsRequest = decoded(request)?;
+    if !front.may_cluster(conn, Operation::Describe) {
+        let refused = DescribeUserScramCredentialsResponse::default().with_error_code(codes::CLUSTER_AUTHORIZATION_FAILED);
+        return answered(request, &refused);
+    }
     look_elsewhere(front).await;
     let catalog = front.core.catalog.borrow();
     let mut times: BTreeMap<StrBytes, usize> = BTreeMap::new();
@@ -74,8 +78,9 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> 
 type Wanted = Result<AlterUser, (i16, &'static str)>;
 
 /// Changes what is kept of users, one after the other.
-pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Result<Vec<Bytes>, WireError> {
+pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &Request) -> Result<Vec<Bytes>, WireError> {
     let asked: AlterUserScramCredentialsRequest = decoded(request)?;
+    let may = front.may_cluster(conn, Operation::Alter);
     look_elsewhere(front).await;
     let mut users: BTreeMap<StrBytes, Wanted> = BTreeMap::new();
     for deletion in asked.deletions {
@@ -93,6 +98,7 @@ pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, request: &Request) -> Res
     let mut results = Vec::with_capacity(users.len());
     for (name, wanted) in users {
         let done = match wanted {
+            _ if !may => Err((codes::CLUSTER_AUTHORIZATION_FAILED, text("users may not be altered by this client"))),
             Ok(wanted) => {
                 let alter = (|| Change::User(wanted.clone()), |_| Done {});
                 let done: Result<Done, Failure> = change(front, Kind::AlterUser, &wanted, alter, CHANGE_MAX).await;

@@ -122,6 +122,12 @@ pub const DESCRIBE_PRODUCERS: Api = Api::new(61, "DescribeProducers", 0, 0, 0);
 pub const DESCRIBE_TRANSACTIONS: Api = Api::new(65, "DescribeTransactions", 0, 0, 0);
 /// Which transactional ids there are. From 2 on by a pattern, too.
 pub const LIST_TRANSACTIONS: Api = Api::new(66, "ListTransactions", 0, 2, 0);
+/// Who may do what.
+pub const DESCRIBE_ACLS: Api = Api::new(29, "DescribeAcls", 1, 3, 2);
+/// Lets principals do something, or forbids it.
+pub const CREATE_ACLS: Api = Api::new(30, "CreateAcls", 1, 3, 2);
+/// Neither lets nor forbids any more.
+pub const DELETE_ACLS: Api = Api::new(31, "DeleteAcls", 1, 3, 2);
 /// How topics and brokers are set.
 pub const DESCRIBE_CONFIGS: Api = Api::new(32, "DescribeConfigs", 1, 4, 4);
 /// Sets topics and brokers, all settings at once.
@@ -189,6 +195,9 @@ pub const ALL: &[Api] = &[
     END_TXN,
     WRITE_TXN_MARKERS,
     TXN_OFFSET_COMMIT,
+    DESCRIBE_ACLS,
+    CREATE_ACLS,
+    DELETE_ACLS,
     DESCRIBE_CONFIGS,
     ALTER_CONFIGS,
     DESCRIBE_LOG_DIRS,

@@ -17,6 +17,7 @@ fn config(memory_bytes: usize) -> NodeConfig {
         memory_bytes,
         partitions_default: 1,
         connections_max: 100_000,
+        security: Security::default(),
     }
 }
 

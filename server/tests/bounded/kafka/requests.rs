@@ -4,14 +4,14 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
         add_partitions_to_txn_request as ap, alter_client_quotas_request as aq, alter_configs_request as ac,
-        alter_partition_reassignments_request as ar, alter_user_scram_credentials_request as au, create_partitions_request as cp,
-        create_topics_request as ct, delete_records_request as dr, describe_client_quotas_request as dq, describe_configs_request as dc,
-        describe_log_dirs_request as ld, describe_producers_request as dpr, describe_topic_partitions_request as tp,
-        describe_user_scram_credentials_request as ds, elect_leaders_request as el, fetch_request as f,
-        incremental_alter_configs_request as iac, join_group_request as jg, leave_group_request as lg, list_offsets_request as lo,
-        list_partition_reassignments_request as lr, metadata_request as md, offset_commit_request as oc, offset_delete_request as od,
-        offset_fetch_request as of, offset_for_leader_epoch_request as le, produce_request as p, sync_group_request as sg,
-        txn_offset_commit_request as to, write_txn_markers_request as wm, *,
+        alter_partition_reassignments_request as ar, alter_user_scram_credentials_request as au, create_acls_request as ca,
+        create_partitions_request as cp, create_topics_request as ct, delete_acls_request as da, delete_records_request as dr,
+        describe_client_quotas_request as dq, describe_configs_request as dc, describe_log_dirs_request as ld,
+        describe_producers_request as dpr, describe_topic_partitions_request as tp, describe_user_scram_credentials_request as ds,
+        elect_leaders_request as el, fetch_request as f, incremental_alter_configs_request as iac, join_group_request as jg,
+        leave_group_request as lg, list_offsets_request as lo, list_partition_reassignments_request as lr, metadata_request as md,
+        offset_commit_request as oc, offset_delete_request as od, offset_fetch_request as of, offset_for_leader_epoch_request as le,
+        produce_request as p, sync_group_request as sg, txn_offset_commit_request as to, write_txn_markers_request as wm, *,
     },
     protocol::{Message, Request, StrBytes},
 };
@@ -180,6 +180,27 @@ fn of_administration(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             let partition = dr::DeleteRecordsPartition::default().with_offset(1);
             let topics = vec![dr::DeleteRecordsTopic::default().with_name(topic("t")).with_partitions(vec![partition])];
             DeleteRecordsRequest::default().with_topics(topics)
+        }),
+        29 => each(versions, |_| {
+            DescribeAclsRequest::default()
+                .with_resource_type_filter(1)
+                .with_pattern_type_filter(1)
+                .with_operation(1)
+                .with_permission_type(1)
+        }),
+        30 => each(versions, |_| {
+            let one = |name| {
+                let acl = ca::AclCreation::default().with_resource_type(2).with_resource_name(text(name)).with_resource_pattern_type(3);
+                acl.with_principal(text("User:somebody")).with_host(text("*")).with_operation(3).with_permission_type(3)
+            };
+            CreateAclsRequest::default().with_creations(vec![one("t"), one("*"), one("")])
+        }),
+        31 => each(versions, |_| {
+            let one = |name| {
+                let filter = da::DeleteAclsFilter::default().with_resource_type_filter(2).with_resource_name_filter(Some(text(name)));
+                filter.with_pattern_type_filter(2).with_operation(1).with_permission_type(1)
+            };
+            DeleteAclsRequest::default().with_filters(vec![one("t"), one("u")])
         }),
         32 => each(versions, |_| {
             let one = |keys| {

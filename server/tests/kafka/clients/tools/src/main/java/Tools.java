@@ -100,6 +100,7 @@ public class Tools {
         settings();
         users();
         transactions();
+        acls();
         brokers(brokers);
         if (brokers > 2) moves(brokers);
         Main topics = org.apache.kafka.tools.TopicCommand::main;
@@ -212,6 +213,24 @@ public class Tools {
         matches(tool(transactions, "describe", "--transactional-id", "tools-tx"), "tools-tx.*CompleteCommit");
         matches(tool(transactions, "describe-producers", "--topic", "tools", "--partition", "2"), "\\s1\\s+-?\\d+\\s+\\d+\\s+None");
         has(failing(transactions, "abort", "--topic", "tools", "--partition", "2", "--start-offset", "0"), "Could not find any open transactions");
+    }
+
+    /** Rules are added, listed by what they have to do with, and removed. */
+    static void acls() throws Exception {
+        Main acls = org.apache.kafka.tools.AclCommand::main;
+        tool(acls, "--add", "--allow-principal", "User:reader", "--consumer", "--topic", "tools", "--group", "tools-group");
+        tool(acls, "--add", "--allow-principal", "User:*", "--deny-principal", "User:stranger", "--deny-host", "10.0.0.1", "--operation", "Write", "--topic", "to", "--resource-pattern-type", "prefixed");
+        tool(acls, "--add", "--allow-principal", "User:admin", "--operation", "Alter", "--cluster");
+        String listed = tool(acls, "--list", "--topic", "tools", "--resource-pattern-type", "match");
+        has(listed, "principal=User:reader, host=*, operation=READ, permissionType=ALLOW", "principal=User:stranger, host=10.0.0.1, operation=WRITE, permissionType=DENY", "patternType=PREFIXED");
+        check(!listed.contains("User:admin"), listed);
+        has(tool(acls, "--list"), "resourceType=GROUP, name=tools-group", "resourceType=CLUSTER, name=kafka-cluster");
+        tool(acls, "--remove", "--force", "--topic", "tools");
+        listed = tool(acls, "--list");
+        check(!listed.contains("name=tools,"), listed);
+        tool(acls, "--remove", "--force", "--topic", "to", "--resource-pattern-type", "prefixed");
+        tool(acls, "--remove", "--force", "--group", "tools-group", "--cluster");
+        check(!tool(acls, "--list").contains("resourceType="), "none is left");
     }
 
     static String[] with(String[] first, String... more) {
