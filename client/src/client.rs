@@ -6,6 +6,7 @@ use crate::{
     conn::{Broken, Conn, ConnConfig},
     consumer::ConsumerBuilder,
     error::{Effect, Error, Result},
+    login::User,
     metadata::{Cache, TopicMeta},
     producer::ProducerBuilder,
     replay::Replay,
@@ -51,6 +52,7 @@ impl Default for ClientBuilder {
                 connect_timeout: Duration::from_secs(10),
                 request_timeout: Duration::from_secs(30),
                 tls: None,
+                user: None,
             },
             api_timeout: Duration::from_secs(60),
             backoff: Duration::from_millis(50),
@@ -79,6 +81,13 @@ impl ClientBuilder {
     /// Connections speak TLS. Default: they are in the clear.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.conn.tls = Some(tls);
+        self
+    }
+
+    /// Logs in as this user on each connection, by SCRAM-SHA-512: the password goes nowhere, and a server that does not know it is refused. A wrong one fails at once
+    /// ([`Code::Unauthenticated`](crate::Code::Unauthenticated)). Default: as nobody.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.conn.user = Some(User::new(name.into(), password.into()));
         self
     }
 

@@ -1,7 +1,7 @@
 //! One connection: requests go out as they are submitted, replies come back in the same order.
 //!
 //! Whoever submits writes to the socket at once where it takes the bytes; what it does not take is written by the
-//! connection's own task, which also connects, says hello, and reads. A submitter never waits: before the connection stands
+//! connection's own task, which also connects ([`opening`]), and reads. A submitter never waits: before the connection stands
 //! its requests queue up, and when the connection dies every request without a reply is answered with [`Broken`],
 //! which knows whether any of its bytes were handed to the system.
 //!
@@ -10,13 +10,14 @@
 
 use crate::{
     error::{Effect, Error},
+    login::User,
+    opening::{self, Opened},
     tls::{Session, Tls},
 };
 use bytes::{Buf, Bytes, BytesMut};
 use millpond_wire::{
-    VERSION,
     frame::{Decoder, Flags, Frame, encode},
-    messages::{Failure, Hello, Kind, Welcome},
+    messages::{Failure, Kind},
 };
 use prost::Message;
 use std::{
@@ -26,7 +27,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::AsyncWriteExt,
     net::TcpStream,
     sync::{Notify, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
@@ -46,13 +46,41 @@ pub(crate) struct ConnConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) tls: Option<Tls>,
+    pub(crate) user: Option<User>,
+}
+
+/// Why a connection ended, or was never made.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    why: Arc<str>,
+    /// The server has said it: this client is not served.
+    refusal: Option<Arc<Failure>>,
+}
+
+impl From<String> for End {
+    fn from(why: String) -> Self {
+        Self { why: why.into(), refusal: None }
+    }
+}
+
+impl From<&str> for End {
+    fn from(why: &str) -> Self {
+        Self { why: why.into(), refusal: None }
+    }
+}
+
+impl End {
+    /// What the server says of a client that it does not serve.
+    pub(crate) fn refused(failure: Failure) -> Self {
+        Self { why: format!("{} ({})", failure.message, failure.advice).into(), refusal: Some(Arc::new(failure)) }
+    }
 }
 
 /// Why a request has no reply.
 #[derive(Clone, Debug)]
 pub(crate) struct Broken {
     pub(crate) endpoint: Arc<str>,
-    pub(crate) why: Arc<str>,
+    pub(crate) end: End,
     /// Whether some of its bytes were handed to the system.
     pub(crate) written: bool,
     /// Whether the connection ever stood.
@@ -61,7 +89,10 @@ pub(crate) struct Broken {
 
 impl Broken {
     pub(crate) fn error(self, doing: impl Into<String>) -> Error {
-        let (doing, endpoint, why) = (doing.into(), self.endpoint.to_string(), self.why.to_string());
+        if let Some(failure) = self.end.refusal {
+            return Error::refused(doing, Arc::unwrap_or_clone(failure));
+        }
+        let (doing, endpoint, why) = (doing.into(), self.endpoint.to_string(), self.end.why.to_string());
         match self.connected {
             false => Error::Connect { doing, endpoint, why },
             true => Error::Lost { doing, endpoint, why, effect: if self.written { Effect::Unknown } else { Effect::None } },
@@ -85,7 +116,7 @@ enum Phase {
     Connecting,
     Open(Arc<TcpStream>),
     /// Why, and since when.
-    Dead(Arc<str>, Instant),
+    Dead(End, Instant),
 }
 
 struct State {
@@ -189,8 +220,8 @@ impl Conn {
     pub(crate) fn submit(&self, kind: Kind, meta: &impl Message, payload: &[Bytes], wait: Duration, callback: Option<Callback>) -> Sent {
         let shared = &self.0.0;
         let mut state = shared.lock();
-        if let Phase::Dead(why, _) = &state.phase {
-            let broken = shared.broken(why, false, state.connected);
+        if let Phase::Dead(end, _) = &state.phase {
+            let broken = shared.broken(end, false, state.connected);
             drop(state);
             if let Some(callback) = callback {
                 callback(Err(broken));
@@ -214,7 +245,7 @@ impl Conn {
             Ok(true) => shared.wake.notify_one(),
             Err(error) => {
                 drop(state);
-                shared.die(&format!("writing failed: {error}"));
+                shared.die(format!("writing failed: {error}"));
             }
         }
         Sent { shared: Arc::clone(shared), begins }
@@ -228,7 +259,7 @@ impl Conn {
             let _ = reply.send(result);
         });
         self.submit(kind, meta, payload, wait, Some(callback));
-        let gone = |_| Err(self.0.0.broken(&Arc::from("its task ended with the runtime"), true, true));
+        let gone = |_| Err(self.0.0.broken(&End::from("its task ended with the runtime"), true, true));
         replied.await.unwrap_or_else(gone)
     }
 }
@@ -286,25 +317,25 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    fn broken(&self, why: &Arc<str>, written: bool, connected: bool) -> Broken {
-        Broken { endpoint: Arc::clone(&self.endpoint), why: Arc::clone(why), written, connected }
+    fn broken(&self, end: &End, written: bool, connected: bool) -> Broken {
+        Broken { endpoint: Arc::clone(&self.endpoint), end: end.clone(), written, connected }
     }
 
     /// Ends the connection and answers everything that waits for a reply.
-    fn die(&self, why: &str) {
-        let why: Arc<str> = why.into();
+    fn die(&self, end: impl Into<End>) {
+        let end = end.into();
         let mut state = self.lock();
         if matches!(state.phase, Phase::Dead(..)) {
             return;
         }
-        state.phase = Phase::Dead(Arc::clone(&why), Instant::now());
+        state.phase = Phase::Dead(end.clone(), Instant::now());
         state.out.clear();
         let pending = std::mem::take(&mut state.pending);
         let (written, connected) = (state.written, state.connected);
         drop(state);
         self.wake.notify_one();
         for request in pending {
-            (request.callback)(Err(self.broken(&why, request.begins < written, connected)));
+            (request.callback)(Err(self.broken(&end, request.begins < written, connected)));
         }
     }
 
@@ -337,14 +368,14 @@ async fn drive(shared: Arc<Shared>, delay: Duration) {
             () = shared.wake.notified() => {}
         }
     }
-    let connecting = timeout(shared.config.connect_timeout, connect(&shared));
+    let connecting = timeout(shared.config.connect_timeout, opening::open(&shared.endpoint, &shared.config));
     let opened = tokio::select! {
-        opened = connecting => opened.unwrap_or_else(|_| Err(format!("it took longer than {:?}", shared.config.connect_timeout))),
+        opened = connecting => opened.unwrap_or_else(|_| Err(format!("it took longer than {:?}", shared.config.connect_timeout).into())),
         () = ended(&shared) => return,
     };
-    let (stream, tls, buf) = match opened {
+    let Opened { stream, tls, buf } = match opened {
         Ok(opened) => opened,
-        Err(why) => return shared.die(&why),
+        Err(end) => return shared.die(end),
     };
     let stream = Arc::new(stream);
     {
@@ -358,7 +389,7 @@ async fn drive(shared: Arc<Shared>, delay: Duration) {
         state.blocked = true;
     }
     if let Err(why) = serve(&shared, &stream, buf).await {
-        shared.die(&why);
+        shared.die(why);
     }
 }
 
@@ -367,56 +398,6 @@ async fn ended(shared: &Shared) {
     while !matches!(shared.lock().phase, Phase::Dead(..)) {
         shared.wake.notified().await;
     }
-}
-
-/// Connects and says hello.
-async fn connect(shared: &Shared) -> Result<(TcpStream, Option<Session>, BytesMut), String> {
-    let mut stream = TcpStream::connect(&*shared.endpoint).await.map_err(|e| e.to_string())?;
-    // Small requests must not wait for one another's acknowledgement.
-    stream.set_nodelay(true).map_err(|e| e.to_string())?;
-    let mut tls = match &shared.config.tls {
-        None => None,
-        Some(tls) => {
-            let shaken = Session::shake_hands(tls, &shared.endpoint, &mut stream).await;
-            Some(shaken.map_err(|e| {
-                format!("TLS: {e}; does the server speak it, and has the authority that is trusted signed its certificate?")
-            })?)
-        }
-    };
-    let hello = Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        client_id: shared.config.client_id.clone(),
-        software: concat!("millpond-client ", env!("CARGO_PKG_VERSION")).into(),
-        from_node: 0,
-    };
-    let hello = encode(Kind::Hello, Flags::REQUEST, 0, &hello, 0);
-    match &mut tls {
-        None => stream.write_all(&hello).await,
-        Some(tls) => tls.send_all(&mut stream, &hello).await,
-    }
-    .map_err(|e| e.to_string())?;
-    let mut buf = BytesMut::with_capacity(4096);
-    let decoder = Decoder { frame_bytes_max: FRAME_BYTES_MAX };
-    let frame = loop {
-        if let Some(frame) = decoder.decode(&mut buf).map_err(|e| e.to_string())? {
-            break frame;
-        }
-        let read = match &mut tls {
-            None => tokio::io::AsyncReadExt::read_buf(&mut stream, &mut buf).await,
-            Some(tls) => tls.read(&stream, &mut buf).await,
-        };
-        if read.map_err(|e| e.to_string())? == 0 {
-            return Err("it was closed before it said hello; is it a Millpond server, and does it want TLS?".into());
-        }
-    };
-    if frame.flags.is_failure() {
-        let failure: Failure = frame.message().map_err(|e| e.to_string())?;
-        return Err(format!("{} ({})", failure.message, failure.advice));
-    }
-    let welcome: Welcome = frame.message().map_err(|e| e.to_string())?;
-    tracing::debug!(endpoint = %shared.endpoint, server = welcome.software, core = welcome.core, "connected");
-    Ok((stream, tls, buf))
 }
 
 /// Reads replies, and writes what submitters could not, until the connection ends.

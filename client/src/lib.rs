@@ -3,7 +3,7 @@
 //! A [`Client`] knows the servers; everything else is made from it: [`Producer`], [`Consumer`], [`Replay`], [`Admin`]. Every [`Error`] says whether
 //! what failed took effect ([`Error::effect`]) and what to do about it ([`Error::advice`]).
 //!
-//! In reading order: [`error`] · `backoff` · `tls` encrypting · `conn` one connection · `metadata` what is known of topics · [`client`] ·
+//! In reading order: [`error`] · `backoff` · `tls` encrypting · `login` who we are · `opening` and `conn` one connection · `metadata` what is known of topics · [`client`] ·
 //! [`admin`] · [`producer`] · `fetch` what reading goes through · `position` · [`replay`] · [`consumer`].
 #![expect(
     clippy::disallowed_methods,
@@ -23,7 +23,9 @@ mod conn;
 pub mod consumer;
 pub mod error;
 mod fetch;
+mod login;
 mod metadata;
+mod opening;
 mod position;
 pub mod producer;
 pub mod replay;

@@ -96,6 +96,7 @@ fn look(frame: &Frame) {
         ListUsers: ListUsers ListUsersReply,
         DisownTransaction: DisownTransaction DisownTransactionReply,
         WhoLeads: Leads Leads,
+        Login: Login LoginReply,
         AlterAcls: AlterAcls Done,
     }
 }

@@ -38,7 +38,7 @@ const WORLD: &[(&str, &[&str])] = &[
     ("rand", &["millpond-bench", "millpond-client", "millpond-runtime"]),
     // Elsewhere its `sync` alone is used, which needs no runtime: clippy.toml refuses the rest.
     // Its `SystemRandom`: secrets must not follow from a seed.
-    ("ring", &["millpond"]),
+    ("ring", &["millpond", "millpond-client"]),
     ("tokio", &["millpond", "millpond-bench", "millpond-client", "millpond-log", "millpond-raft", "millpond-runtime"]),
     ("tokio-stream", &["millpond", "millpond-bench", "millpond-client"]),
     ("axum", &["millpond"]),

@@ -47,7 +47,7 @@ async fn topics_groups_and_quotas_are_looked_after() {
     assert_eq!(admin.describe_group("g").await.expect("described").group, "g");
     admin.delete_group("g").await.expect("deleted");
     assert_eq!(admin.delete_group("g").await.expect_err("gone").code(), Some(Code::UnknownGroup));
-    admin.alter_quota(AlterQuota { client_id: "a".into(), produce_bytes_per_s: 5, fetch_bytes_per_s: 0 }).await.expect("set");
+    admin.alter_quota(AlterQuota { client_id: "a".into(), produce_bytes_per_s: 5, ..AlterQuota::default() }).await.expect("set");
     assert_eq!(admin.list_quotas().await.expect("listed").len(), 1);
     admin.delete_topic("t", false).await.expect("deleted");
     admin.delete_topic("t", true).await.expect("fine");

@@ -79,13 +79,15 @@ pub enum Kind {
     DisownTransaction = 33,
     /// [`Leads`] → [`Leads`]. From a node to others: who leads these groups, as far as that is known there.
     WhoLeads = 34,
+    /// [`Login`] → [`LoginReply`], twice: who the client is, before it asks for anything else.
+    Login = 35,
 }
 
 impl Kind {
     /// Whether clients ask for it; else only nodes, and those who look after them.
     #[must_use]
     pub fn is_for_clients(self) -> bool {
-        let later = matches!(self, Self::AlterUser | Self::ListUsers | Self::AlterAcls);
+        let later = matches!(self, Self::AlterUser | Self::ListUsers | Self::AlterAcls | Self::Login);
         later || !matches!(self, Self::Unknown | Self::Hello | Self::Ping) && (self as i32) < Self::Join as i32
     }
 
@@ -94,7 +96,14 @@ impl Kind {
     pub fn is_for_nodes(self) -> bool {
         matches!(
             self,
-            Self::Join | Self::Moved | Self::Leads | Self::Starts | Self::JoinTransaction | Self::EndTransaction | Self::DisownTransaction
+            Self::Join
+                | Self::Moved
+                | Self::Leads
+                | Self::Starts
+                | Self::JoinTransaction
+                | Self::EndTransaction
+                | Self::DisownTransaction
+                | Self::WhoLeads
         )
     }
 }
@@ -157,6 +166,8 @@ pub enum Code {
     LeaderUnknown = 25,
     /// Whoever asks may not do that.
     Forbidden = 26,
+    /// Whoever asks has not shown who it is, or is not taken for it.
+    Unauthenticated = 27,
 }
 
 /// Why a request, or a part of it, failed.
@@ -252,6 +263,25 @@ pub struct Welcome {
     /// The largest frame it accepts, in bytes.
     #[prost(uint32, tag = "6")]
     pub frame_bytes_max: u32,
+}
+
+/// One message of a client that shows who it is, by SCRAM (RFC 5802).
+#[derive(Clone, PartialEq, Message)]
+pub struct Login {
+    /// With the first message: `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    #[prost(string, tag = "1")]
+    pub mechanism: String,
+    /// The message, as SCRAM has it.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub message: bytes::Bytes,
+}
+
+/// Answer to [`Login`].
+#[derive(Clone, PartialEq, Message)]
+pub struct LoginReply {
+    /// The server's message.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub message: bytes::Bytes,
 }
 
 /// Asks where topics live.
@@ -969,7 +999,7 @@ pub struct DeleteGroup {
 /// Sets the quota of a client id. 0 takes a limit away.
 #[derive(Clone, PartialEq, Message)]
 pub struct AlterQuota {
-    /// Client id; empty is the default for all.
+    /// Client id; empty is the default for all that have none of their own.
     #[prost(string, tag = "1")]
     pub client_id: String,
     /// Bytes per second that it may produce, per core it talks to.
@@ -978,6 +1008,12 @@ pub struct AlterQuota {
     /// Bytes per second that it may fetch, per core it talks to.
     #[prost(uint64, tag = "3")]
     pub fetch_bytes_per_s: u64,
+    /// Whose quota it is, if it is a user's; empty for all users that have none of their own.
+    #[prost(string, optional, tag = "4")]
+    pub user: Option<String>,
+    /// With a user: it is of all its clients together, and `client_id` says nothing.
+    #[prost(bool, tag = "5")]
+    pub all_clients: bool,
 }
 
 /// Asks for all quotas.

@@ -20,6 +20,7 @@ pub mod cluster;
 mod error;
 pub mod names;
 pub mod placement;
+pub mod quotas;
 mod records;
 pub mod settings;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use acls::{ACLS_MAX, ACLS_PER_CHANGE_MAX, acl_entry};
 pub use age::{AGES_EVERY, Age};
 pub use cluster::{Lives, Node, NodeState, Replica, Replicas};
 pub use error::CatalogError;
+pub use quotas::{CLIENT_ID_BYTES_MAX, QUOTAS_MAX, Quota, Whose};
 pub use settings::TopicSettings;
 pub use users::CREDENTIALS_MAX;
 
@@ -38,7 +40,7 @@ use crate::{
     security::{Credential, Mechanism, acl::Acls},
 };
 use millpond_runtime::GroupId;
-use millpond_wire::messages::{AlterQuota, AlterTopic, CreateTopic, DeleteTopic, Setting};
+use millpond_wire::messages::{AlterTopic, CreateTopic, DeleteTopic, Setting};
 use records::Said;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,10 +59,6 @@ pub const PARTITIONS_DEFAULT: u32 = 1;
 pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
 /// Most partitions of all topics together.
 pub const PARTITIONS_MAX: usize = 100_000;
-/// Most quotas.
-pub const QUOTAS_MAX: usize = 10_000;
-/// Longest client id of a quota, in bytes.
-pub const CLIENT_ID_BYTES_MAX: usize = 255;
 
 /// The node that has founded the cluster.
 pub const FOUNDER: u64 = 1;
@@ -96,23 +94,6 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
     /// Settings.
     pub settings: TopicSettings,
-}
-
-/// Limits of a client id, in bytes per second and core; 0 for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quota {
-    /// Bytes per second that it may produce.
-    pub produce_bytes_per_s: u64,
-    /// Bytes per second that it may fetch.
-    pub fetch_bytes_per_s: u64,
-}
-
-impl Quota {
-    /// Whether it limits nothing.
-    #[must_use]
-    pub fn is_unlimited(self) -> bool {
-        self == Self::default()
-    }
 }
 
 /// The next free number of each kind.
@@ -159,8 +140,8 @@ pub enum Effect {
     Alter(Home, GroupId, TopicSettings),
     /// Drop the group and its records, if it is there.
     Drop(Home, GroupId),
-    /// The quota of this client id is now this one.
-    Quota(String, Quota),
+    /// The quota of somebody is now this one.
+    Quota(Whose, Quota),
     /// The nodes are others, or elsewhere.
     Nodes,
 }
@@ -170,7 +151,7 @@ pub enum Effect {
 pub struct Catalog {
     topics: BTreeMap<String, Topic>,
     groups: BTreeMap<GroupId, (String, u32)>,
-    quotas: BTreeMap<String, Quota>,
+    quotas: BTreeMap<Whose, Quota>,
     users: BTreeMap<String, BTreeMap<Mechanism, Credential>>,
     acls: Acls,
     nodes: BTreeMap<u64, Node>,
@@ -230,11 +211,6 @@ impl Catalog {
     pub fn partition_of(&self, group: GroupId) -> Option<(&Topic, u32)> {
         let (name, partition) = self.groups.get(&group)?;
         Some((self.topics.get(name)?, *partition))
-    }
-
-    /// All quotas by client id; the empty one is the default.
-    pub fn quotas(&self) -> impl Iterator<Item = (&str, Quota)> {
-        self.quotas.iter().map(|(id, quota)| (id.as_str(), *quota))
     }
 
     /// Partitions of all topics together.
@@ -328,22 +304,6 @@ impl Catalog {
         Ok(Plan { records: vec![records::topic_gone(&topic.name), records::ids(ids)], topic: None })
     }
 
-    /// Sets or takes away a quota.
-    pub fn plan_quota(&self, request: &AlterQuota) -> Result<Plan, CatalogError> {
-        if request.client_id.len() > CLIENT_ID_BYTES_MAX {
-            return Err(CatalogError::BadClientId { len: request.client_id.len(), max: CLIENT_ID_BYTES_MAX });
-        }
-        let quota = Quota { produce_bytes_per_s: request.produce_bytes_per_s, fetch_bytes_per_s: request.fetch_bytes_per_s };
-        let there = self.quotas.get(&request.client_id).copied().unwrap_or_default();
-        if there == quota {
-            return Ok(Plan { records: Vec::new(), topic: None });
-        }
-        if there.is_unlimited() && self.quotas.len() >= QUOTAS_MAX {
-            return Err(CatalogError::Full { what: "quotas", there: self.quotas.len(), max: QUOTAS_MAX });
-        }
-        Ok(Plan { records: vec![records::quota(&request.client_id, quota)], topic: None })
-    }
-
     /// Reserves `count` producer ids. They may be given out once the records are synced and applied; what a crash
     /// leaves unused is never given.
     pub fn plan_producers(&self, count: u64) -> (Range<u64>, Plan) {
@@ -358,14 +318,10 @@ impl Catalog {
             Said::Topic(name, None) if name == META => Err(BadRecord::new(META, key, "the catalog never goes")),
             Said::Topic(name, Some(topic)) => self.put_topic(name, topic).map_err(|why| BadRecord::new(META, key, why)),
             Said::Topic(name, None) => Ok(self.drop_topic(&name)),
-            Said::Quota(client, quota) => {
+            Said::Quota(whose, quota) => {
                 let quota = quota.unwrap_or_default();
-                if quota.is_unlimited() {
-                    self.quotas.remove(&client);
-                } else {
-                    self.quotas.insert(client.clone(), quota);
-                }
-                Ok(vec![Effect::Quota(client, quota)])
+                self.put_quota(&whose, quota);
+                Ok(vec![Effect::Quota(whose, quota)])
             }
             Said::User(user, mechanism, credential) => {
                 self.put_credential(user, mechanism, credential);

@@ -7,17 +7,19 @@
 //!   node/<id>        {"v":1,"host":"a.example","ip":"10.0.0.1","port":7400,"ports":[7401],"homes":1,"rack":"","meta":1,"state":"in"}
 //!   meta             {"v":1,"first":[[1,1]]}
 //!   quota/<client>   {"v":1,"produce_bytes_per_s":1000,"fetch_bytes_per_s":0}
+//!   user-quota/[..]  {"v":1,"produce_bytes_per_s":0,"fetch_bytes_per_s":1000}
 //!   user/<m>/<name>  {"v":1,"iterations":15000,"salt":"00ff","stored_key":"00ff","server_key":"00ff"}
 //!   acl/[..]         {"v":1}
 //!   ids              {"v":1,"group":19,"topic":4,"producer":2000,"node":2,"replica":7,"epoch":7,"deleted":5}
 //! ```
 //!
 //! `<m>` is a mechanism, such as `SCRAM-SHA-256`; salts and keys are written in hexadecimal digits. An ACL is all
-//! in its key: `acl/["topic","literal","orders","User:ann","*","read","allow"]`. A partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
+//! in its key: `acl/["topic","literal","orders","User:ann","*","read","allow"]`. A quota of a user is at `user-quota/["ann",null]`, one of a client id of hers at `user-quota/["ann","app"]`. A
+//! partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
 //! partitions are alone. A node that is being replaced says by which, in `replaced_by`. `meta` says with which replicas the catalog's own group began. `ids` holds
 //! the next free number of each kind: numbers are never given twice, even after what bore them is gone. An unknown `v` is refused, never guessed.
 
-use super::{CatalogError, FOUNDER, Home, Ids, META, Node, Partition, Quota, Replica, Replicas, Topic, TopicSettings};
+use super::{CatalogError, FOUNDER, Home, Ids, META, Node, Partition, Quota, Replica, Replicas, Topic, TopicSettings, Whose};
 use crate::{
     keyed::{BadRecord, Record},
     security::{
@@ -36,7 +38,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub(super) enum Said {
     Topic(String, Option<Topic>),
-    Quota(String, Option<Quota>),
+    Quota(Whose, Option<Quota>),
     User(String, Mechanism, Option<Credential>),
     /// Whether it is there.
     Acl(Acl, bool),
@@ -138,11 +140,17 @@ pub(super) fn topic_gone(name: &str) -> Record {
     Record { key: topic_key(name), value: None }
 }
 
-pub(super) fn quota(client_id: &str, quota: Quota) -> Record {
+pub(super) fn quota(whose: &Whose, quota: Quota) -> Record {
     let value = (!quota.is_unlimited()).then(|| {
         json(&QuotaValue { v: VERSION, produce_bytes_per_s: quota.produce_bytes_per_s, fetch_bytes_per_s: quota.fetch_bytes_per_s })
     });
-    Record { key: format!("quota/{client_id}").into(), value }
+    let key = match whose {
+        Whose { user: None, client } => format!("quota/{}", client.as_deref().unwrap_or_default()),
+        Whose { user: Some(user), client } => {
+            format!("user-quota/{}", serde_json::to_string(&(user, client)).expect("texts always serialise"))
+        }
+    };
+    Record { key: key.into(), value }
 }
 
 pub(super) fn user(name: &str, mechanism: Mechanism, credential: Option<&Credential>) -> Record {
@@ -220,10 +228,15 @@ pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Said, BadRecord> 
         let topic = value.map(|v| read_topic(name, parse(key, v)?).map_err(|e| bad(e.to_string()))).transpose()?;
         return Ok(Said::Topic(name.to_owned(), topic));
     }
-    if let Some(client) = text.strip_prefix("quota/") {
+    let of_client = text.strip_prefix("quota/").map(|client| Ok(Whose::client(client)));
+    let of_user = |pair| {
+        let (user, client) = serde_json::from_str(pair).map_err(|_| bad("that is no user's".into()))?;
+        Ok(Whose { user: Some(user), client })
+    };
+    if let Some(whose) = of_client.or_else(|| text.strip_prefix("user-quota/").map(of_user)) {
         let quota = value.map(|v| parse::<QuotaValue>(key, v)).transpose()?;
         let quota = quota.map(|q| Quota { produce_bytes_per_s: q.produce_bytes_per_s, fetch_bytes_per_s: q.fetch_bytes_per_s });
-        return Ok(Said::Quota(client.to_owned(), quota));
+        return Ok(Said::Quota(whose?, quota));
     }
     if let Some(rest) = text.strip_prefix("acl/") {
         let acl = read_acl(rest).ok_or_else(|| bad("that is no ACL".into()))?;

@@ -1,6 +1,6 @@
 use super::*;
 use millpond_log::GroupConfig;
-use millpond_wire::messages::Placement;
+use millpond_wire::messages::{AlterQuota, Placement};
 use proptest::prelude::*;
 
 fn create(name: &str, partitions: u32, settings: &[(&str, &str)]) -> CreateTopic {
@@ -449,7 +449,9 @@ fn plan(catalog: &Catalog, step: &Step) -> Result<Plan, CatalogError> {
             catalog.plan_alter(&alter(&format!("t{t}"), *n, &[("retention.ms", &ms)]), 3)
         }
         Step::Delete(t) => catalog.plan_delete(&delete(&format!("t{t}"))),
-        Step::Quota(c, q) => catalog.plan_quota(&AlterQuota { client_id: format!("c{c}"), produce_bytes_per_s: *q, fetch_bytes_per_s: 0 }),
+        Step::Quota(c, q) => {
+            catalog.plan_quota(&AlterQuota { client_id: format!("c{c}"), produce_bytes_per_s: *q, ..AlterQuota::default() })
+        }
         Step::Producers(n) => Ok(catalog.plan_producers(*n).1),
     }
 }

@@ -25,6 +25,7 @@ mod inspect;
 mod node;
 mod out;
 mod pace;
+mod password;
 mod produce;
 mod progress;
 mod quota;
@@ -84,6 +85,12 @@ struct Global {
     /// With --tls-ca, the certificate of a node and its key, both PEM: whoever shows them may do everything
     #[arg(long, global = true, env = "MILLPOND_TLS_IDENTITY", hide_env_values = true, value_name = "CERT,KEY", requires = "tls_ca")]
     tls_identity: Option<remote::Identity>,
+    /// Log in as this user, by SCRAM; the password is that of MILLPOND_PASSWORD, or of --login-password-file, or is asked for
+    #[arg(long, short = 'u', global = true, env = "MILLPOND_USERNAME", hide_env_values = true, value_name = "NAME")]
+    username: Option<String>,
+    /// With --username, a file whose first line is the password
+    #[arg(long, global = true, env = "MILLPOND_PASSWORD_FILE", hide_env_values = true, value_name = "FILE", requires = "username")]
+    login_password_file: Option<std::path::PathBuf>,
     /// Print results as JSON, one value a line; errors too
     #[arg(long, global = true)]
     json: bool,

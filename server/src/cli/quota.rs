@@ -7,6 +7,7 @@ use super::{
     remote::Remote,
     units::Size,
 };
+use crate::catalog::Whose;
 use clap::{Args, Subcommand};
 use millpond_wire::messages::AlterQuota;
 use serde_json::json;
@@ -18,15 +19,24 @@ pub(super) enum Quota {
     List(List),
 }
 
-/// Set or take away the quota of a client id
+/// Set or take away the quota of a client id, a user, or a client id of a user
+///
+/// The first of these holds that says something of what is done: the client id of the user, the user, all other users; the client id,
+/// all other client ids.
 #[derive(Args)]
 pub(super) struct Set {
-    /// The client id; without it, the quota of all clients that have none of their own
+    /// The client id; without it, all clients of the user together, or the quota of all client ids that have none of their own
     client: Option<String>,
-    /// Bytes per second and core that it may produce; 0 for no limit
+    /// The user whose quota it is
+    #[arg(long, value_name = "NAME", conflicts_with = "all_users")]
+    user: Option<String>,
+    /// The quota of each user that has none of their own
+    #[arg(long)]
+    all_users: bool,
+    /// Bytes per second and core that it may produce; 0 to say nothing of it
     #[arg(long, value_name = "SIZE")]
     produce: Option<Size>,
-    /// Bytes per second and core that it may fetch; 0 for no limit
+    /// Bytes per second and core that it may fetch; 0 to say nothing of it
     #[arg(long, value_name = "SIZE")]
     fetch: Option<Size>,
 }
@@ -50,9 +60,15 @@ impl Set {
             return Err(Fail::usage("nothing is to be changed", "give --produce, --fetch or both"));
         }
         let remote = Remote::connect(global).await?;
-        let client_id = self.client.unwrap_or_default();
-        let there = remote.list_quotas().await?.into_iter().find(|q| q.client_id == client_id);
-        let mut quota = there.unwrap_or_else(|| AlterQuota { client_id, ..AlterQuota::default() });
+        let user = self.user.or(self.all_users.then(String::new));
+        let wanted = AlterQuota {
+            all_clients: user.is_some() && self.client.is_none(),
+            client_id: self.client.unwrap_or_default(),
+            user,
+            ..AlterQuota::default()
+        };
+        let there = remote.list_quotas().await?.into_iter().find(|quota| Whose::from(quota) == Whose::from(&wanted));
+        let mut quota = there.unwrap_or(wanted);
         quota.produce_bytes_per_s = self.produce.map_or(quota.produce_bytes_per_s, |s| s.0);
         quota.fetch_bytes_per_s = self.fetch.map_or(quota.fetch_bytes_per_s, |s| s.0);
         remote.alter_quota(quota.clone()).await?;
@@ -76,7 +92,13 @@ async fn list(remote: &Remote, out: &mut Out) -> Result {
 }
 
 fn name(quota: &AlterQuota) -> String {
-    if quota.client_id.is_empty() { "(all others)".into() } else { quota.client_id.clone() }
+    let named = |name: &str, others: &str| if name.is_empty() { others.to_owned() } else { name.to_owned() };
+    let user = quota.user.as_deref().map(|user| named(user, "(all other users)"));
+    match (user, quota.all_clients) {
+        (None, _) => named(&quota.client_id, "(all others)"),
+        (Some(user), true) => format!("user {user}"),
+        (Some(user), false) => format!("user {user}, {}", named(&quota.client_id, "(all others)")),
+    }
 }
 
 fn rate(bytes: u64) -> String {
@@ -85,7 +107,8 @@ fn rate(bytes: u64) -> String {
 
 fn to_json(quota: &AlterQuota) -> serde_json::Value {
     json!({
-        "client_id": quota.client_id,
+        "user": quota.user,
+        "client_id": Whose::from(quota).client,
         "produce_bytes_per_s": quota.produce_bytes_per_s,
         "fetch_bytes_per_s": quota.fetch_bytes_per_s,
     })

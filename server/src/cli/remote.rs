@@ -3,6 +3,7 @@
 use super::{
     Global,
     fail::{Exit, Fail, Result},
+    password,
     units::Point,
 };
 use bytes::Bytes;
@@ -13,7 +14,12 @@ use millpond_client::{
         NodeChange, Position, RebalanceReply, Setting, TopicInfo, UserInfo,
     },
 };
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 /// How long a command waits for a server to answer at all.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -104,6 +110,21 @@ impl Producer {
     }
 }
 
+/// The password of whoever logs in.
+fn password_of(user: &str, file: Option<&Path>) -> Result<String> {
+    if file.is_none()
+        && let Ok(password) = std::env::var("MILLPOND_PASSWORD")
+    {
+        return Ok(password);
+    }
+    if file.is_none() && !std::io::stdin().is_terminal() {
+        let advice = "set MILLPOND_PASSWORD, or give --login-password-file";
+        return Err(Fail::usage(format!("there is no password of {user}"), advice));
+    }
+    let line = password::read(file, "--login-password-file", &format!("Password of {user}: "))?;
+    String::from_utf8(line).map_err(|_| Fail::usage("the password is not UTF-8", "give another one to `millpond user create`"))
+}
+
 fn spec(point: Point) -> Option<OffsetSpec> {
     match point {
         Point::Earliest => Some(OffsetSpec::Earliest),
@@ -131,6 +152,10 @@ impl Remote {
                 let tls = tls.map_err(|e| Fail::usage(format!("read {}: {e}", ca.display()), advice))?;
                 Client::builder().tls(tls)
             }
+        };
+        let builder = match &global.username {
+            None => builder,
+            Some(name) => builder.user(name, password_of(name, global.login_password_file.as_deref())?),
         };
         let client = builder
             .rack(rack)

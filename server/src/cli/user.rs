@@ -4,19 +4,14 @@ use super::{
     Global,
     fail::{Fail, Result},
     out::Out,
+    password,
     remote::Remote,
 };
-use crate::security::{Credential, ITERATIONS_DEFAULT, ITERATIONS_MAX, ITERATIONS_MIN, Mechanism, PASSWORD_BYTES_MAX};
+use crate::security::{Credential, ITERATIONS_DEFAULT, ITERATIONS_MAX, ITERATIONS_MIN, Mechanism};
 use clap::{Args, Subcommand, ValueEnum};
 use millpond_wire::messages::{AlterUser, UserCredential, UserInfo};
 use serde_json::json;
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, IsTerminal},
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{num::NonZeroU32, path::PathBuf};
 
 /// Look after users that log in with a password
 #[derive(Subcommand)]
@@ -86,7 +81,7 @@ impl User {
 
 impl Create {
     async fn run(self, global: &Global, out: &mut Out) -> Result {
-        let password = password(self.password_file.as_deref())?;
+        let password = password::read(self.password_file.as_deref(), "--password-file", "Password: ")?;
         let iterations = NonZeroU32::new(self.iterations).ok_or_else(|| Fail::usage("no iterations", "ask for some"))?;
         let mut mechanisms: Vec<Mechanism> = self.mechanism.into_iter().map(Named::mechanism).collect();
         if mechanisms.is_empty() {
@@ -139,74 +134,4 @@ async fn list(remote: &Remote, out: &mut Out) -> Result {
     let row = |user: &UserInfo| vec![user.name.clone(), user.credentials.iter().map(told).collect::<Vec<_>>().join(", ")];
     let rows: Vec<Vec<String>> = users.iter().map(row).collect();
     out.table(&["USER", "MECHANISMS"], &rows)
-}
-
-/// The first line of a file, or of standard input.
-fn password(file: Option<&Path>) -> Result<Vec<u8>> {
-    let line = match file.filter(|path| *path != Path::new("-")) {
-        Some(path) => {
-            let doing = || format!("read the password from {}", path.display());
-            let file = File::open(path).map_err(|e| Fail::io(doing(), &e))?;
-            first_line(BufReader::new(file)).map_err(|e| Fail::io(doing(), &e))?
-        }
-        None => {
-            let _silent = io::stdin().is_terminal().then(Silent::begin);
-            first_line(io::stdin().lock()).map_err(|e| Fail::io("read the password from standard input", &e))?
-        }
-    };
-    if line.is_empty() || line.len() > PASSWORD_BYTES_MAX {
-        let message = format!("a password of {} bytes, from 1 to {PASSWORD_BYTES_MAX} are taken", line.len());
-        return Err(Fail::new(message, "write it into the first line of --password-file, or of standard input"));
-    }
-    Ok(line)
-}
-
-/// Up to its end, which is not a part of it; of one that is too long no more than shows that.
-fn first_line(from: impl BufRead) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    from.take(PASSWORD_BYTES_MAX as u64 + 2).read_until(b'\n', &mut line)?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-    }
-    Ok(line)
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Silent;
-
-impl Silent {
-    fn begin() -> Self {
-        eprint!("Password: ");
-        Self::stty("-echo");
-        Self
-    }
-
-    /// Where there is no stty, what is typed is seen: that is no reason to refuse it.
-    fn stty(arg: &str) {
-        let _ = Command::new("stty").arg(arg).stdin(Stdio::inherit()).stderr(Stdio::null()).status();
-    }
-}
-
-impl Drop for Silent {
-    fn drop(&mut self) {
-        Self::stty("echo");
-        eprintln!();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_one_line() {
-        for (text, line) in [("a b\nc", "a b"), ("a\r\n", "a"), ("a", "a"), ("", ""), ("\nx", ""), (" a \n", " a ")] {
-            assert_eq!(first_line(text.as_bytes()).expect("memory can be read"), line.as_bytes(), "{text:?}");
-        }
-        let long = "x".repeat(5_000);
-        assert!(first_line(long.as_bytes()).expect("memory can be read").len() > PASSWORD_BYTES_MAX);
-    }
 }

@@ -5,10 +5,7 @@
 //! every connection gets on; that one is small, since a request too long for it takes memory of its own ([`LONG_BYTES`]), and only
 //! once no request before it has to wait its turn: whoever holds that memory will soon be carried out.
 
-use super::{
-    kafka::{self, sasl::Login},
-    signal::Signal,
-};
+use super::{kafka, login::Login, signal::Signal};
 use crate::{
     kafka::wire::Request,
     node::{budget::Held, config::FETCH_BYTES_MAX, produce::Outcome},

@@ -3,6 +3,7 @@
 use super::{
     Front,
     conn::{Answer, Asked, Conn, LONG_BYTES, OUTCOME_BYTES, Outcomes, Told},
+    login::{self, Failed},
     rights,
 };
 use crate::{node::learning, quota::Direction};
@@ -11,7 +12,7 @@ use millpond_runtime::{Nanos, Rt, Shown};
 use millpond_wire::{
     VERSION,
     frame::{Flags, Frame, FrameError, HEAD_BYTES, encode},
-    messages::{Acks, Code, Done, Failure, Hello, Kind, Produce, Welcome},
+    messages::{Acks, Code, Done, Failure, Hello, Kind, Login, LoginReply, Produce, Welcome},
 };
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 use std::rc::Rc;
@@ -89,11 +90,12 @@ pub(super) async fn dispatch<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, fr
     match frame.kind {
         Kind::Hello => return hello(front, conn, &frame, now),
         _ if !conn.greeted.get() => return refuse(&frame, &bad_request("the first request of a connection must be a Hello")),
+        Kind::Login => return log_in(front, conn, &frame, now).await,
         _ if front.is_stranger(conn) => {
-            let advice = "show a certificate that the authority of the nodes has signed (--tls-cert, --tls-key), or use a client of Kafka and its SASL";
+            let message = "the server wants to know its clients, and this one has not shown who it is";
             return refuse(
                 &frame,
-                &Failure::new(Code::BadRequest, "the server wants to know its clients, and this one has not shown who it is", advice),
+                &Failure::new(Code::Unauthenticated, message, "log in as a user (--username), or show a node's certificate"),
             );
         }
         kind if kind.is_for_nodes() && !may_be_node(front, conn) => {
@@ -183,6 +185,36 @@ fn hello<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> 
     Flow::Go
 }
 
+/// A client says something of who it is. Whoever is refused has to connect again.
+async fn log_in<R: Rt>(front: &Front<R>, conn: &Conn<R>, frame: &Frame, now: Nanos) -> Flow {
+    let Login { mechanism, message } = match frame.message() {
+        Ok(login) => login,
+        Err(error) => return refuse(frame, &bad_request(error.to_string())),
+    };
+    if front.core.cluster.learning.get() {
+        // It may not know its users either.
+        return refuse(frame, &learning());
+    }
+    if !mechanism.is_empty() && (mechanism == login::PLAIN || !login::choose(conn, &mechanism)) {
+        let mechanism: String = mechanism.chars().take(64).collect();
+        let failure =
+            Failure::new(Code::Unauthenticated, format!("{mechanism} is not taken here"), "log in by SCRAM-SHA-512 or SCRAM-SHA-256");
+        return refuse(frame, &failure);
+    }
+    match login::say(front, conn, &message).await {
+        Ok(said) => {
+            let reply = encode(Kind::Login, Flags::REPLY, frame.correlation, &LoginReply { message: said.into() }, 0);
+            conn.push(Answer::Ready { kind: Kind::Login, began: now, frame: reply });
+            Flow::Go
+        }
+        Err(Failed::OutOfTurn) => refuse(frame, &bad_request("a login begins with its mechanism, and has an end")),
+        Err(Failed::Refused(refused)) => {
+            let advice = "give the name and the password of a user; `millpond user list` names them";
+            refuse(frame, &Failure::new(Code::Unauthenticated, format!("authentication failed: {refused}"), advice))
+        }
+    }
+}
+
 async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Frame, now: Nanos, buffer_bytes: usize) {
     let message: Produce = match frame.message() {
         Ok(message) => message,
@@ -204,8 +236,7 @@ async fn produce<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, mut frame: Fra
         return fail(front, conn, &frame, now, &failure);
     }
     let core = &front.core;
-    let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, said);
-    conn.silence(now, throttle_ms);
+    let throttle_ms = front.charge(conn, now, Direction::Produce, said);
     let held = if message.batches.len() > BATCHES_FEW {
         conn.wait_room(now, Conn::defers_nothing).await;
         Some(front.long.take(message.batches.len() * OUTCOME_BYTES).await)

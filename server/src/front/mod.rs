@@ -15,7 +15,7 @@
 //! client that does not read, less of it while others wait for the memory that it holds ([`sweep`]).
 //!
 //! In reading order: [`signal`] waking one task · [`conn`] what the two tasks share · [`lane`] and [`intake`] the receive buffer ·
-//! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`rights`] whether it may be · [`kafka`] both for Kafka's protocol · [`writer`] ·
+//! [`reader`] · [`dispatch`] what a frame asks for · [`requests`] carrying it out · [`login`] who a client is · [`rights`] what it may do · [`kafka`] both for Kafka's protocol · [`writer`] ·
 //! [`sweep`] deadlines.
 
 mod conn;
@@ -23,6 +23,7 @@ mod dispatch;
 mod intake;
 mod kafka;
 mod lane;
+mod login;
 mod reader;
 mod requests;
 mod rights;
@@ -30,10 +31,13 @@ mod signal;
 mod sweep;
 mod writer;
 
-use crate::node::{Core, budget::Pool};
+use crate::{
+    node::{Core, budget::Pool},
+    quota::Direction,
+};
 use conn::{Conn, Queued};
 use lane::Lane;
-use millpond_runtime::{Conn as _, ConnWrite as _, IoError, Listener, Rt, Share};
+use millpond_runtime::{Conn as _, ConnWrite as _, IoError, Listener, Nanos, Rt, Share};
 use millpond_wire::{
     frame::{Flags, encode},
     messages::{Code, Failure, Kind},
@@ -228,6 +232,16 @@ impl<R: Rt> Front<R> {
     /// The longest frame that is taken from this client, in bytes, its length not counted.
     fn frame_bytes_max_of(&self, conn: &Conn<R>) -> usize {
         if self.is_stranger(conn) { STRANGER_FRAME_BYTES_MAX.min(self.frame_bytes_max) } else { self.frame_bytes_max }
+    }
+
+    /// Counts bytes against the quota of whoever is connected: for how many ms nothing is read from it, which it is told.
+    fn charge(&self, conn: &Conn<R>, now: Nanos, direction: Direction, bytes: u64) -> u32 {
+        let principal = conn.principal.borrow();
+        let whose = (principal.strip_prefix("User:").unwrap_or(&principal), &**conn.client_id.borrow());
+        let throttle_ms = self.core.quotas.borrow_mut().charge(now, whose, direction, bytes);
+        conn.silence(now, throttle_ms);
+        self.core.counters.borrow_mut().throttled_ms += u64::from(throttle_ms);
+        throttle_ms
     }
 
     /// One of a connection's two tasks has ended.

@@ -10,7 +10,7 @@ use super::{
     rights,
 };
 use crate::{
-    catalog::{CatalogError, NodeState, Replica, Topic},
+    catalog::{CatalogError, NodeState, Replica, Topic, quotas::to_wire},
     node::{
         budget::{Held, Working},
         meta::{Change, Changed},
@@ -27,8 +27,8 @@ use millpond_runtime::{GroupId, NodeId, Rt, rt::timeout};
 use millpond_wire::{
     frame::{Flags, Frame, encode_into},
     messages::{
-        AlterNode, AlterQuota, Code, Done, Endpoint, Failure, Fetch, FetchOffsetsReply, Kind, ListQuotasReply, ListUsersReply, Metadata,
-        MetadataReply, Moved, NodeChange, PartitionInfo, Rebalance, ReplicaInfo, TopicInfo, TopicReply, UserCredential, UserInfo,
+        AlterNode, Code, Done, Endpoint, Failure, Fetch, FetchOffsetsReply, Kind, ListQuotasReply, ListUsersReply, Metadata, MetadataReply,
+        Moved, NodeChange, PartitionInfo, Rebalance, ReplicaInfo, TopicInfo, TopicReply, UserCredential, UserInfo,
     },
 };
 use prost::Message;
@@ -215,7 +215,7 @@ async fn try_carry_out<R: Rt>(
         }
         Kind::DescribeGroup => reply(kind, core.describe_group(decode(kind, meta)?).await),
         Kind::DeleteGroup => reply(kind, core.delete_group(decode(kind, meta)?).await),
-        Kind::Unknown | Kind::Hello | Kind::Produce | Kind::Ping => {
+        Kind::Unknown | Kind::Hello | Kind::Login | Kind::Produce | Kind::Ping => {
             return Err(Failure::new(Code::Internal, format!("a {kind:?} request was deferred"), "report this"));
         }
     })
@@ -233,21 +233,13 @@ pub(super) async fn fetched<R: Rt>(front: Here<'_, R>, conn: &Conn<R>, request: 
     let core = &front.core;
     let mut fetched = core.fetch(request, fetch_bytes(front, conn), working).await;
     let now = core.rt.mono();
-    let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Fetch, fetched.bytes as u64);
-    conn.silence(now, throttle_ms);
-    core.counters.borrow_mut().throttled_ms += u64::from(throttle_ms);
-    fetched.reply.throttle_ms = throttle_ms;
+    fetched.reply.throttle_ms = front.charge(conn, now, Direction::Fetch, fetched.bytes as u64);
     fetched
 }
 
 fn quotas<R: Rt>(front: Here<'_, R>) -> ListQuotasReply {
     let catalog = front.core.catalog.borrow();
-    let quota = |(client_id, q): (&str, crate::catalog::Quota)| AlterQuota {
-        client_id: client_id.to_owned(),
-        produce_bytes_per_s: q.produce_bytes_per_s,
-        fetch_bytes_per_s: q.fetch_bytes_per_s,
-    };
-    ListQuotasReply { quotas: catalog.quotas().map(quota).collect() }
+    ListQuotasReply { quotas: catalog.quotas().map(|(whose, quota)| to_wire(whose, quota)).collect() }
 }
 
 fn users<R: Rt>(front: Here<'_, R>) -> ListUsersReply {

@@ -101,7 +101,7 @@ pub(super) fn check<R: Rt>(front: &Front<R>, conn: &Conn<R>, kind: Kind, meta: &
     let cluster = |operation| needs(operation, Cluster, CLUSTER);
     match kind {
         // The first two leave out what may not be seen, or say so. Batches come by another way: `check_produce`.
-        Kind::Metadata | Kind::ListGroups | Kind::Hello | Kind::Ping | Kind::Unknown | Kind::Produce => Ok(()),
+        Kind::Metadata | Kind::ListGroups | Kind::Hello | Kind::Login | Kind::Ping | Kind::Unknown | Kind::Produce => Ok(()),
         Kind::CreateTopic => {
             let CreateTopic { name, .. } = read(meta)?;
             if front.may_create(conn, &name) { Ok(()) } else { Err(forbidden(Create, Topic, &name)) }

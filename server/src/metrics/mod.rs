@@ -21,9 +21,9 @@ use millpond_log::{LogStats, stats::SYNC_BUCKETS_US};
 use millpond_wire::messages::{Code, Kind};
 
 /// Kinds of request there are, [`Kind::Unknown`] included.
-pub const KINDS: usize = Kind::WhoLeads as usize + 1;
+pub const KINDS: usize = Kind::Login as usize + 1;
 /// Codes of failure there are, [`Code::Ok`] included.
-pub const CODES: usize = Code::Forbidden as usize + 1;
+pub const CODES: usize = Code::Unauthenticated as usize + 1;
 /// Most topics, and most group positions, that one core tells about one by one.
 pub const TOPICS_MAX: usize = 1_000;
 

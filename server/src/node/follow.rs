@@ -49,9 +49,7 @@ impl<R: Rt> Core<R> {
 
     /// Takes over the whole catalog and makes the logs here agree with it.
     pub async fn install(self: &Rc<Self>, catalog: Catalog) -> Result<(), FollowError> {
-        for (client_id, quota) in catalog.quotas() {
-            self.quotas.borrow_mut().set(client_id, quota);
-        }
+        self.quotas.borrow_mut().set_all(catalog.quotas());
         let mut effects = Vec::new();
         for (home, log) in &self.logs {
             effects.extend(catalog.reconcile(self.identity.node_id, *home, &log.groups()));
@@ -92,8 +90,8 @@ impl<R: Rt> Core<R> {
         for effect in effects {
             let home = match &effect {
                 Effect::Create(home, ..) | Effect::Alter(home, ..) | Effect::Drop(home, _) => *home,
-                Effect::Quota(client_id, quota) => {
-                    self.quotas.borrow_mut().set(client_id, *quota);
+                Effect::Quota(whose, quota) => {
+                    self.quotas.borrow_mut().set(whose, *quota);
                     continue;
                 }
                 Effect::Nodes => {

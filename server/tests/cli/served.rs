@@ -169,6 +169,14 @@ fn quotas_are_set_and_shown() {
     at.run(&["quota", "set", "greedy", "--produce", "1MB"]).ok();
     let told = serde_json::to_string(&at.json(&["quota", "list"])).expect("JSON");
     assert!(told.contains("greedy") && told.contains("1000000"), "{told}");
+    at.run(&["quota", "set", "--user", "ann", "--fetch", "2MB"]).ok();
+    at.run(&["quota", "set", "greedy", "--all-users", "--produce", "3MB"]).ok();
+    let quota = |user: Option<&str>, client: Option<&str>, produce: u64, fetch: u64| json!({ "user": user, "client_id": client, "produce_bytes_per_s": produce, "fetch_bytes_per_s": fetch });
+    let all =
+        [quota(None, Some("greedy"), 1_000_000, 0), quota(Some(""), Some("greedy"), 3_000_000, 0), quota(Some("ann"), None, 0, 2_000_000)];
+    assert_eq!(at.json(&["quota", "list"]), all);
+    at.run(&["quota", "set", "--user", "ann", "--fetch", "0"]).ok();
+    assert_eq!(at.json(&["quota", "list"]), all[..2]);
 }
 
 #[test]

@@ -51,6 +51,14 @@ impl Certificates {
         command
     }
 
+    /// The command, as a user runs it.
+    fn as_user(&self, node: &Node, user: &str, password: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+        command.args(args).args(["--server", &node.address(), "--tls-ca", &self.authority(), "--username", user]);
+        command.arg("--login-password-file").arg(password);
+        command
+    }
+
     /// What kcat is to know.
     fn for_kcat(&self) -> Vec<String> {
         vec!["-X".into(), "security.protocol=ssl".into(), "-X".into(), format!("ssl.ca.location={}", self.authority())]
@@ -138,6 +146,15 @@ pub(crate) fn users_have_rights() {
     let [root, alice] =
         [("root", &dir), ("alice", &hers)].map(|(user, dir)| settings(dir.path(), &java_login(&certificates, user, &format!("of {user}"))));
     java::CLIENT.run("Rights", &[&first.address(), &root, &alice]);
+    // Our own clients log in, too. No rule is left.
+    let topics = |user: &str, dir: &Path| {
+        let listed = certificates.as_user(&first, user, &dir.join("password"), &["topic", "list"]).output();
+        succeeded(&listed.expect("it was built"))
+    };
+    assert!(topics("root", dir.path()).contains("secret"));
+    assert!(!topics("alice", hers.path()).contains("granted"));
+    let delete = certificates.as_user(&first, "alice", &hers.path().join("password"), &["topic", "delete", "granted", "--yes"]).output();
+    assert!(refused(&delete.expect("it was built")).contains("may not do"));
 }
 
 /// Users are made, show who they are by SCRAM, or by PLAIN where nobody reads along, and are refused with another password; nothing is answered before.
@@ -161,7 +178,7 @@ pub(crate) fn clients_show_who_they_are() {
     // librdkafka 2.0.2 says what it is refused with.
     let kcat = |mechanism: &str, user: &str, password: &str| {
         let mut command = Command::new("timeout");
-        command.args(["30", "kcat", "-b", &address, "-L", "-m", "10", "-X", "security.protocol=sasl_ssl"]);
+        command.args(["30", "kcat", "-b", &address, "-L", "-m", "4", "-X", "security.protocol=sasl_ssl"]);
         command.args(["-X", &format!("ssl.ca.location={ca}"), "-X", &format!("sasl.mechanism={mechanism}")]);
         command.args(["-X", &format!("sasl.username={user}"), "-X", &format!("sasl.password={password}")]);
         command.output().expect("timeout is there")
@@ -185,6 +202,18 @@ pub(crate) fn clients_show_who_they_are() {
     refused(&stranger.expect("timeout is there"));
     let native = Command::new(env!("CARGO_BIN_EXE_millpond")).args(["topic", "list", "--server", &address, "--tls-ca", &ca]).output();
     assert!(refused(&native.expect("it was built")).contains("has not shown who it is"));
+    // Our own clients are known by their users, too; whoever is refused is told so at once.
+    let ours =
+        |user: &str, password: &Path, args: &[&str]| certificates.as_user(&node, user, password, args).output().expect("it was built");
+    assert!(succeeded(&ours("alice", &password, &["topic", "list"])).contains("known"));
+    let wrong = dir.path().join("wrong");
+    fs::write(&wrong, "secret").expect("written");
+    for (user, password) in [("alice", &wrong), ("bob", &password)] {
+        let said = refused(&ours(user, password, &["topic", "list"]));
+        assert!(said.contains("the name or the password is wrong"), "{said}");
+    }
+    let read = succeeded(&ours("alice", &password, &["consume", "by-plain", "--from-beginning", "-n", "10"]));
+    assert_eq!(read.lines().count(), 10, "{read}");
     succeeded(&certificates.command(&node, &["user", "delete", "alice"]).output().expect("it was built"));
     assert!(
         refused(&kcat("SCRAM-SHA-256", "alice", "s3cret, with a comma")).contains("the name or the password is wrong"),

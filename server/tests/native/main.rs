@@ -243,7 +243,7 @@ async fn topics_offsets_and_quotas_are_looked_after() {
     assert_eq!((topic.partitions.len(), topic.partitions[1].start_offset), (4, 40));
     assert!(topic.settings.iter().any(|s| s.name == "retention.ms" && s.value == "5000000"));
 
-    let quota = AlterQuota { client_id: "tests".into(), produce_bytes_per_s: 100_000, fetch_bytes_per_s: 0 };
+    let quota = AlterQuota { client_id: "tests".into(), produce_bytes_per_s: 100_000, ..AlterQuota::default() };
     admin.alter_quota(quota.clone()).await.expect("set");
     assert_eq!(admin.list_quotas().await.expect("listed"), [quota]);
     let (began, value) = (Instant::now(), "z".repeat(10_000));

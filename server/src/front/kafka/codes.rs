@@ -101,6 +101,7 @@ pub(super) fn of(failure: &Failure) -> i16 {
         Code::LeaderFenced => FENCED_LEADER_EPOCH,
         Code::LeaderUnknown => UNKNOWN_LEADER_EPOCH,
         Code::Forbidden => CLUSTER_AUTHORIZATION_FAILED,
+        Code::Unauthenticated => SASL_AUTHENTICATION_FAILED,
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) mod produce;
 mod quotas;
 mod replicas;
 mod room;
-pub(super) mod sasl;
+mod sasl;
 pub(super) mod sessions;
 mod settings;
 mod topics;

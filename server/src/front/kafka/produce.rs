@@ -86,9 +86,7 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     if batches + empty > BATCHES_MAX {
         return Err(WireError::Elements { what: "PartitionData", limit: BATCHES_MAX }.into());
     }
-    let core = &front.core;
-    let throttle_ms = core.quotas.borrow_mut().charge(now, &conn.client_id.borrow(), Direction::Produce, bytes);
-    conn.silence(now, throttle_ms);
+    let throttle_ms = front.charge(conn, now, Direction::Produce, bytes);
     let refused = refused(&asked).or_else(|| {
         let may = asked.transactional_id.as_deref().is_none_or(|id| front.may(conn, Operation::Write, ResourceType::TransactionalId, id));
         (!may).then_some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)

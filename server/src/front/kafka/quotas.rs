@@ -1,7 +1,7 @@
 //! How much clients may send and fetch: DescribeClientQuotas and AlterClientQuotas (KIP-546).
 //!
-//! Quotas are those of `millpond quota`: of a client id, or of all that have none of their own. They count per core, as Kafka's count per broker. Users
-//! and addresses have none, and there is none for the time that requests take.
+//! Quotas are those of `millpond quota`: of client ids, users, and client ids of users, or of all that have none of their own. They count per core, as Kafka's
+//! count per broker. Addresses have none, and there is none for the time that requests take.
 
 use super::{
     super::{Front, conn::Conn, requests::look_elsewhere},
@@ -10,7 +10,7 @@ use super::{
     topics::{CHANGE_MAX, change},
 };
 use crate::{
-    catalog::Quota,
+    catalog::{Quota, Whose, quotas::to_wire},
     kafka::wire::{Request, StrBytes, WireError},
     node::meta::Change,
     security::acl::Operation,
@@ -24,11 +24,12 @@ use kafka_protocol::messages::{
     describe_client_quotas_response::{EntityData, EntryData, ValueData},
 };
 use millpond_runtime::Rt;
-use millpond_wire::messages::{AlterQuota, Done, Failure, Kind};
+use millpond_wire::messages::{Done, Failure, Kind};
 use std::rc::Rc;
 
 /// What has quotas here.
 const CLIENT_ID: &str = "client-id";
+const USER: &str = "user";
 const PRODUCE: &str = "producer_byte_rate";
 const FETCH: &str = "consumer_byte_rate";
 /// A quota in an answer, in bytes: as a message and as its bytes.
@@ -48,28 +49,53 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, reques
     }
     look_elsewhere(front).await;
     let catalog = front.core.catalog.borrow();
-    let found = catalog.quotas().filter(|(client, _)| is_asked(&asked.components, asked.strict, client));
-    let entries = found.map(|(client, quota)| {
-        let name = (!client.is_empty()).then(|| text(client));
-        let entity = EntityData::default().with_entity_type(text(CLIENT_ID)).with_entity_name(name);
-        EntryData::default().with_entity(vec![entity]).with_values(values(quota))
+    let found = catalog.quotas().filter(|(whose, _)| is_asked(&asked.components, asked.strict, whose));
+    let entries = found.map(|(whose, quota)| {
+        let entity = parts(whose).map(|(kind, name)| {
+            let name = (!name.is_empty()).then(|| text(name));
+            EntityData::default().with_entity_type(text(kind)).with_entity_name(name)
+        });
+        EntryData::default().with_entity(entity.collect()).with_values(values(quota))
     });
     answered(request, &DescribeClientQuotasResponse::default().with_entries(Some(entries.collect())))
 }
 
-/// Whether a client id, empty for the default, is among what is asked for. Each part of what is asked must be there; strictly, nothing else.
-fn is_asked(components: &[ComponentData], strict: bool, client: &str) -> bool {
+/// Of what a quota is, and the name; empty for the default.
+fn parts(whose: &Whose) -> impl Iterator<Item = (&'static str, &str)> {
+    let user = whose.user.as_deref().map(|user| (USER, user));
+    user.into_iter().chain(whose.client.as_deref().map(|client| (CLIENT_ID, client)))
+}
+
+/// Whether a quota is among what is asked for. Each part of what is asked must be there; strictly, nothing else.
+fn is_asked(components: &[ComponentData], strict: bool, whose: &Whose) -> bool {
     const EXACT: i8 = 0;
     const DEFAULT: i8 = 1;
     let fits = |component: &ComponentData| {
-        &*component.entity_type == CLIENT_ID
-            && match component.match_type {
-                EXACT => !client.is_empty() && component._match.as_deref() == Some(client),
-                DEFAULT => client.is_empty(),
-                _ => true,
-            }
+        parts(whose).filter(|(kind, _)| *kind == &*component.entity_type).any(|(_, name)| match component.match_type {
+            EXACT => !name.is_empty() && component._match.as_deref() == Some(name),
+            DEFAULT => name.is_empty(),
+            _ => true,
+        })
     };
-    components.iter().all(fits) && !(strict && components.is_empty())
+    components.iter().all(fits) && !(strict && components.len() != parts(whose).count())
+}
+
+/// Whose quota is meant.
+fn whose(entry: &Asked) -> Result<Whose, &'static str> {
+    let mut whose = Whose { user: None, client: None };
+    for entity in &entry.entity {
+        let kept = match &*entity.entity_type {
+            USER => &mut whose.user,
+            CLIENT_ID => &mut whose.client,
+            _ => return Err("users and client ids have quotas, and nothing else"),
+        };
+        // No name is the default; an empty one is nobody's.
+        if entity.entity_name.as_deref() == Some("") || kept.replace(entity.entity_name.as_deref().unwrap_or_default().to_owned()).is_some()
+        {
+            return Err("a quota is of one user, one client id, or one of each; their names are not empty");
+        }
+    }
+    if entry.entity.is_empty() { Err("a quota is of a user, a client id, or both") } else { Ok(whose) }
 }
 
 fn values(quota: Quota) -> Vec<ValueData> {
@@ -102,18 +128,13 @@ pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: 
 
 async fn alter_one<R: Rt>(front: &Rc<Front<R>>, entry: &Asked, dry_run: bool) -> Result<(), (i16, StrBytes)> {
     let refuse = |why: &str| (codes::INVALID_REQUEST, text(why));
-    let [entity] = &entry.entity[..] else { return Err(refuse("a quota is of one client id, or of all that have none of their own")) };
-    if &*entity.entity_type != CLIENT_ID || entity.entity_name.as_deref() == Some("") {
-        return Err(refuse("only client ids have quotas"));
-    }
-    let client_id = entity.entity_name.as_deref().unwrap_or_default().to_owned();
-    let there = front.core.catalog.borrow().quotas().find(|(client, _)| *client == client_id).map(|(_, quota)| quota);
-    let quota = entry.ops.iter().try_fold(there.unwrap_or_default(), with).map_err(refuse)?;
+    let whose = whose(entry).map_err(refuse)?;
+    let there = front.core.catalog.borrow().quota(&whose);
+    let quota = entry.ops.iter().try_fold(there, with).map_err(refuse)?;
     if dry_run {
         return Ok(());
     }
-    let Quota { produce_bytes_per_s, fetch_bytes_per_s } = quota;
-    let wanted = AlterQuota { client_id, produce_bytes_per_s, fetch_bytes_per_s };
+    let wanted = to_wire(&whose, quota);
     let alter = (|| Change::Quota(wanted.clone()), |_| Done {});
     let done: Result<Done, Failure> = change(front, Kind::AlterQuota, &wanted, alter, CHANGE_MAX).await;
     done.map(drop).map_err(|failure| (codes::of_controller(&failure), codes::text(&failure)))
@@ -136,6 +157,7 @@ fn with(quota: Quota, op: &OpData) -> Result<Quota, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kafka_protocol::messages::alter_client_quotas_request::EntityData as Entity;
 
     fn component(kind: &str, match_type: i8, name: Option<&str>) -> ComponentData {
         ComponentData::default().with_entity_type(text(kind)).with_match_type(match_type).with_match(name.map(text))
@@ -143,16 +165,30 @@ mod tests {
 
     #[test]
     fn quotas_are_found_by_what_is_asked_of_them() {
+        let [one, two, default] = ["one", "two", ""].map(Whose::client);
+        let hers = Whose { user: Some("ann".into()), ..one.clone() };
         let exact = [component(CLIENT_ID, 0, Some("one"))];
-        assert!(is_asked(&exact, true, "one") && !is_asked(&exact, false, "two") && !is_asked(&exact, false, ""));
-        let default = [component(CLIENT_ID, 1, None)];
-        assert!(is_asked(&default, true, "") && !is_asked(&default, false, "one"));
+        assert!(is_asked(&exact, true, &one) && !is_asked(&exact, false, &two) && !is_asked(&exact, false, &default));
+        assert!(is_asked(&exact, false, &hers) && !is_asked(&exact, true, &hers), "strictly, it is of her as well");
+        let any_default = [component(CLIENT_ID, 1, None)];
+        assert!(is_asked(&any_default, true, &default) && !is_asked(&any_default, false, &one));
         let any = [component(CLIENT_ID, 2, None)];
-        assert!(is_asked(&any, true, "") && is_asked(&any, true, "one"));
-        assert!(is_asked(&[], false, "one") && !is_asked(&[], true, "one"), "nothing but nothing is asked for");
-        assert!(!is_asked(&[component("user", 2, None)], false, "one"));
-        let both = [component(CLIENT_ID, 2, None), component("user", 2, None)];
-        assert!(!is_asked(&both, false, "one"));
+        assert!(is_asked(&any, true, &default) && is_asked(&any, true, &one));
+        assert!(is_asked(&[], false, &one) && !is_asked(&[], true, &one), "nothing but nothing is asked for");
+        assert!(!is_asked(&[component(USER, 2, None)], false, &one) && is_asked(&[component(USER, 2, None)], false, &hers));
+        let both = [component(CLIENT_ID, 2, None), component(USER, 0, Some("ann"))];
+        assert!(!is_asked(&both, false, &one) && is_asked(&both, true, &hers));
+        assert!(!is_asked(&[component("ip", 2, None)], false, &hers));
+    }
+
+    #[test]
+    fn a_quota_is_somebodys() {
+        let entity = |kind: &str, name: Option<&str>| Entity::default().with_entity_type(text(kind)).with_entity_name(name.map(text));
+        let of = |entity: Vec<Entity>| whose(&Asked::default().with_entity(entity));
+        assert_eq!(of(vec![entity(USER, Some("ann"))]), Ok(Whose { user: Some("ann".into()), client: None }));
+        assert_eq!(of(vec![entity(CLIENT_ID, None), entity(USER, None)]), Ok(Whose { user: Some("".into()), client: Some("".into()) }));
+        let wrong = [vec![], vec![entity("ip", None)], vec![entity(USER, Some(""))], vec![entity(USER, Some("a")), entity(USER, None)]];
+        wrong.into_iter().for_each(|entities| assert!(of(entities).is_err()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.acl.*;
 import org.apache.kafka.common.errors.*;
+import org.apache.kafka.common.quota.*;
 import org.apache.kafka.common.resource.*;
 import org.apache.kafka.common.serialization.*;
 
@@ -49,6 +50,11 @@ public class Rights {
                 if (System.nanoTime() > end) throw e;
             }
         }
+    }
+
+    static double throttled(Producer<?, ?> producer) {
+        return producer.metrics().entrySet().stream().filter(m -> m.getKey().name().equals("produce-throttle-time-max"))
+            .mapToDouble(m -> (double) m.getValue().metricValue()).filter(value -> value > 0).sum();
     }
 
     static Set<String> read(Properties p, String group, String topic, int count) {
@@ -95,6 +101,16 @@ public class Rights {
             tx.put("transactional.id", "hers");
             try (Producer<String, String> producer = new KafkaProducer<>(tx, s, s)) {
                 refused(TransactionalIdAuthorizationException.class, producer::initTransactions);
+            }
+            // Her quota is hers, whatever her clients call themselves.
+            all.alterClientQuotas(List.of(new ClientQuotaAlteration(new ClientQuotaEntity(Map.of(ClientQuotaEntity.USER, "alice")),
+                List.of(new ClientQuotaAlteration.Op("producer_byte_rate", 5000.0))))).all().get();
+            try (Producer<String, String> others = new KafkaProducer<>(root, s, s)) {
+                soon(() -> {
+                    for (Producer<String, String> each : List.of(writer, others)) each.send(new ProducerRecord<>("granted", 0, "key", "x".repeat(8000))).get();
+                    if (throttled(writer) == 0) throw new IllegalStateException("she is not throttled");
+                });
+                if (throttled(others) != 0) throw new IllegalStateException("somebody else is throttled");
             }
             // What is taken back, and what is forbidden beside what lets, holds at once for who is connected.
             all.createAcls(List.of(rule(ResourceType.TOPIC, "granted", PatternType.LITERAL, AclOperation.WRITE, AclPermissionType.DENY))).all().get();

@@ -190,6 +190,20 @@ public class Tools {
         check(!described.contains("SCRAM-SHA-512"), described);
         tool(settings, with(user, "--alter", "--delete-config", "SCRAM-SHA-256"));
         check(!tool(settings, "--entity-type", "users", "--describe").contains("reader"), "nothing is kept of him");
+        // Quotas: of a user, of a client of his, of all users.
+        String[] app = with(user, "--entity-type", "clients", "--entity-name", "app"), all = {"--entity-type", "users", "--entity-default"};
+        tool(settings, with(user, "--alter", "--add-config", "producer_byte_rate=2048"));
+        tool(settings, with(app, "--alter", "--add-config", "consumer_byte_rate=4096"));
+        tool(settings, with(all, "--alter", "--add-config", "producer_byte_rate=8192,consumer_byte_rate=8192"));
+        has(tool(settings, with(user, "--describe")), "user-principal 'reader' are producer_byte_rate=2048.0");
+        has(tool(settings, with(app, "--describe")), "user-principal 'reader', client-id 'app' are consumer_byte_rate=4096.0");
+        described = tool(settings, "--entity-type", "users", "--describe");
+        has(described, "default user-principal are ", "user-principal 'reader' are producer_byte_rate=2048.0");
+        tool(settings, with(user, "--alter", "--delete-config", "producer_byte_rate"));
+        tool(settings, with(app, "--alter", "--delete-config", "consumer_byte_rate"));
+        tool(settings, with(all, "--alter", "--delete-config", "producer_byte_rate,consumer_byte_rate"));
+        described = tool(settings, "--entity-type", "users", "--describe");
+        check(!described.contains("byte_rate"), described);
     }
 
     /** What is open is told, and not for the tool to end: nothing hangs. */
