@@ -261,8 +261,10 @@ impl<R: Rt> Partition<R> {
     }
 
     /// Whether a batch of a transaction may be appended: its transaction is open here, or none has ended since the coordinator was asked, when `ended` was the
-    /// last one of the producer that had.
+    /// last one of the producer that had. Whoever does not answer for the partition says that first: what it knows of transactions is not what was asked for, and its
+    /// client would come again and again.
     pub fn check_transaction(&self, header: &Header, ended: Option<i32>) -> Result<(), Failure> {
+        self.serves()?;
         let view = self.log.producer(self.group, header.producer_id);
         match (view, ended) {
             (Some(ProducerView { open: Some(_), epoch, .. }), _) if epoch == header.producer_epoch => Ok(()),

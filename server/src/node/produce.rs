@@ -161,10 +161,8 @@ impl<R: Rt> Core<R> {
     }
 
     fn append(&self, partition: &Partition<R>, batch: BytesMut, Checked { header, ended }: Checked) -> Result<Pending, Failure> {
-        if header.is_transactional() {
-            partition.check_transaction(&header, ended)?;
-        }
-        let appended = partition.append(batch, header, self.rt.wall_ms());
+        let may = if header.is_transactional() { partition.check_transaction(&header, ended) } else { Ok(()) };
+        let appended = may.and_then(|()| partition.append(batch, header, self.rt.wall_ms()));
         let pending = appended.map_err(|failure| self.told_where(failure, partition.group))?;
         if !pending.duplicate {
             let mut counters = self.counters.borrow_mut();

@@ -36,11 +36,13 @@ fn name(topic: &'static str) -> TopicName {
 pub(crate) struct At {
     raw: Raw,
     topic: &'static str,
+    /// Who leads, as the last fetch has it; -1 twice if it says nothing of it.
+    pub(crate) now: (i32, i32),
 }
 
 impl At {
     pub(crate) fn new(server: &str, topic: &'static str) -> Self {
-        Self { raw: Raw::connect(server), topic }
+        Self { raw: Raw::connect(server), topic, now: (-1, -1) }
     }
 
     /// Who leads the first partition, and in which epoch, as both APIs have it that say so.
@@ -104,6 +106,7 @@ impl At {
         let p = &told.responses[0].partitions[0];
         let batches = p.records.clone().unwrap_or_default();
         let epochs = split(&batches).map(|batch| batch.expect("whole").0.leader_epoch).collect();
+        self.now = (p.current_leader.leader_id.0, p.current_leader.leader_epoch);
         (p.error_code, (p.diverging_epoch.epoch, p.diverging_epoch.end_offset), epochs)
     }
 

@@ -1,6 +1,6 @@
 //! Apache Kafka's own client, in Java, and its command line tools: fetched and compiled by Maven, both installed where they are missing.
 
-use crate::python::{done, done_with};
+use crate::python::{Running, done, done_with};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -55,6 +55,11 @@ impl Programs {
     /// The same for one that says something in between: then `meanwhile` is done, and it is told so.
     pub(crate) fn run_with(self, class: &str, args: &[&str], meanwhile: impl FnOnce(&str)) {
         done_with(class, &mut self.command(class, args), meanwhile);
+    }
+
+    /// Begins one that runs beside others.
+    pub(crate) fn begin(self, class: &str, args: &[&str]) -> Running {
+        Running::begin(class, &mut self.command(class, args))
     }
 
     fn command(self, class: &str, args: &[&str]) -> Command {

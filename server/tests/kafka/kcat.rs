@@ -27,7 +27,7 @@ fn install() {
     });
 }
 
-fn succeeded(output: Output) -> String {
+pub(crate) fn succeeded(output: Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "kcat: {said}");
     String::from_utf8(output.stdout).expect("text")
@@ -39,7 +39,7 @@ impl Kcat {
         Self { server: server.to_owned() }
     }
 
-    fn command(&self, mode: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, mode: &str, args: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command.args([PATIENCE, "kcat", "-b", &self.server, mode]).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

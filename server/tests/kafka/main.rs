@@ -11,6 +11,7 @@ mod late;
 mod member;
 #[path = "../native/node.rs"]
 mod node;
+mod outlive;
 mod python;
 mod racks;
 mod raw;
@@ -254,6 +255,13 @@ async fn transactions_outlive_a_node() {
     }
 }
 
+/// kcat, librdkafka of today, kafka-python, and Java with groups of both sorts, on three nodes that are killed one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_outlive_nodes() {
+    let (mut nodes, servers, client) = three().await;
+    outlive::all_clients(&mut nodes, &servers.join(","), &client).await;
+}
+
 #[test]
 fn topics_are_administered_by_the_java_client() {
     let node = Node::start();
@@ -338,10 +346,12 @@ async fn epochs_of_leaders_grow_over_a_failover_and_clients_read_on() {
     assert_eq!(at.end_of(new - 1, new), (epochs::NONE, old, 5), "the newest up to it");
     assert_eq!(at.fetch(6, new, old), (epochs::NONE, (old, 5), vec![]), "no record of that epoch was there");
     assert_eq!(at.fetch(5, new, old), (epochs::NONE, (-1, -1), vec![new; 3]));
+    assert_eq!(at.now, (-1, -1), "nothing of that where all is well");
     let other = rest.iter().find(|server| ***server != servers[now.0 as usize - 1]).expect("there are two");
     let mut follower = epochs::At::new(other, "everywhere");
     assert_eq!(follower.end_of(old, new).0, epochs::NOT_LEADER_OR_FOLLOWER);
     assert_eq!(follower.fetch(0, new, -1).0, epochs::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(follower.now, now, "it says who leads instead");
     // A node that comes back hears of it, and so it is after a restart of all.
     nodes[before.0 as usize - 1].serve();
     whole(&admin).await;

@@ -233,7 +233,7 @@ fn of_transactions(raw: &mut Raw, key: i16) -> Vec<i16> {
 fn of_the_cluster(raw: &mut Raw, key: i16) -> Vec<i16> {
     match key {
         // Whoever connects may ask what is spoken here, show who he is, and learn where the brokers are, as Metadata tells them.
-        17 | 18 | 36 | 60 => Vec::new(),
+        17 | 18 | 36 | 60 | 71 => Vec::new(),
         19 => {
             let one = ct::CreatableTopic::default().with_name(topic("new")).with_num_partitions(1).with_replication_factor(1);
             raw.call(5, &CreateTopicsRequest::default().with_topics(vec![one]))

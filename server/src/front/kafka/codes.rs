@@ -73,6 +73,11 @@ const UNSUPPORTED_ASSIGNOR: i16 = 112;
 pub(super) const STALE_MEMBER_EPOCH: i16 = 113;
 const INVALID_REGULAR_EXPRESSION: i16 = 128;
 
+/// Whether it says that the client does not know who leads, or in which epoch.
+pub(super) fn is_of_a_leader(code: i16) -> bool {
+    [NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH].contains(&code)
+}
+
 /// What a client is told of a failure.
 pub(super) fn of(failure: &Failure) -> i16 {
     match failure.code() {
@@ -109,8 +114,9 @@ pub(super) fn of(failure: &Failure) -> i16 {
 pub(super) fn of_coordinator(failure: &Failure) -> i16 {
     match failure.code() {
         Code::NotOwner => NOT_COORDINATOR,
-        // It asks anew who the coordinator is, and comes again.
-        Code::Unavailable | Code::Overloaded | Code::DiskFull | Code::Outdated => COORDINATOR_NOT_AVAILABLE,
+        // It asks anew who the coordinator is, and comes again, with what may have taken effect, too: Java's groups of KIP-848 end at REQUEST_TIMED_OUT, which Kafka's
+        // coordinators turn into this as well (CoordinatorOperationExceptionHelper).
+        Code::Unavailable | Code::Overloaded | Code::DiskFull | Code::Outdated | Code::MaybeDone => COORDINATOR_NOT_AVAILABLE,
         _ => of(failure),
     }
 }
@@ -156,4 +162,21 @@ pub(super) fn of_refused(refused: &Refused) -> i16 {
 /// What is told of it beside its code, for people.
 pub(super) fn text(failure: &Failure) -> crate::kafka::wire::StrBytes {
     crate::kafka::wire::StrBytes::from_string(format!("{}: {}", failure.message, failure.advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What passes by itself is told so that members and producers come again: by no code at which some client ends.
+    #[test]
+    fn what_passes_is_asked_of_a_coordinator_again() {
+        for code in [Code::NotOwner, Code::Unavailable, Code::Overloaded, Code::DiskFull, Code::Outdated, Code::MaybeDone] {
+            let told = of_coordinator(&Failure::new(code, "it passes", "come again"));
+            assert!(
+                [NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE, COORDINATOR_LOAD_IN_PROGRESS].contains(&told),
+                "{code:?} is told as {told}"
+            );
+        }
+    }
 }

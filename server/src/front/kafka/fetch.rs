@@ -18,6 +18,7 @@ use crate::{
     security::acl::Operation,
 };
 use bytes::Bytes;
+use millpond_log::epoch_of;
 use millpond_runtime::{NodeId, Rt};
 use millpond_wire::messages::{self, Fetch};
 use std::{collections::BTreeSet, rc::Rc};
@@ -128,20 +129,21 @@ pub(super) async fn carry_out<R: Rt>(
     drop(counters);
     let (mut results, mut batches) = (fetched.reply.partitions.iter(), fetched.batches.into_iter());
     let mut elsewhere = elsewhere.into_iter();
-    let mut partition = |index: i32, may: bool| {
+    let mut partition = |topic: &str, index: i32, may: bool| {
         let preferred = elsewhere.next().flatten().filter(|_| may);
         let result = if preferred.is_some() || !may { None } else { results.next() };
         let failure = result.and_then(|result| result.failure.as_ref());
         let records = take_batches(&mut batches, result.map_or(0, |result| result.len as usize));
+        let error_code = if may { failure.map_or(codes::NONE, code_of) } else { codes::TOPIC_AUTHORIZATION_FAILED };
         let (start, end) = result.filter(|_| failure.is_none()).map_or((-1, -1), |r| (r.start_offset as i64, r.end_offset as i64));
         FetchedPartition {
             partition_index: index,
-            error_code: if may { failure.map_or(codes::NONE, code_of) } else { codes::TOPIC_AUTHORIZATION_FAILED },
+            error_code,
             high_watermark: end,
             last_stable_offset: result.filter(|_| failure.is_none()).map_or(-1, |r| r.stable_offset as i64),
             log_start_offset: start,
             diverging_epoch: result.and_then(|r| r.diverging).map_or(EpochEnd::UNKNOWN, diverging),
-            current_leader: CurrentLeader::UNKNOWN,
+            current_leader: if codes::is_of_a_leader(error_code) { leader_now(front, topic, index) } else { CurrentLeader::UNKNOWN },
             aborted_transactions: (asked.isolation_level != 0).then(|| aborted(result)),
             preferred_read_replica: preferred.map_or(-1, |node| broker_id(node.0)),
             records,
@@ -149,7 +151,7 @@ pub(super) async fn carry_out<R: Rt>(
     };
     let mut topics: Vec<FetchedTopic> = Vec::new();
     for one in wanted {
-        let read = partition(one.at.partition, !denied.contains(&*one.topic));
+        let read = partition(&one.topic, one.at.partition, !denied.contains(&*one.topic));
         let is_new = session.as_mut().is_none_or(|session| session.note(one.turn, &read));
         if !is_new && !says_all {
             continue;
@@ -174,6 +176,16 @@ pub(super) async fn carry_out<R: Rt>(
 
 fn diverging(end: messages::EpochEnd) -> EpochEnd {
     EpochEnd { epoch: end.epoch, end_offset: end.end_offset as i64 }
+}
+
+/// Who leads a partition and in which epoch, so that a client that does not know it need not ask (KIP-951); if that is known here for certain.
+fn leader_now<R: Rt>(front: &Front<R>, topic: &str, partition: i32) -> CurrentLeader {
+    let catalog = front.core.catalog.borrow();
+    let found = usize::try_from(partition).ok().and_then(|n| catalog.topic(topic)?.partitions.get(n));
+    match found.map(|partition| front.core.answers_in_term(partition)) {
+        Some((node, Some(term))) => CurrentLeader { leader_id: broker_id(node.0), leader_epoch: epoch_of(term) },
+        _ => CurrentLeader::UNKNOWN,
+    }
 }
 
 /// What a reader is told of a failure. An epoch that is not known here may be that of a topic that was there before: Java would ask by it again and again, since it looks at the

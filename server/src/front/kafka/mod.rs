@@ -8,7 +8,7 @@
 //!
 //! In reading order: [`codes`] errors · [`produce`] · [`fetch`], over [`sessions`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
 //! [`group_admin`] consumer groups · [`transactions`] ·
-//! [`offsets`], [`epochs`], [`topics`], [`settings`], [`replicas`], [`quotas`], [`users`] and [`acls`] what is asked less often · [`room`] how much one request may ask for.
+//! [`offsets`], [`epochs`], [`topics`], [`settings`], [`replicas`], [`quotas`], [`users`], [`acls`] and [`telemetry`] what is asked less often · [`room`] how much one request may ask for.
 
 mod acls;
 pub(super) mod codes;
@@ -27,6 +27,7 @@ mod room;
 mod sasl;
 pub(super) mod sessions;
 mod settings;
+mod telemetry;
 mod topics;
 mod transactions;
 mod users;
@@ -102,6 +103,7 @@ const APIS: &[Api] = &[
     versions::LIST_TRANSACTIONS,
     versions::CONSUMER_GROUP_HEARTBEAT,
     versions::CONSUMER_GROUP_DESCRIBE,
+    versions::GET_TELEMETRY_SUBSCRIPTIONS,
     versions::LIST_CONFIG_RESOURCES,
     versions::DESCRIBE_TOPIC_PARTITIONS,
 ];
@@ -174,7 +176,8 @@ pub(super) fn kind(request: &Request) -> Kind {
         key if key == versions::DESCRIBE_GROUPS.key || key == versions::CONSUMER_GROUP_DESCRIBE.key => Kind::DescribeGroup,
         key if key == versions::LIST_GROUPS.key => Kind::ListGroups,
         key if key == versions::DELETE_GROUPS.key => Kind::DeleteGroup,
-        key if [versions::API_VERSIONS.key, versions::SASL_HANDSHAKE.key, versions::SASL_AUTHENTICATE.key].contains(&key) => Kind::Hello,
+        key if key == versions::API_VERSIONS.key || key == versions::GET_TELEMETRY_SUBSCRIPTIONS.key => Kind::Hello,
+        key if key == versions::SASL_HANDSHAKE.key || key == versions::SASL_AUTHENTICATE.key => Kind::Login,
         key if key == versions::CREATE_TOPICS.key => Kind::CreateTopic,
         key if key == versions::DELETE_TOPICS.key => Kind::DeleteTopic,
         key if key == versions::INIT_PRODUCER_ID.key => Kind::InitProducer,
@@ -366,6 +369,7 @@ async fn carry_out_small<R: Rt>(
         key if key == versions::DELETE_RECORDS.key => settings::delete_records(front, conn, request).await,
         key if key == versions::DESCRIBE_CLUSTER.key => settings::cluster(front, request),
         key if key == versions::DELETE_TOPICS.key => topics::delete(front, conn, request).await,
+        key if key == versions::GET_TELEMETRY_SUBSCRIPTIONS.key => telemetry::subscriptions(front, request),
         key if key == versions::LIST_CONFIG_RESOURCES.key => settings::list(front, conn, request).await,
         key if key == versions::DESCRIBE_TOPIC_PARTITIONS.key => replicas::describe(front, conn, request).await,
         key if key == versions::ALTER_PARTITION_REASSIGNMENTS.key => replicas::reassign(front, conn, request).await,

@@ -150,6 +150,8 @@ pub const ALTER_CLIENT_QUOTAS: Api = Api::new(49, "AlterClientQuotas", 0, 1, 1);
 pub const DESCRIBE_USER_SCRAM_CREDENTIALS: Api = Api::new(50, "DescribeUserScramCredentials", 0, 0, 0);
 /// Changes what is kept of users' passwords.
 pub const ALTER_USER_SCRAM_CREDENTIALS: Api = Api::new(51, "AlterUserScramCredentials", 0, 0, 0);
+/// Which metrics of clients are wanted.
+pub const GET_TELEMETRY_SUBSCRIPTIONS: Api = Api::new(71, "GetTelemetrySubscriptions", 0, 0, 0);
 /// What has settings.
 pub const LIST_CONFIG_RESOURCES: Api = Api::new(74, "ListConfigResources", 0, 1, 0);
 /// Topics and who leads their partitions, a page at a time.
@@ -219,6 +221,7 @@ pub const ALL: &[Api] = &[
     LIST_TRANSACTIONS,
     CONSUMER_GROUP_HEARTBEAT,
     CONSUMER_GROUP_DESCRIBE,
+    GET_TELEMETRY_SUBSCRIPTIONS,
     LIST_CONFIG_RESOURCES,
     DESCRIBE_TOPIC_PARTITIONS,
 ];

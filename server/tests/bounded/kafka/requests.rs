@@ -278,6 +278,7 @@ fn of_the_cluster(key: i16, versions: (i16, i16)) -> Vec<Sound> {
             asked.with_topic_partitions(Some(Vec::new()))
         }),
         69 => each(versions, |version| ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(version), group(0)])),
+        71 => each(versions, |_| GetTelemetrySubscriptionsRequest::default()),
         74 => each(versions, |version| {
             ListConfigResourcesRequest::default().with_resource_types((0..i8::from(version > 0)).map(|_| 2).collect())
         }),

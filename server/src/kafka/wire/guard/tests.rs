@@ -52,7 +52,7 @@ fn cases() -> Vec<Case> {
         AlterPartitionReassignmentsRequest ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeClientQuotasRequest
         AlterClientQuotasRequest DescribeUserScramCredentialsRequest AlterUserScramCredentialsRequest UpdateFeaturesRequest
         DescribeClusterRequest DescribeProducersRequest DescribeTransactionsRequest ListTransactionsRequest
-        ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest ListConfigResourcesRequest DescribeTopicPartitionsRequest
+        ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest GetTelemetrySubscriptionsRequest ListConfigResourcesRequest DescribeTopicPartitionsRequest
     }
 }
 

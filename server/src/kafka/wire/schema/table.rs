@@ -60,6 +60,7 @@ pub(in crate::kafka::wire) const SCHEMAS: &[Schema] = &[
     schema(66, "ListTransactions", 0, 2, 0, LIST_TRANSACTIONS),
     schema(68, "ConsumerGroupHeartbeat", 0, 1, 0, CONSUMER_GROUP_HEARTBEAT),
     schema(69, "ConsumerGroupDescribe", 0, 1, 0, CONSUMER_GROUP_DESCRIBE),
+    schema(71, "GetTelemetrySubscriptions", 0, 0, 0, GET_TELEMETRY_SUBSCRIPTIONS),
     schema(74, "ListConfigResources", 0, 1, 0, LIST_CONFIG_RESOURCES),
     schema(75, "DescribeTopicPartitions", 0, 0, 0, DESCRIBE_TOPIC_PARTITIONS),
 ];
@@ -485,6 +486,8 @@ const CONSUMER_GROUP_HEARTBEAT: &[Field] = &[
 ];
 
 const CONSUMER_GROUP_DESCRIBE: &[Field] = &[named("GroupIds").array(&Text), named("IncludeAuthorizedOperations").fixed(1)];
+
+const GET_TELEMETRY_SUBSCRIPTIONS: &[Field] = &[named("ClientInstanceId").fixed(16)];
 
 const LIST_CONFIG_RESOURCES: &[Field] = &[named("ResourceTypes").array(&Fixed(1)).since(1)];
 

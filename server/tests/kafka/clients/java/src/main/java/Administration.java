@@ -1,3 +1,4 @@
+import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.*;
@@ -71,6 +72,9 @@ public class Administration {
             check(resources.contains(at) && resources.contains(new ConfigResource(ConfigResource.Type.BROKER, "1")), resources.toString());
             resources = admin.listConfigResources(Set.of(ConfigResource.Type.BROKER), new ListConfigResourcesOptions()).all().get();
             check(resources.size() == Integer.parseInt(args[1]), resources.toString());
+
+            Uuid instance = producer.clientInstanceId(Duration.ofSeconds(30));
+            check(!instance.equals(Uuid.ZERO_UUID) && instance.equals(producer.clientInstanceId(Duration.ofSeconds(30))), "it has an id of its own");
 
             for (int n = 0; n < 20; n++) producer.send(new ProducerRecord<>("administered", 0, null, "" + n)).get();
             TopicPartition first = new TopicPartition("administered", 0);
