@@ -255,7 +255,7 @@ async fn transactions_outlive_a_node() {
     }
 }
 
-/// kcat, librdkafka of today, kafka-python, and Java with groups of both sorts, on three nodes that are killed one after the other.
+/// kcat, librdkafka of today, and Java with groups of both sorts, on three nodes that are killed one after the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_outlive_nodes() {
     let (mut nodes, servers, client) = three().await;

@@ -119,13 +119,13 @@ impl KcatAtWork {
     }
 }
 
-/// All of them but aiokafka (see `docs/status.md`) at the same time: three nodes are killed in turn, each while all others are there.
+/// All of them but kafka-python and aiokafka (see `docs/status.md`) at the same time: three nodes are killed in turn, each while all others are there.
 pub(crate) async fn all_clients(nodes: &mut [Node], servers: &str, client: &Client) {
     client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS).replication(3)).await.expect("created");
     let kcat = KcatAtWork::begin(servers);
     let mut others: Vec<Running> =
         vec![java::CLIENT.begin("Outlive", &[servers, "classic"]), java::CLIENT.begin("Outlive", &[servers, "consumer"])];
-    others.extend(["confluent", "kafka_python"].map(|client| python::begin("outlive.py", &[client, servers])));
+    others.push(python::begin("outlive.py", &["confluent", servers]));
     for other in &mut others {
         other.awaits("go");
     }
