@@ -97,7 +97,7 @@ impl Opened {
                 Some(tls) => tls.read(&self.stream, &mut self.buf).await,
             };
             if read.map_err(|e| e.to_string())? == 0 {
-                return Err("it was closed before it said hello; is it a Millpond server, and does it want TLS?".into());
+                return Err("it was closed before it answered; is it a Millpond server, and does it want TLS?".into());
             }
         }
     }

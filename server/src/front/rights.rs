@@ -111,10 +111,10 @@ pub(super) fn check<R: Rt>(front: &Front<R>, conn: &Conn<R>, kind: Kind, meta: &
             if !settings.is_empty() {
                 needs(AlterConfigs, Topic, &name)?;
             }
-            if replication != 0 || !placements.is_empty() {
+            let elsewhere = replication != 0 || !placements.is_empty();
+            if elsewhere {
                 cluster(Alter)?;
             }
-            let elsewhere = replication != 0 || !placements.is_empty();
             if partitions != 0 || (settings.is_empty() && !elsewhere) { needs(Alter, Topic, &name) } else { Ok(()) }
         }
         Kind::DeleteTopic => read(meta).and_then(|DeleteTopic { name, .. }| needs(Delete, Topic, &name)),

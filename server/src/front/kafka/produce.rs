@@ -16,7 +16,7 @@ use crate::{
     },
     node::produce::Outcome,
     quota::Direction,
-    security::acl::{Operation, ResourceType},
+    security::acl::Operation,
 };
 use bytes::{Bytes, BytesMut};
 use millpond_runtime::{Nanos, Rt};
@@ -88,7 +88,7 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     }
     let throttle_ms = front.charge(conn, now, Direction::Produce, bytes);
     let refused = refused(&asked).or_else(|| {
-        let may = asked.transactional_id.as_deref().is_none_or(|id| front.may(conn, Operation::Write, ResourceType::TransactionalId, id));
+        let may = asked.transactional_id.as_deref().is_none_or(|id| transactions::may_write(front, conn, id));
         (!may).then_some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     });
     let topics: Vec<_> = asked.topics.iter().collect();

@@ -91,11 +91,11 @@ pub(super) async fn describe<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, reques
         let result =
             DescribeConfigsResult::default().with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone());
         let may_not = may_not(front, conn, Operation::DescribeConfigs, resource.resource_type, &resource.resource_name);
-        let all = match resource.resource_type {
-            _ if may_not.is_some() => Err(refused(may_not.unwrap_or_default(), "its settings may not be read by this client")),
-            TOPIC => known(front, &resource.resource_name).map(|(settings, _)| settings.to_wire()),
-            BROKER => Ok(Vec::new()),
-            _ => Err(refused(codes::INVALID_REQUEST, "settings are those of topics and brokers")),
+        let all = match (may_not, resource.resource_type) {
+            (Some(code), _) => Err(refused(code, "its settings may not be read by this client")),
+            (None, TOPIC) => known(front, &resource.resource_name).map(|(settings, _)| settings.to_wire()),
+            (None, BROKER) => Ok(Vec::new()),
+            (None, _) => Err(refused(codes::INVALID_REQUEST, "settings are those of topics and brokers")),
         };
         let keys = resource.configuration_keys;
         let wanted = |setting: &Setting| keys.as_ref().is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| **key == setting.name));

@@ -116,7 +116,7 @@ pub(super) async fn init<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: &
 }
 
 /// Whether a client may have transactions of this id.
-fn may_write<R: Rt>(front: &Front<R>, conn: &Conn<R>, id: &str) -> bool {
+pub(super) fn may_write<R: Rt>(front: &Front<R>, conn: &Conn<R>, id: &str) -> bool {
     front.may(conn, Operation::Write, ResourceType::TransactionalId, id)
 }
 
@@ -179,7 +179,7 @@ pub(super) async fn add_offsets<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, req
     };
     let code = if !may_write(front, conn, &asked.transactional_id) {
         codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-    } else if !front.may(conn, Operation::Read, ResourceType::Group, &asked.group_id) {
+    } else if !groups::may_read(front, conn, &asked.group_id) {
         codes::GROUP_AUTHORIZATION_FAILED
     } else {
         code_of(front.core.join_transaction_here(whole).await, request.header.version >= KNOWS_FENCED_SINCE)
@@ -216,7 +216,7 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, 
     let may_not = if !may_write(front, conn, &asked.transactional_id) {
         Some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     } else {
-        (!front.may(conn, Operation::Read, ResourceType::Group, &asked.group_id)).then_some(codes::GROUP_AUTHORIZATION_FAILED)
+        (!groups::may_read(front, conn, &asked.group_id)).then_some(codes::GROUP_AUTHORIZATION_FAILED)
     };
     let topics = asked.topics.iter().map(|topic| topic.name.as_str());
     let denied = if may_not.is_some() { BTreeSet::new() } else { front.denied(conn, Operation::Read, topics) };
