@@ -12,7 +12,10 @@ use crate::{
     tail::{Moved, TailEntry},
 };
 use millpond_runtime::{GroupId, Index, Offset};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -133,6 +136,22 @@ impl Groups {
     /// Groups with unsettled entries, those that hold back the oldest journal file first.
     pub fn by_need(&self) -> impl Iterator<Item = (u64, GroupId)> {
         self.needed.iter().copied()
+    }
+
+    /// Groups that have something to settle, `n` of them at most, those with the most first. One whose last settling is not noted yet is none of them:
+    /// what it seems to have is settled. Looks at all groups with unsettled entries.
+    #[must_use]
+    pub fn largest(&self, n: usize) -> Vec<GroupId> {
+        let has_more =
+            |g: &&Group| g.lasting_index() > g.settled.index && g.tail.first_unsettled().is_some_and(|first| first > g.settled.index);
+        let groups = self.needed_of.keys().filter_map(|id| self.groups.get(id)).filter(has_more);
+        let mut all: Vec<_> = groups.map(|g| (Reverse(g.tail.unsettled_bytes()), g.id)).collect();
+        if n < all.len() {
+            all.select_nth_unstable(n);
+            all.truncate(n);
+        }
+        all.sort_unstable();
+        all.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Entries up to `index` are settled, and the note about it, which names the segment from offset `segment` on, is synced.

@@ -111,7 +111,7 @@ impl<R: Rt> Home<R> {
 
     /// A flush is synced; `notes` if it said something about settled, trimmed or dropped entries.
     pub(crate) fn after_flush(&self, notes: bool) {
-        if notes || self.pressure().is_some() || self.groups.borrow().has_ready() {
+        if notes || self.pressure().is_any() || self.groups.borrow().has_ready() {
             self.settle.notify_one();
         }
         if notes {
@@ -121,13 +121,12 @@ impl<R: Rt> Home<R> {
     }
 
     /// Whether something must be settled though no group has much.
-    pub(crate) fn pressure(&self) -> Option<Pressure> {
+    pub(crate) fn pressure(&self) -> Pressure {
         let config = self.config();
-        let state = self.journal.state.borrow();
-        if self.groups.borrow().unsettled_bytes() > config.tail_bytes_max / 2 {
-            return Some(Pressure::Memory);
+        Pressure {
+            memory: self.groups.borrow().unsettled_bytes() > config.tail_bytes_max / 2,
+            files: self.journal.state.borrow().live.len() > config.journal_files_max / 2,
         }
-        (state.live.len() > config.journal_files_max / 2).then_some(Pressure::Files)
     }
 
     /// Whether another batch of the largest size would be taken.
@@ -260,13 +259,19 @@ impl<R: Rt> Home<R> {
     }
 }
 
-/// Why entries are settled early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressure {
+/// Why entries are settled early, if they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pressure {
     /// The tail takes too much memory.
-    Memory,
+    pub(crate) memory: bool,
     /// The oldest journal file is wanted back.
-    Files,
+    pub(crate) files: bool,
+}
+
+impl Pressure {
+    pub(crate) const fn is_any(self) -> bool {
+        self.memory || self.files
+    }
 }
 
 impl LogError {

@@ -36,28 +36,31 @@ pub(crate) struct Pick {
 }
 
 /// Decides what to settle: groups that have enough; and under pressure first those that hold back the oldest journal file, however little
-/// they have. Behind groups that have enough again by the time that they are settled they would never come.
+/// they have. Behind groups that have enough again by the time that they are settled they would never come. Short of memory those with the most come before
+/// all that have enough, since each costs a sync or two, whatever it has; where both is scarce, each of the two gets its half.
 pub(crate) fn pick(
     ready: impl Iterator<Item = GroupId>,
     by_need: impl Iterator<Item = (u64, GroupId)>,
-    pressure: Option<Pressure>,
+    largest: impl FnOnce(usize) -> Vec<GroupId>,
+    pressure: Pressure,
     level: i32,
 ) -> Pick {
     let ready: Vec<GroupId> = ready.take(enough_max(pressure)).collect();
-    let needed = if pressure.is_some() { ROUND_MAX - ready.len() } else { 0 };
+    let early = if pressure.is_any() { ROUND_MAX - ready.len() } else { 0 };
+    let needed = if !pressure.files { 0 } else { early.div_ceil(1 + usize::from(pressure.memory)) };
     let mut groups: Vec<GroupId> = by_need.map(|(_, group)| group).take(needed).collect();
-    for group in ready {
+    let most = if pressure.memory { largest(early - groups.len()) } else { Vec::new() };
+    for group in most.into_iter().chain(ready) {
         if !groups.contains(&group) {
             groups.push(group);
         }
     }
-    let level = if pressure == Some(Pressure::Memory) { 0 } else { level };
-    Pick { groups, level }
+    Pick { groups, level: if pressure.memory { 0 } else { level } }
 }
 
 /// Groups of a round that are picked because they have enough.
-fn enough_max(pressure: Option<Pressure>) -> usize {
-    if pressure.is_some() { ROUND_MAX / 2 } else { ROUND_MAX }
+const fn enough_max(pressure: Pressure) -> usize {
+    if pressure.is_any() { ROUND_MAX / 2 } else { ROUND_MAX }
 }
 
 /// Settles until the log stops.
@@ -96,7 +99,7 @@ async fn round<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
         let pressure = home.pressure();
         let mut groups = home.groups.borrow_mut();
         let ready: Vec<GroupId> = std::iter::from_fn(|| groups.next_ready()).take(enough_max(pressure)).collect();
-        pick(ready.into_iter(), groups.by_need(), pressure, home.config().compression_level)
+        pick(ready.into_iter(), groups.by_need(), |n| groups.largest(n), pressure, home.config().compression_level)
     };
     let groups = RefCell::new(pick.groups.into_iter());
     let one_by_one = async || {

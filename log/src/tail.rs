@@ -89,6 +89,12 @@ impl Tail {
         self.entries.get(self.cached).map(|e| e.file_seq)
     }
 
+    /// The oldest entry that is not known to be settled.
+    #[must_use]
+    pub fn first_unsettled(&self) -> Option<Index> {
+        self.entries.get(self.cached).map(|e| e.entry.index)
+    }
+
     /// Takes the next entry.
     pub fn push(&mut self, entry: TailEntry) {
         if let Some(last) = self.entries.back() {

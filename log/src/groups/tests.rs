@@ -60,6 +60,29 @@ fn a_group_is_ready_once_and_again_when_it_has_more() {
 }
 
 #[test]
+fn the_largest_are_those_with_the_most_that_can_be_settled() {
+    let mut groups = Groups::default();
+    let sizes = [(1, 1), (2, 4), (3, 2), (4, 6), (5, 9)];
+    for (id, entries) in sizes {
+        groups.insert(Group::new(GroupId(id), GroupConfig::default()));
+        (0..entries).for_each(|_| push(&mut groups, id, 1));
+        if id != 4 {
+            sync(&mut groups, id, 1 << 30);
+        }
+    }
+    groups.insert(Group::new(GroupId(6), GroupConfig::default()));
+    let largest = |groups: &Groups, n| groups.largest(n).iter().map(|group| group.0).collect::<Vec<_>>();
+    assert_eq!(largest(&groups, 3), [5, 2, 3], "what is not synced cannot be settled");
+    assert_eq!(largest(&groups, 10), [5, 2, 3, 1]);
+    assert_eq!(largest(&groups, 0), [0_u64; 0]);
+    // Settled, and not noted yet: it takes memory, and settling it again would bring little.
+    groups.get_mut(GroupId(5)).expect("it is there").settled.index = Index(8);
+    assert_eq!(largest(&groups, 10), [2, 3, 1]);
+    groups.release(GroupId(5), Index(8), Offset(0));
+    assert_eq!(largest(&groups, 10), [2, 3, 1, 5]);
+}
+
+#[test]
 fn only_synced_entries_are_settled() {
     let mut groups = Groups::default();
     groups.insert(Group::new(GroupId(1), GroupConfig::default()));

@@ -58,8 +58,8 @@ pub(super) struct Serve {
     /// Leave it to the scheduler on which CPU a core runs
     #[arg(long, env = "MILLPOND_NO_PIN", hide_env_values = true)]
     no_pin: bool,
-    /// How long an idle core looks for news before it sleeps, while a disk is at work or a client is likely to come back: acks come
-    /// sooner, and CPU is used; at most 10ms, 0s for never [default: 200us, 0s with --no-pin]
+    /// How long an idle core looks for news before it sleeps, while a disk is at work or a client is likely to come back, and nobody
+    /// else wants its CPU: acks come sooner, and CPU is used; at most 10ms, 0s for never [default: 200us, 0s with --no-pin]
     #[arg(long, env = "MILLPOND_IDLE_POLL", hide_env_values = true, value_name = "TIME")]
     idle_poll: Option<Moment>,
     /// The certificate of this node, PEM, with those between it and its authority behind it: all connections speak TLS. See `millpond certificate`

@@ -6,12 +6,14 @@
 //!
 //! A turn costs one system call, however many tasks it ran and however many operations it started. While anything is ready the call does not
 //! wait; else the core sleeps in it until something completes, the next timer is due, or another thread has put a task into the inbox. Before
-//! that it may look for news for a moment, see [`super::patience`]; not while the pool computes, which may need the CPU.
+//! that it may look for news for a moment, see [`super::patience`]; not while the pool computes, which may need the CPU, nor while others want it
+//! ([`super::contention`]).
 //!
 //! *Shares*: [`Share::First`] goes before all that waits to serve; background tasks run while there is nothing to serve, a
 //! little at a time; beside serving they get [`BACKGROUND_PART`] of the time.
 
 use super::{
+    contention::Contention,
     driver::{Driver, Op, RingStats},
     memory::Memory,
     patience::{For, Patience},
@@ -60,6 +62,7 @@ pub(super) struct Local {
     /// Time that tasks have run.
     busy: Cell<u64>,
     patience: RefCell<Patience>,
+    contention: RefCell<Contention>,
 }
 
 impl Local {
@@ -129,6 +132,7 @@ impl Executor {
             slice_ends: Cell::new(0),
             busy: Cell::new(0),
             patience: RefCell::new(Patience::new(idle_poll)),
+            contention: RefCell::new(Contention::new()),
         };
         Ok(Self { local: Rc::new(local) })
     }
@@ -215,12 +219,16 @@ fn look(local: &Local, driver: &mut Driver, wake: &mut Vec<Waker>) -> io::Result
     let what = if driver.awaits_disk() { For::Disk } else { For::Anything };
     let mut patience = local.patience.borrow_mut();
     let Some(ns) = patience.look(what) else { return Ok(false) };
+    let began = now();
+    if local.contention.borrow_mut().wants(began) {
+        return Ok(false);
+    }
     // Whatever completes is news, also what wakes nobody: an alarm that has gone off must be set anew before the core sleeps.
     let completed = driver.stats.completed;
     if !driver.is_quiet() {
         driver.enter(false, wake)?;
     }
-    let until = now() + ns;
+    let until = began + ns;
     let timer = local.timers.borrow().next().unwrap_or(u64::MAX);
     let news = loop {
         if driver.stats.completed != completed || !local.inbox.is_empty() || !driver.is_quiet() {
@@ -233,6 +241,7 @@ fn look(local: &Local, driver: &mut Driver, wake: &mut Vec<Waker>) -> io::Result
         std::hint::spin_loop();
     };
     patience.looked(what, news);
+    local.contention.borrow_mut().looked(now().saturating_sub(began));
     Ok(news)
 }
 

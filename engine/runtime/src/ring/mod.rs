@@ -4,12 +4,13 @@
 //!   tasks -> operations, timers, watches -> one call of the kernel per turn -> completions -> tasks
 //! ```
 //!
-//! In reading order: [`tasks`] which tasks are ready, and how other threads make them so · [`timers`] · [`driver`] the ring · [`executor`] the loop · [`patience`] whether it sleeps ·
+//! In reading order: [`tasks`] which tasks are ready, and how other threads make them so · [`timers`] · [`driver`] the ring · [`executor`] the loop · [`patience`] and [`contention`] whether it sleeps at once ·
 //! [`memory`] what the disk reads and writes · [`file`] · [`net`] · [`raw`] receiving into spare capacity.
 //!
 //! A task that panics halts the node. A core that ends leaks what its tasks hold.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door: here the world is touched")]
 
+mod contention;
 mod driver;
 mod executor;
 mod file;
