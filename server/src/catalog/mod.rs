@@ -150,6 +150,8 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
     topics: BTreeMap<String, Topic>,
+    /// Names of topics by their ids.
+    names: BTreeMap<u64, String>,
     groups: BTreeMap<GroupId, (String, u32)>,
     quotas: BTreeMap<Whose, Quota>,
     users: BTreeMap<String, BTreeMap<Mechanism, Credential>>,
@@ -179,6 +181,7 @@ impl Catalog {
         };
         Self {
             groups: BTreeMap::from([(META_GROUP, (META.to_owned(), 0))]),
+            names: BTreeMap::from([(meta.topic_id, META.to_owned())]),
             topics: BTreeMap::from([(META.to_owned(), meta)]),
             quotas: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -199,6 +202,12 @@ impl Catalog {
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.get(name)
+    }
+
+    /// The topic with this [`Topic::topic_id`].
+    #[must_use]
+    pub fn topic_by_id(&self, id: u64) -> Option<&Topic> {
+        self.topics.get(self.names.get(&id)?)
     }
 
     /// All topics by name, internal ones too.
@@ -369,6 +378,7 @@ impl Catalog {
         for (name, topic) in &self.topics {
             assert_eq!(name, &topic.name, "a topic is filed under its own name");
             assert!(!topic.partitions.is_empty(), "{name} has partitions");
+            assert_eq!(self.names.get(&topic.topic_id), Some(name), "{name} is found by its id");
             assert!(topic.topic_id < self.ids.topic, "{name}: id {} was never given", topic.topic_id);
             for (number, p) in topic.partitions.iter().enumerate() {
                 partitions += 1;
@@ -378,6 +388,7 @@ impl Catalog {
             }
         }
         assert_eq!(partitions, self.groups.len(), "no group is left of a topic that is gone");
+        assert_eq!(self.names.len(), self.topics.len(), "no id is left of one");
         assert!(self.quotas.values().all(|q| !q.is_unlimited()), "a quota limits something");
         assert!(self.users.values().all(|kept| !kept.is_empty()), "something is kept of every user");
         self.acls.check();
@@ -452,7 +463,13 @@ impl Catalog {
                 _ => {}
             }
         }
+        if let Some(other) = self.names.get(&topic.topic_id).filter(|other| **other != name) {
+            return Err(format!("id {} belongs to {other}", topic.topic_id));
+        }
         let old = self.topics.remove(&name);
+        if let Some(old) = &old {
+            self.names.remove(&old.topic_id);
+        }
         let survives = |p: &Partition| topic.partitions.iter().any(|is| (is.group, is.home) == (p.group, p.home));
         let mut effects = Vec::new();
         // Replayed over a compacted topic, the record of a deleted topic may be missing between two of the same name.
@@ -471,12 +488,14 @@ impl Catalog {
                 effects.push(Effect::Alter(p.home, p.group, topic.settings.clone()));
             }
         }
+        self.names.insert(topic.topic_id, name.clone());
         self.topics.insert(name, topic);
         Ok(effects)
     }
 
     fn drop_topic(&mut self, name: &str) -> Vec<Effect> {
         let Some(topic) = self.topics.remove(name) else { return Vec::new() };
+        self.names.remove(&topic.topic_id);
         for p in &topic.partitions {
             self.groups.remove(&p.group);
         }

@@ -222,7 +222,7 @@ fn put_ready<R: Rt>(front: &Front<R>, answer: Answer<R>, out: &mut Outbox) {
                     let reply = ProduceReply { results, throttle_ms };
                     encode_into(&mut out.small, Kind::Produce, Flags::REPLY, correlation, &reply, 0);
                 }
-                Told::Kafka(told) => told.answer(&results).iter().for_each(|piece| out.small.extend_from_slice(piece)),
+                Told::Kafka(told) => told.answer(front, &results).iter().for_each(|piece| out.small.extend_from_slice(piece)),
             }
             out.memory.extend(held);
             out.answered.push((Kind::Produce, began));

@@ -1,6 +1,7 @@
 //! Epochs of leaders (KIP-320), as a client of no library asks for them.
 
 use crate::raw::Raw;
+use bytes::Bytes;
 use kafka_protocol::{
     messages::{
         BrokerId, DeleteRecordsRequest, DescribeTopicPartitionsRequest, FetchRequest, GroupId, ListOffsetsRequest, MetadataRequest,
@@ -30,6 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn name(topic: &'static str) -> TopicName {
     TopicName(StrBytes::from_static_str(topic))
+}
+
+/// One record, not older than what is retained.
+pub(crate) fn batch() -> Bytes {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_millis() as i64;
+    let mut builder = Builder::new(Compression::None, 100);
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    builder.append(now_ms, None, Some(b"value"), &headers);
+    builder.build(None).expect("built").freeze()
 }
 
 /// What is asked of one partition of a topic.
@@ -74,13 +84,8 @@ impl At {
 
     /// So many records, one batch each.
     pub(crate) fn produce(&mut self, records: usize) {
-        // Not older than what is retained.
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_millis() as i64;
         for _ in 0..records {
-            let mut builder = Builder::new(Compression::None, 100);
-            let headers: [(&[u8], Option<&[u8]>); 0] = [];
-            builder.append(now_ms, None, Some(b"value"), &headers);
-            let data = PartitionProduceData::default().with_index(0).with_records(Some(builder.build(None).expect("built").freeze()));
+            let data = PartitionProduceData::default().with_index(0).with_records(Some(batch()));
             let topic = TopicProduceData::default().with_name(name(self.topic)).with_partition_data(vec![data]);
             let asked = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
             let end = Instant::now() + PATIENCE;

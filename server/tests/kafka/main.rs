@@ -3,6 +3,7 @@
 
 mod crowd;
 mod epochs;
+mod ids;
 mod java;
 mod kcat;
 mod late;
@@ -352,6 +353,12 @@ async fn epochs_of_leaders_grow_over_a_failover_and_clients_read_on() {
     assert_eq!(follower.end_of(old, new).0, epochs::NOT_LEADER_OR_FOLLOWER);
     assert_eq!(follower.fetch(0, new, -1).0, epochs::NOT_LEADER_OR_FOLLOWER);
     assert_eq!(follower.now, now, "it says who leads instead");
+    let alive: Vec<String> = servers
+        .iter()
+        .enumerate()
+        .map(|(n, server)| if n as i32 + 1 == before.0 { servers[now.0 as usize - 1].clone() } else { server.clone() })
+        .collect();
+    ids::who_leads_is_told(&alive, "everywhere", now);
     // A node that comes back hears of it, and so it is after a restart of all.
     nodes[before.0 as usize - 1].serve();
     whole(&admin).await;
@@ -383,6 +390,23 @@ async fn epochs_of_leaders_grow_over_a_failover_and_clients_read_on() {
         nodes[gone].serve();
         whole(&admin).await;
     }
+}
+
+/// A client that knows a topic by its id does not take one that was made anew for it, whatever their names are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_made_anew_has_another_id() {
+    let node = Node::start();
+    let admin = client(&node).await;
+    let make = async || admin.admin().create_topic(NewTopic::new("again").partitions(1)).await.expect("created");
+    make().await;
+    tokio::task::block_in_place(|| {
+        ids::one_made_anew_is_another(&node.address(), "again", || {
+            tokio::runtime::Handle::current().block_on(async {
+                admin.admin().delete_topic("again", false).await.expect("deleted");
+                make().await;
+            });
+        });
+    });
 }
 
 /// Sessions of fetches as a client of no library has them: what has not changed is not told, and who has none is told so.

@@ -3,11 +3,13 @@
 use crate::{epochs::At, raw::Raw};
 use kafka_protocol::{
     messages::{
-        BrokerId, FetchRequest, FetchResponse, TopicName,
+        BrokerId, FetchRequest, FetchResponse, MetadataRequest, TopicName,
         fetch_request::{FetchPartition, FetchTopic, ForgottenTopic},
+        metadata_request::MetadataRequestTopic,
     },
     protocol::StrBytes,
 };
+use uuid::Uuid;
 
 const NONE: i16 = 0;
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
@@ -17,23 +19,34 @@ struct Reader {
     raw: Raw,
     topic: &'static str,
     version: i16,
+    id: Uuid,
 }
 
 impl Reader {
     fn new(server: &str, topic: &'static str, version: i16) -> Self {
-        Self { raw: Raw::connect(server), topic, version }
+        let mut raw = Raw::connect(server);
+        let asked = vec![MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_static_str(topic))))];
+        let told = raw.call(12, &MetadataRequest::default().with_topics(Some(asked))).expect("an answer");
+        Self { raw, topic, version, id: told.topics[0].topic_id }
     }
 
     /// Partitions, and where to read from.
     fn fetch(&mut self, (id, epoch): (i32, i32), wanted: &[(i32, i64)], forgotten: &[i32], wait_ms: i32) -> FetchResponse {
-        let name = || TopicName(StrBytes::from_static_str(self.topic));
+        let by_id = self.version >= 13;
+        let name = || if by_id { TopicName::default() } else { TopicName(StrBytes::from_static_str(self.topic)) };
+        let topic_id = if by_id { self.id } else { Uuid::nil() };
         let one = |(partition, offset): &(i32, i64)| {
             FetchPartition::default().with_partition(*partition).with_fetch_offset(*offset).with_partition_max_bytes(1 << 20)
         };
         let some = |list: bool| if list { 1 } else { 0 };
-        let topics =
-            vec![FetchTopic::default().with_topic(name()).with_partitions(wanted.iter().map(one).collect()); some(!wanted.is_empty())];
-        let gone = vec![ForgottenTopic::default().with_topic(name()).with_partitions(forgotten.to_vec()); some(!forgotten.is_empty())];
+        let topics = vec![
+            FetchTopic::default().with_topic(name()).with_topic_id(topic_id).with_partitions(wanted.iter().map(one).collect());
+            some(!wanted.is_empty())
+        ];
+        let gone = vec![
+            ForgottenTopic::default().with_topic(name()).with_topic_id(topic_id).with_partitions(forgotten.to_vec());
+            some(!forgotten.is_empty())
+        ];
         let asked =
             FetchRequest::default().with_replica_id(BrokerId(-1)).with_max_wait_ms(wait_ms).with_min_bytes(1).with_max_bytes(1 << 20);
         let asked = asked.with_session_id(id).with_session_epoch(epoch).with_topics(topics).with_forgotten_topics_data(gone);
@@ -53,7 +66,7 @@ fn told(answer: &FetchResponse) -> Vec<(i32, bool)> {
 }
 
 pub(crate) fn what_has_changed_is_told(server: &str, topic: &'static str) {
-    for version in [7, 11, 12] {
+    for version in [7, 11, 12, 13, 18] {
         let mut reader = Reader::new(server, topic, version);
         let mut writer = At::new(server, topic);
         let (_, _, end) = writer.list(-1, -1);

@@ -38,6 +38,7 @@ pub(super) const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
 pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 pub(super) const OPERATION_NOT_ATTEMPTED: i16 = 55;
 pub(super) const RESOURCE_NOT_FOUND: i16 = 91;
+pub(super) const UNKNOWN_TOPIC_ID: i16 = 100;
 pub(super) const DUPLICATE_RESOURCE: i16 = 92;
 pub(super) const UNACCEPTABLE_CREDENTIAL: i16 = 93;
 

@@ -6,19 +6,19 @@
 use super::{
     super::{Front, conn::Conn, requests},
     Reply, codes, epochs,
-    metadata::broker_id,
+    leaders::Leaders,
+    metadata::{broker_id, name_of},
     sessions::{self, Plan, Session, Turn},
 };
 use crate::{
     kafka::wire::{
-        Answer as _, Request, StrBytes, WireError,
-        fetch::{AbortedTransaction, CurrentLeader, EpochEnd, FetchPartition, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
+        Answer as _, Request, StrBytes, TopicKey, WireError,
+        fetch::{AbortedTransaction, EpochEnd, FetchPartition, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
     },
     node::{budget::Working, read::PARTITION_BYTES},
     security::acl::Operation,
 };
 use bytes::Bytes;
-use millpond_log::epoch_of;
 use millpond_runtime::{NodeId, Rt};
 use millpond_wire::messages::{self, Fetch};
 use std::{collections::BTreeSet, rc::Rc};
@@ -36,41 +36,74 @@ pub(super) fn weigh<R: Rt>(conn: &Conn<R>, request: &Request) -> usize {
 struct Wanted {
     /// Its place in the session, if there is one.
     turn: Turn,
-    topic: StrBytes,
+    topic: TopicKey,
+    /// The topic's name; nothing if it is said by an id that is not known here.
+    name: Option<StrBytes>,
     at: FetchPartition,
 }
 
+impl Wanted {
+    /// The topic's name; that of no topic, if it is not known.
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Why it may not be read, if it may not.
+    fn refusal(&self, denied: &BTreeSet<String>) -> Option<i16> {
+        match &self.name {
+            None => Some(codes::UNKNOWN_TOPIC_ID),
+            Some(name) => denied.contains(&**name).then_some(codes::TOPIC_AUTHORIZATION_FAILED),
+        }
+    }
+}
+
 /// All that a request says.
-fn said(asked: &FetchRequest) -> Vec<Wanted> {
+fn said<R: Rt>(front: &Front<R>, asked: &FetchRequest) -> Vec<Wanted> {
     let mut all = Vec::new();
     for topic in asked.topics.iter() {
-        all.extend(topic.partitions.iter().map(|at| Wanted { turn: 0, topic: StrBytes::clone(&topic.topic), at }));
+        let name = name_of(front, &topic.topic);
+        all.extend(topic.partitions.iter().map(|at| Wanted { turn: 0, topic: topic.topic.clone(), name: name.clone(), at }));
     }
     all
 }
 
 /// All that is in a session.
-fn kept(session: &Session) -> Vec<Wanted> {
+fn kept<R: Rt>(front: &Front<R>, session: &Session) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::with_capacity(session.len());
-    for (turn, name, at) in session.row() {
-        let same = all.last().filter(|last| *last.topic == *name).map(|last| StrBytes::clone(&last.topic));
-        all.push(Wanted { turn, topic: same.unwrap_or_else(|| StrBytes::from_string(name.to_owned())), at });
+    for (turn, topic, at) in session.row() {
+        let same = all.last().filter(|last| last.topic == *topic);
+        let (topic, name) = match same {
+            Some(last) => (last.topic.clone(), last.name.clone()),
+            None => (topic.clone(), name_of(front, topic)),
+        };
+        all.push(Wanted { turn, topic, name, at });
     }
     all
+}
+
+/// Topics that are not any more what they were when their names were looked up: another one may have come in their place while the answer waited for records.
+fn gone<R: Rt>(front: &Front<R>, wanted: &[Wanted]) -> BTreeSet<TopicKey> {
+    let mut gone = BTreeSet::new();
+    for same in wanted.chunk_by(|a, b| a.topic == b.topic) {
+        if name_of(front, &same[0].topic) != same[0].name {
+            gone.insert(same[0].topic.clone());
+        }
+    }
+    gone
 }
 
 /// As our own protocol asks, but for what is to be read elsewhere.
 fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &[Option<NodeId>], denied: &BTreeSet<String>) -> Fetch {
     let mut elsewhere = elsewhere.iter();
     let one = |wanted: &Wanted| messages::FetchPartition {
-        topic: wanted.topic.to_string(),
+        topic: wanted.name().to_owned(),
         partition: number(wanted.at.partition),
         offset: u64::try_from(wanted.at.fetch_offset).unwrap_or(u64::MAX),
         bytes_max: u32::try_from(wanted.at.partition_max_bytes).unwrap_or(1).max(1),
         leader_epoch: epochs::said(wanted.at.current_leader_epoch),
         last_epoch: epochs::said(wanted.at.last_fetched_epoch),
     };
-    let mut is_read_here = |wanted: &&Wanted| !matches!(elsewhere.next(), Some(Some(_))) && !denied.contains(&*wanted.topic);
+    let mut is_read_here = |wanted: &&Wanted| !matches!(elsewhere.next(), Some(Some(_))) && wanted.refusal(denied).is_none();
     let partitions: Vec<_> = wanted.iter().filter(|wanted| is_read_here(wanted)).map(one).collect();
     let waits = asked.min_bytes > 0 && partitions.len() == wanted.len();
     let wait_ms_max = if waits { u32::try_from(asked.max_wait_ms).unwrap_or(0) } else { 0 };
@@ -88,7 +121,7 @@ fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &
 
 /// Where a client that stands elsewhere is to read what this node leads, partition by partition in their order.
 async fn nearer<R: Rt>(front: &Rc<Front<R>>, rack: &str, wanted: &[Wanted]) -> Vec<Option<NodeId>> {
-    let partitions: Vec<_> = wanted.iter().map(|wanted| (&*wanted.topic, number(wanted.at.partition))).collect();
+    let partitions: Vec<_> = wanted.iter().map(|wanted| (wanted.name(), number(wanted.at.partition))).collect();
     front.core.readable_in(rack, &partitions).await
 }
 
@@ -118,32 +151,39 @@ pub(super) async fn carry_out<R: Rt>(
             return Ok(Reply::small(response.frame(version, correlation_id)));
         }
     };
-    let wanted = session.as_ref().map_or_else(|| said(&asked), kept);
+    let wanted = session.as_ref().map_or_else(|| said(front, &asked), |session| kept(front, session));
     let stands_here = !asked.rack_id.is_empty() && *asked.rack_id == *front.core.config.rack;
     let elsewhere = if asked.rack_id.is_empty() || stands_here { Vec::new() } else { nearer(front, &asked.rack_id, &wanted).await };
-    let denied = front.denied(conn, Operation::Read, wanted.iter().map(|wanted| &*wanted.topic));
+    let denied = front.denied(conn, Operation::Read, wanted.iter().filter_map(|wanted| wanted.name.as_deref()));
     let fetched = requests::fetched(front, conn, &ours(&asked, &wanted, stands_here, &elsewhere, &denied), working).await;
     let mut counters = front.core.counters.borrow_mut();
     fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref()).for_each(|f| counters.count_error(f.code()));
     counters.records_out += fetched.records;
     drop(counters);
     let (mut results, mut batches) = (fetched.reply.partitions.iter(), fetched.batches.into_iter());
-    let mut elsewhere = elsewhere.into_iter();
-    let mut partition = |topic: &str, index: i32, may: bool| {
-        let preferred = elsewhere.next().flatten().filter(|_| may);
-        let result = if preferred.is_some() || !may { None } else { results.next() };
+    let (mut elsewhere, mut leaders, gone) = (elsewhere.into_iter(), Leaders::new(front), gone(front, &wanted));
+    let mut partition = |wanted: &Wanted| {
+        let refusal = wanted.refusal(&denied);
+        let preferred = elsewhere.next().flatten().filter(|_| refusal.is_none());
+        let result = if preferred.is_some() || refusal.is_some() { None } else { results.next() };
+        let mut records = take_batches(&mut batches, result.map_or(0, |result| result.len as usize));
+        let is_gone = gone.contains(&wanted.topic);
+        let refusal = if is_gone { Some(codes::UNKNOWN_TOPIC_ID) } else { refusal };
+        let result = result.filter(|_| !is_gone);
+        if is_gone {
+            records.clear();
+        }
         let failure = result.and_then(|result| result.failure.as_ref());
-        let records = take_batches(&mut batches, result.map_or(0, |result| result.len as usize));
-        let error_code = if may { failure.map_or(codes::NONE, code_of) } else { codes::TOPIC_AUTHORIZATION_FAILED };
+        let error_code = refusal.unwrap_or_else(|| failure.map_or(codes::NONE, code_of));
         let (start, end) = result.filter(|_| failure.is_none()).map_or((-1, -1), |r| (r.start_offset as i64, r.end_offset as i64));
         FetchedPartition {
-            partition_index: index,
+            partition_index: wanted.at.partition,
             error_code,
             high_watermark: end,
             last_stable_offset: result.filter(|_| failure.is_none()).map_or(-1, |r| r.stable_offset as i64),
             log_start_offset: start,
             diverging_epoch: result.and_then(|r| r.diverging).map_or(EpochEnd::UNKNOWN, diverging),
-            current_leader: if codes::is_of_a_leader(error_code) { leader_now(front, topic, index) } else { CurrentLeader::UNKNOWN },
+            current_leader: leaders.name(error_code, wanted.name(), wanted.at.partition),
             aborted_transactions: (asked.isolation_level != 0).then(|| aborted(result)),
             preferred_read_replica: preferred.map_or(-1, |node| broker_id(node.0)),
             records,
@@ -151,7 +191,7 @@ pub(super) async fn carry_out<R: Rt>(
     };
     let mut topics: Vec<FetchedTopic> = Vec::new();
     for one in wanted {
-        let read = partition(&one.topic, one.at.partition, !denied.contains(&*one.topic));
+        let read = partition(&one);
         let is_new = session.as_mut().is_none_or(|session| session.note(one.turn, &read));
         if !is_new && !says_all {
             continue;
@@ -165,7 +205,8 @@ pub(super) async fn carry_out<R: Rt>(
     if session.is_some() {
         *conn.session.borrow_mut() = session;
     }
-    let response = FetchResponse { throttle_time_ms: fetched.reply.throttle_ms as i32, error_code: 0, session_id, topics };
+    let throttle_time_ms = fetched.reply.throttle_ms as i32;
+    let response = FetchResponse { throttle_time_ms, error_code: 0, session_id, topics, node_endpoints: leaders.endpoints() };
     Ok(Reply {
         pieces: response.frame(version, correlation_id),
         memory: fetched.memory,
@@ -176,16 +217,6 @@ pub(super) async fn carry_out<R: Rt>(
 
 fn diverging(end: messages::EpochEnd) -> EpochEnd {
     EpochEnd { epoch: end.epoch, end_offset: end.end_offset as i64 }
-}
-
-/// Who leads a partition and in which epoch, so that a client that does not know it need not ask (KIP-951); if that is known here for certain.
-fn leader_now<R: Rt>(front: &Front<R>, topic: &str, partition: i32) -> CurrentLeader {
-    let catalog = front.core.catalog.borrow();
-    let found = usize::try_from(partition).ok().and_then(|n| catalog.topic(topic)?.partitions.get(n));
-    match found.map(|partition| front.core.answers_in_term(partition)) {
-        Some((node, Some(term))) => CurrentLeader { leader_id: broker_id(node.0), leader_epoch: epoch_of(term) },
-        _ => CurrentLeader::UNKNOWN,
-    }
 }
 
 /// What a reader is told of a failure. An epoch that is not known here may be that of a topic that was there before: Java would ask by it again and again, since it looks at the

@@ -17,6 +17,7 @@ mod epochs;
 mod fetch;
 mod group_admin;
 mod groups;
+mod leaders;
 mod metadata;
 mod offsets;
 mod positions;

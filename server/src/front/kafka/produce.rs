@@ -6,13 +6,16 @@ use super::{
         conn::{Answer, Conn, OUTCOME_BYTES, Outcomes, Told as ToldHow},
         dispatch::{BATCHES_FEW, BATCHES_MAX},
     },
-    Closed, codes, transactions,
+    Closed, codes,
+    leaders::Leaders,
+    metadata::name_of,
+    transactions,
 };
 use crate::{
     catalog::names::NAME_BYTES_MAX,
     kafka::wire::{
-        Answer as _, Request, StrBytes, WireError,
-        produce::{ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse},
+        Answer as _, Request, StrBytes, TopicKey, WireError,
+        produce::{ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic, ProduceTopicResponse},
     },
     node::produce::Outcome,
     quota::Direction,
@@ -28,19 +31,40 @@ pub(in super::super) struct Told {
     version: i16,
     correlation_id: i32,
     throttle_ms: u32,
-    /// By topic, its partitions, in the order of the request.
-    topics: Vec<(StrBytes, Vec<i32>)>,
+    /// By topic, in the order of the request.
+    topics: Vec<ToldTopic>,
     /// Set if nothing was appended at all: what each partition is told.
     refused: Option<i16>,
     /// What is told of a batch whose transaction does not take it, by its place in the request.
     unwanted: BTreeMap<usize, i16>,
 }
 
+/// What is told of one topic.
+struct ToldTopic {
+    /// As the request says it, and its name.
+    key: TopicKey,
+    name: StrBytes,
+    partitions: Vec<i32>,
+}
+
+/// A topic of a request, and its name; nothing if it is said by an id that is not known here.
+pub(super) struct Named {
+    pub(super) topic: ProduceTopic,
+    name: Option<StrBytes>,
+}
+
+impl Named {
+    /// Its name; that of no topic, if it is not known.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+}
+
 impl Told {
     /// The frame, given what became of the batches, in their order.
-    pub(in super::super) fn answer(&self, results: &[ProduceResult]) -> Vec<Bytes> {
-        let mut results = results.iter().enumerate();
-        let mut partition = |index: &i32| {
+    pub(in super::super) fn answer<R: Rt>(&self, front: &Front<R>, results: &[ProduceResult]) -> Vec<Bytes> {
+        let (mut results, mut leaders) = (results.iter().enumerate(), Leaders::new(front));
+        let mut partition = |topic: &str, index: &i32| {
             let (number, result) = results.next().unzip();
             let failure = result.and_then(|result| result.failure.as_ref());
             let unwanted = number.and_then(|number| self.unwanted.get(&number).copied());
@@ -54,13 +78,15 @@ impl Told {
                 log_start_offset: -1,
                 record_errors: Vec::new(),
                 error_message: failure.map(codes::text),
+                current_leader: leaders.name(error_code, topic, *index),
             }
         };
-        let topics = self.topics.iter().map(|(name, partitions)| ProduceTopicResponse {
-            name: name.clone(),
-            partitions: partitions.iter().map(&mut partition).collect(),
+        let topics = self.topics.iter().map(|one| ProduceTopicResponse {
+            topic: one.key.clone(),
+            partitions: one.partitions.iter().map(|index| partition(&one.name, index)).collect(),
         });
-        let response = ProduceResponse { topics: topics.collect(), throttle_time_ms: self.throttle_ms as i32 };
+        let topics = topics.collect();
+        let response = ProduceResponse { topics, throttle_time_ms: self.throttle_ms as i32, node_endpoints: leaders.endpoints() };
         response.frame(self.version, self.correlation_id)
     }
 }
@@ -79,7 +105,8 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     for topic in asked.topics.iter() {
         batches += topic.partitions.len();
         empty += usize::from(topic.partitions.is_empty());
-        names += topic.name.len();
+        // What its id stands for is no longer than names are.
+        names += if matches!(topic.topic, TopicKey::Id(_)) { NAME_BYTES_MAX } else { topic.topic.len() };
         bytes += topic.partitions.iter().map(|p| p.records.map_or(0, |records| records.len() as u64)).sum::<u64>();
     }
     // A topic without partitions brings no batch, and is answered as one that does.
@@ -91,9 +118,9 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
         let may = asked.transactional_id.as_deref().is_none_or(|id| transactions::may_write(front, conn, id));
         (!may).then_some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     });
-    let topics: Vec<_> = asked.topics.iter().collect();
-    let denied = front.denied(conn, Operation::Write, topics.iter().map(|topic| &*topic.name));
-    drop(topics);
+    let topics = asked.topics.iter().map(|topic| Named { name: name_of(front, &topic.topic), topic });
+    let topics: Vec<Named> = topics.collect();
+    let denied = front.denied(conn, Operation::Write, topics.iter().filter_map(|topic| topic.name.as_deref()));
     // What becomes of a batch pays for the name of a topic, if it is no longer than names are.
     let is_usual = batches <= BATCHES_FEW && empty == 0 && names <= batches * NAME_BYTES_MAX && refused.is_none();
     let held = if !is_usual {
@@ -104,30 +131,39 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     };
     let mut told =
         Told { version, correlation_id, throttle_ms, topics: Vec::with_capacity(asked.topics.len()), refused, unwanted: BTreeMap::new() };
-    let mut joined = if refused.is_some() { Vec::new() } else { transactions::join_of(front, &asked, version, &denied).await }.into_iter();
+    let mut joined =
+        if refused.is_some() { Vec::new() } else { transactions::join_of(front, &asked, &topics, version, &denied).await }.into_iter();
     let mut outcomes = Vec::with_capacity(batches);
-    for topic in asked.topics.iter() {
+    for named in topics {
+        let (topic, name) = (&named.topic, named.name());
+        let may = match &named.name {
+            None => Err(codes::UNKNOWN_TOPIC_ID),
+            Some(name) if denied.contains(&**name) => Err(codes::TOPIC_AUTHORIZATION_FAILED),
+            Some(_) => Ok(()),
+        };
         for partition in topic.partitions.iter().filter(|_| told.refused.is_none()) {
             let joined = joined.next().transpose();
-            let joined = if denied.contains(&*topic.name) { Err(codes::TOPIC_AUTHORIZATION_FAILED) } else { joined };
+            // Another topic may have come in its place while the batches before this one waited.
+            let is_gone = matches!(topic.topic, TopicKey::Id(_)) && name_of(front, &topic.topic) != named.name;
+            let joined = may.and(if is_gone { Err(codes::UNKNOWN_TOPIC_ID) } else { joined });
             let ended = match joined {
                 Ok(ended) => ended,
                 Err(code) => {
                     told.unwanted.insert(outcomes.len(), code);
                     let failure = Failure::new(
                         Code::BadBatch,
-                        "it may not be written there, or its transaction does not take it",
+                        "there is no such topic, it may not be written there, or its transaction does not take it",
                         "see the error's code",
                     );
                     outcomes.push(Outcome::Done(Err(failure)));
                     continue;
                 }
             };
-            outcomes.push(append(front, &topic.name, partition.index, partition.records, asked.acks == -1, ended).await);
+            outcomes.push(append(front, name, partition.index, partition.records, asked.acks == -1, ended).await);
         }
         // Copied, so that it does not keep the buffer that it came in.
-        let name = StrBytes::from_string(topic.name.to_string());
-        told.topics.push((name, topic.partitions.iter().map(|p| p.index).collect()));
+        let (key, name) = (topic.topic.kept(), StrBytes::from_string(name.to_owned()));
+        told.topics.push(ToldTopic { key, name, partitions: topic.partitions.iter().map(|p| p.index).collect() });
     }
     if asked.acks == 0 {
         let failed = outcomes.iter().find_map(|outcome| match outcome {

@@ -6,7 +6,10 @@
 
 use super::codes;
 use crate::{
-    kafka::wire::fetch::{EpochEnd, FetchPartition, FetchRequest, FetchedPartition},
+    kafka::wire::{
+        TopicKey,
+        fetch::{EpochEnd, FetchPartition, FetchRequest, FetchedPartition},
+    },
     node::budget::{Held, Pool},
 };
 use std::{collections::BTreeMap, rc::Rc};
@@ -26,7 +29,7 @@ pub(super) type Turn = u64;
 /// One partition of a session.
 #[derive(Debug)]
 struct Part {
-    topic: Rc<str>,
+    topic: Rc<TopicKey>,
     asked: FetchPartition,
     /// High watermark, last stable offset and start, as they were told last; nothing if they are to be told in any case.
     told: Option<(i64, i64, i64)>,
@@ -40,7 +43,7 @@ pub(in super::super) struct Session {
     epoch: i32,
     /// In the order in which they are read.
     row: BTreeMap<Turn, Part>,
-    turns: BTreeMap<Rc<str>, BTreeMap<i32, Turn>>,
+    turns: BTreeMap<Rc<TopicKey>, BTreeMap<i32, Turn>>,
     next: Turn,
     bytes: usize,
     held: Held,
@@ -101,8 +104,8 @@ impl Session {
     /// Takes over what a request says. False if there is no room for it.
     fn change(&mut self, pool: &Pool, asked: &FetchRequest) -> bool {
         for topic in asked.topics.iter() {
-            let known = self.turns.get_key_value(&*topic.topic).map(|(name, _)| Rc::clone(name));
-            let name: Rc<str> = known.unwrap_or_else(|| Rc::from(&*topic.topic));
+            let known = self.turns.get_key_value(&topic.topic).map(|(name, _)| Rc::clone(name));
+            let name = known.unwrap_or_else(|| Rc::new(topic.topic.kept()));
             for asked in topic.partitions.iter() {
                 if !self.put(pool, &name, asked) {
                     return false;
@@ -118,7 +121,7 @@ impl Session {
         true
     }
 
-    fn put(&mut self, pool: &Pool, topic: &Rc<str>, asked: FetchPartition) -> bool {
+    fn put(&mut self, pool: &Pool, topic: &Rc<TopicKey>, asked: FetchPartition) -> bool {
         let turn = self.turns.get(topic).and_then(|turns| turns.get(&asked.partition).copied());
         if let Some(part) = turn.and_then(|turn| self.row.get_mut(&turn)) {
             part.asked = asked;
@@ -146,7 +149,7 @@ impl Session {
         true
     }
 
-    fn forget(&mut self, topic: &str, partition: i32) {
+    fn forget(&mut self, topic: &TopicKey, partition: i32) {
         let Some(turns) = self.turns.get_mut(topic) else { return };
         let Some(turn) = turns.remove(&partition) else { return };
         self.bytes -= PARTITION_BYTES;
@@ -158,7 +161,7 @@ impl Session {
     }
 
     /// What is to be read, in its order.
-    pub(super) fn row(&self) -> impl Iterator<Item = (Turn, &str, FetchPartition)> {
+    pub(super) fn row(&self) -> impl Iterator<Item = (Turn, &TopicKey, FetchPartition)> {
         self.row.iter().map(|(turn, part)| (*turn, &*part.topic, part.asked))
     }
 

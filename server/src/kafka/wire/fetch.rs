@@ -1,29 +1,43 @@
-//! Fetch, 4 to 12: reads record batches.
+//! Fetch, 4 to 18: reads record batches.
 //!
 //! ```text
-//!   request:    | replica i32 | max wait ms i32 | min bytes i32 | max bytes i32 | isolation i8 | session i32 from 7 | its epoch i32 from 7 |
-//!               | topics | forgotten from 7 | rack from 11 | tags from 12: 0 cluster id, nullable |
-//!   topic:      | name | partitions | tags from 12 |
+//!   request:    | replica i32 to 14 | max wait ms i32 | min bytes i32 | max bytes i32 | isolation i8 | session i32 from 7 | its epoch i32 from 7 |
+//!               | topics | forgotten from 7 | rack from 11 |
+//!               | tags from 12: 0 cluster id, nullable, 1 | replica i32 | its epoch i64 | tags | from 15 |
+//!   topic:      | name to 12, id from 13 | partitions | tags from 12 |
 //!   partition:  | index i32 | leader epoch i32 from 9 | offset i64 | last fetched epoch i32 from 12 | log start i64 from 5 | max bytes i32 |
 //!               | tags from 12 |
-//!   forgotten:  | name | array of i32 | tags from 12 |
+//!   forgotten:  | name to 12, id from 13 | array of i32 | tags from 12 |
 //!
-//!   answer:     | throttle ms i32 | error i16 from 7 | session i32 from 7 | topics | tags from 12 |
-//!   topic:      | name | partitions | tags from 12 |
+//!   answer:     | throttle ms i32 | error i16 from 7 | session i32 from 7 | topics | tags from 12: 0 where leaders live, from 16 |
+//!   topic:      | name to 12, id from 13 | partitions | tags from 12 |
 //!   partition:  | index i32 | error i16 | high watermark i64 | last stable offset i64 | log start i64 from 5 |
 //!               | aborted, array or null of | producer i64 | first offset i64 | tags from 12 | | replica to read from i32 from 11 | records |
 //!               | tags from 12: 0 | diverging epoch i32 | its end i64 | tags |, 1 | leader i32 | its epoch i32 | tags | |
 //! ```
 //!
-//! Flexible from 12 on. From 13 on a topic has its id instead of its name, from 15 on what is said of a replica moves into a tagged field,
-//! from 16 on an answer says in another where leaders live. Records are pieces of the answer, never copied unless they are small. Kafka's
+//! Flexible from 12 on. What versions 17 and 18 add is said by replicas, in tagged fields of partitions, and left. Records are pieces of the answer, never copied unless they are small. Kafka's
 //! schemas: FetchRequest, FetchResponse.
 
-use super::{Api, Element, Reader, StrBytes, Table, WireError, Writer, header::Answer, table::least_bytes, versions::FETCH};
+use super::{
+    Api, CurrentLeader, Element, NodeEndpoint, Reader, StrBytes, Table, TopicKey, WireError, Writer, header::Answer, table::least_bytes,
+    versions::FETCH,
+};
 use bytes::Bytes;
 
 /// What stands for an epoch, an offset or a broker that is not known.
 pub const UNKNOWN: i32 = -1;
+
+/// From here on a topic has its id instead of its name.
+const IDS_SINCE: i16 = 13;
+/// From here on a replica says in a tagged field that it is one.
+const REPLICAS_TAGGED_SINCE: i16 = 15;
+/// From here on an answer says where leaders live.
+const ENDPOINTS_SINCE: i16 = 16;
+
+/// From here on a replica says in which directory it is, and from here on what it knows to be safe; consumers have neither.
+const DIRECTORIES_SINCE: i16 = 17;
+const WATERMARKS_SINCE: i16 = 18;
 
 /// What a client wants to read.
 #[derive(Clone, Debug)]
@@ -55,8 +69,8 @@ pub struct FetchRequest {
 /// What it wants of one topic.
 #[derive(Clone, Debug)]
 pub struct FetchTopic {
-    /// Its name.
-    pub topic: StrBytes,
+    /// Which one.
+    pub topic: TopicKey,
     /// What it wants of the partitions.
     pub partitions: Table<FetchPartition>,
 }
@@ -81,8 +95,8 @@ pub struct FetchPartition {
 /// What it does not want any more of one topic.
 #[derive(Clone, Debug)]
 pub struct ForgottenTopic {
-    /// Its name.
-    pub topic: StrBytes,
+    /// Which one.
+    pub topic: TopicKey,
     /// The partitions' numbers.
     pub partitions: Table<i32>,
 }
@@ -95,7 +109,7 @@ impl FetchRequest {
         let in_session = version >= 7;
         let mut this = Self {
             cluster_id: None,
-            replica_id: r.i32("ReplicaId")?,
+            replica_id: if version < REPLICAS_TAGGED_SINCE { r.i32("ReplicaId")? } else { UNKNOWN },
             max_wait_ms: r.i32("MaxWaitMs")?,
             min_bytes: r.i32("MinBytes")?,
             max_bytes: r.i32("MaxBytes")?,
@@ -107,10 +121,16 @@ impl FetchRequest {
             rack_id: if version >= 11 { r.string("RackId")? } else { StrBytes::new() },
         };
         r.tags("FetchRequest", |tag, r| {
-            if tag == 0 {
-                this.cluster_id = r.nullable_string("ClusterId")?;
+            match tag {
+                0 => this.cluster_id = r.nullable_string("ClusterId")?,
+                1 if version >= REPLICAS_TAGGED_SINCE => {
+                    this.replica_id = r.i32("ReplicaId")?;
+                    r.i64("ReplicaEpoch")?;
+                    r.skip_tags("ReplicaState")?;
+                }
+                _ => return Ok(false),
             }
-            Ok(tag == 0)
+            Ok(true)
         })?;
         Ok(this)
     }
@@ -118,11 +138,11 @@ impl FetchRequest {
 
 impl Element for FetchTopic {
     fn least_bytes(version: i16) -> usize {
-        least_bytes(FETCH.is_flexible(version), 0, 1, 1)
+        TopicKey::least_bytes_with_array(FETCH.is_flexible(version), version >= IDS_SINCE)
     }
 
     fn read(r: &mut Reader, version: i16) -> Result<Self, WireError> {
-        let this = Self { topic: r.string("Topic")?, partitions: Table::read(r, version, "Partitions")? };
+        let this = Self { topic: TopicKey::read(r, version >= IDS_SINCE)?, partitions: Table::read(r, version, "Partitions")? };
         r.skip_tags("FetchTopic")?;
         Ok(this)
     }
@@ -144,18 +164,22 @@ impl Element for FetchPartition {
             log_start_offset: if version >= 5 { r.i64("LogStartOffset")? } else { i64::from(UNKNOWN) },
             partition_max_bytes: r.i32("PartitionMaxBytes")?,
         };
-        r.skip_tags("FetchPartition")?;
+        r.tags("FetchPartition", |tag, r| match tag {
+            0 if version >= DIRECTORIES_SINCE => r.topic_id("ReplicaDirectoryId").map(|_| true),
+            1 if version >= WATERMARKS_SINCE => r.i64("HighWatermark").map(|_| true),
+            _ => Ok(false),
+        })?;
         Ok(this)
     }
 }
 
 impl Element for ForgottenTopic {
     fn least_bytes(version: i16) -> usize {
-        least_bytes(FETCH.is_flexible(version), 0, 1, 1)
+        TopicKey::least_bytes_with_array(FETCH.is_flexible(version), version >= IDS_SINCE)
     }
 
     fn read(r: &mut Reader, version: i16) -> Result<Self, WireError> {
-        let this = Self { topic: r.string("Topic")?, partitions: Table::read(r, version, "Partitions")? };
+        let this = Self { topic: TopicKey::read(r, version >= IDS_SINCE)?, partitions: Table::read(r, version, "Partitions")? };
         r.skip_tags("ForgottenTopic")?;
         Ok(this)
     }
@@ -172,13 +196,15 @@ pub struct FetchResponse {
     pub session_id: i32,
     /// By topic.
     pub topics: Vec<FetchedTopic>,
+    /// Where those live that lead what was asked for in vain, from version 16 on.
+    pub node_endpoints: Vec<NodeEndpoint>,
 }
 
 /// What was read of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedTopic {
-    /// Its name.
-    pub topic: StrBytes,
+    /// Which one, as the request said it.
+    pub topic: TopicKey,
     /// By partition.
     pub partitions: Vec<FetchedPartition>,
 }
@@ -223,20 +249,6 @@ impl EpochEnd {
     pub const UNKNOWN: Self = Self { epoch: UNKNOWN, end_offset: UNKNOWN as i64 };
 }
 
-/// Who leads a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CurrentLeader {
-    /// The broker.
-    pub leader_id: i32,
-    /// Its epoch.
-    pub leader_epoch: i32,
-}
-
-impl CurrentLeader {
-    /// Nothing is said of a leader.
-    pub const UNKNOWN: Self = Self { leader_id: UNKNOWN, leader_epoch: UNKNOWN };
-}
-
 /// A transaction that was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortedTransaction {
@@ -271,11 +283,7 @@ impl FetchedPartition {
                 w.i64(end.end_offset);
                 w.no_tags();
             });
-            tags.put(1, self.current_leader, CurrentLeader::UNKNOWN, |w, now| {
-                w.i32(now.leader_id);
-                w.i32(now.leader_epoch);
-                w.no_tags();
-            });
+            self.current_leader.put(tags, 1);
         });
     }
 }
@@ -290,11 +298,15 @@ impl Answer for FetchResponse {
             w.i32(self.session_id);
         }
         w.array(&self.topics, |w, topic| {
-            w.string(&topic.topic);
+            topic.topic.write(w);
             w.array(&topic.partitions, |w, partition| partition.write(w, version));
             w.no_tags();
         });
-        w.no_tags();
+        w.tags(|tags| {
+            if version >= ENDPOINTS_SINCE {
+                NodeEndpoint::put_all(&self.node_endpoints, tags, 0);
+            }
+        });
     }
 }
 

@@ -16,7 +16,7 @@
 //!
 //! In reading order: [`frame`] the length · [`read`] and [`write`](mod@write) the types · [`table`] arrays that are read where they lie ·
 //! [`versions`] which APIs there are · [`header`] what stands before a body · [`api_versions`], [`metadata`], [`produce`], [`fetch`] the
-//! messages by hand · [`consumer`] what consumers tell each other · [`guard`] the check before all others, and `schema` what they are made of.
+//! messages by hand, `topic` what the last two share · [`consumer`] what consumers tell each other · [`guard`] the check before all others, and `schema` what they are made of.
 
 pub mod api_versions;
 pub mod consumer;
@@ -32,6 +32,7 @@ mod schema;
 pub mod table;
 #[cfg(test)]
 mod testing;
+mod topic;
 pub mod versions;
 pub mod write;
 
@@ -39,5 +40,6 @@ pub use error::WireError;
 pub use header::{Answer, Request, RequestHeader, response};
 pub use read::{Reader, StrBytes, TopicId};
 pub use table::{Element, Table};
+pub use topic::{CurrentLeader, NodeEndpoint, TopicKey};
 pub use versions::Api;
 pub use write::Writer;

@@ -1,24 +1,33 @@
-//! Produce, 3 to 12: appends record batches.
+//! Produce, 3 to 13: appends record batches.
 //!
 //! ```text
 //!   request:    | transactional id, nullable | acks i16 | timeout ms i32 | topics | tags from 9 |
-//!   topic:      | name | partitions | tags from 9 |
+//!   topic:      | name to 12, id from 13 | partitions | tags from 9 |
 //!   partition:  | index i32 | records, nullable | tags from 9 |
 //!
-//!   answer:     | topics | throttle ms i32 | tags from 9 |
-//!   topic:      | name | partitions | tags from 9 |
+//!   answer:     | topics | throttle ms i32 | tags from 9: 0 where leaders live, from 10 |
+//!   topic:      | name to 12, id from 13 | partitions | tags from 9 |
 //!   partition:  | index i32 | error i16 | base offset i64 | append time i64 | log start i64 from 5 |
-//!               | bad records from 8, array of | index in the batch i32 | why, nullable | tags from 9 | | why, nullable, from 8 | tags from 9 |
+//!               | bad records from 8, array of | index in the batch i32 | why, nullable | tags from 9 | | why, nullable, from 8 |
+//!               | tags from 9: 0 | leader i32 | its epoch i32 | tags |, from 10 |
 //! ```
 //!
-//! Flexible from 9 on. From 10 on an answer may have more tagged fields (the new leader of a partition, where it lives), which are not told; from 12 on a batch
-//! of a transaction brings its partition into it (KIP-890); from 13 on a topic has its id instead of its name. Records are one slice of the request; they are looked into elsewhere. Kafka's schemas: ProduceRequest,
+//! Flexible from 9 on. From 10 on a client that asked the wrong broker is told who leads (KIP-951); from 12 on a batch
+//! of a transaction brings its partition into it (KIP-890). Records are one slice of the request; they are looked into elsewhere. Kafka's schemas: ProduceRequest,
 //! ProduceResponse.
 //!
 //! Versions below 3 carried older message sets. They are advertised and refused, see [`Api::advertised_min`].
 
-use super::{Api, Element, Reader, StrBytes, Table, WireError, Writer, header::Answer, table::least_bytes, versions::PRODUCE};
+use super::{
+    Api, CurrentLeader, Element, NodeEndpoint, Reader, StrBytes, Table, TopicKey, WireError, Writer, header::Answer, table::least_bytes,
+    versions::PRODUCE,
+};
 use bytes::Bytes;
+
+/// From here on a topic has its id instead of its name.
+const IDS_SINCE: i16 = 13;
+/// From here on it is told who leads.
+const LEADERS_SINCE: i16 = 10;
 
 /// What a client wants to have appended.
 #[derive(Clone, Debug)]
@@ -36,8 +45,8 @@ pub struct ProduceRequest {
 /// What is for one topic.
 #[derive(Clone, Debug)]
 pub struct ProduceTopic {
-    /// Its name.
-    pub name: StrBytes,
+    /// Which one.
+    pub topic: TopicKey,
     /// What is for its partitions.
     pub partitions: Table<ProducePartition>,
 }
@@ -69,11 +78,11 @@ impl ProduceRequest {
 
 impl Element for ProduceTopic {
     fn least_bytes(version: i16) -> usize {
-        least_bytes(PRODUCE.is_flexible(version), 0, 1, 1)
+        TopicKey::least_bytes_with_array(PRODUCE.is_flexible(version), version >= IDS_SINCE)
     }
 
     fn read(r: &mut Reader, version: i16) -> Result<Self, WireError> {
-        let this = Self { name: r.string("Name")?, partitions: Table::read(r, version, "PartitionData")? };
+        let this = Self { topic: TopicKey::read(r, version >= IDS_SINCE)?, partitions: Table::read(r, version, "PartitionData")? };
         r.skip_tags("TopicProduceData")?;
         Ok(this)
     }
@@ -98,13 +107,15 @@ pub struct ProduceResponse {
     pub topics: Vec<ProduceTopicResponse>,
     /// How long the client is not listened to, in milliseconds (KIP-219).
     pub throttle_time_ms: i32,
+    /// Where those live that lead what was asked for in vain, from version 10 on.
+    pub node_endpoints: Vec<NodeEndpoint>,
 }
 
 /// What became of what was for one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProduceTopicResponse {
-    /// Its name.
-    pub name: StrBytes,
+    /// Which one, as the request said it.
+    pub topic: TopicKey,
     /// By partition.
     pub partitions: Vec<ProducePartitionResponse>,
 }
@@ -126,6 +137,8 @@ pub struct ProducePartitionResponse {
     pub record_errors: Vec<RecordError>,
     /// What people are told of the error, from version 8 on.
     pub error_message: Option<StrBytes>,
+    /// Who leads now, if the client does not know it, or [`CurrentLeader::UNKNOWN`]; from version 10 on.
+    pub current_leader: CurrentLeader,
 }
 
 /// A record for which a batch was refused (KIP-467).
@@ -154,7 +167,11 @@ impl ProducePartitionResponse {
             });
             w.nullable_string(self.error_message.as_deref());
         }
-        w.no_tags();
+        w.tags(|tags| {
+            if version >= LEADERS_SINCE {
+                self.current_leader.put(tags, 0);
+            }
+        });
     }
 }
 
@@ -163,12 +180,16 @@ impl Answer for ProduceResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         w.array(&self.topics, |w, topic| {
-            w.string(&topic.name);
+            topic.topic.write(w);
             w.array(&topic.partitions, |w, partition| partition.write(w, version));
             w.no_tags();
         });
         w.i32(self.throttle_time_ms);
-        w.no_tags();
+        w.tags(|tags| {
+            if version >= LEADERS_SINCE {
+                NodeEndpoint::put_all(&self.node_endpoints, tags, 0);
+            }
+        });
     }
 }
 

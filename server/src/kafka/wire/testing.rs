@@ -1,9 +1,9 @@
 //! What the tests of several messages share.
 
-use super::{Answer, StrBytes, TopicId, WireError, Writer};
+use super::{Answer, CurrentLeader, NodeEndpoint, StrBytes, TopicId, TopicKey, WireError, Writer};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
-    messages::ResponseHeader,
+    messages::{ResponseHeader, TopicName},
     protocol::{Decodable, Encodable},
 };
 use proptest::prelude::*;
@@ -43,6 +43,32 @@ pub(crate) fn whole(mut frame: Bytes) -> Bytes {
 /// Their form of a topic's id.
 pub(crate) fn uuid<T: TryFrom<Vec<u8>, Error: std::fmt::Debug>>(id: TopicId) -> T {
     T::try_from(id.0.to_vec()).expect("sixteen bytes")
+}
+
+/// A topic as a version has it: by its name, or by an id made of that.
+pub(crate) fn key(name: &StrBytes, by_id: bool) -> TopicKey {
+    let mut id = TopicId::ZERO;
+    id.0.iter_mut().zip(name.as_bytes()).for_each(|(byte, of)| *byte = *of);
+    if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.clone()) }
+}
+
+/// The same as their name and their id, of which a version has one.
+pub(crate) fn named<T: TryFrom<Vec<u8>, Error: std::fmt::Debug>>(topic: &TopicKey) -> (TopicName, T) {
+    match topic {
+        TopicKey::Name(name) => (TopicName(name.clone()), uuid(TopicId::ZERO)),
+        TopicKey::Id(id) => (TopicName::default(), uuid(*id)),
+    }
+}
+
+/// Who leads, if that is said.
+pub(crate) fn leader() -> impl Strategy<Value = CurrentLeader> {
+    (-1..3_i32, -1..3_i32).prop_map(|(leader_id, leader_epoch)| CurrentLeader { leader_id, leader_epoch })
+}
+
+/// Where brokers live.
+pub(crate) fn endpoints() -> impl Strategy<Value = Vec<NodeEndpoint>> {
+    let one = (any::<i32>(), text(), any::<i32>(), proptest::option::of(text()));
+    proptest::collection::vec(one.prop_map(|(node_id, host, port, rack)| NodeEndpoint { node_id, host, port, rack }), 0..3)
 }
 
 /// A string that nobody would expect.

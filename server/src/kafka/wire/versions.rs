@@ -65,9 +65,9 @@ impl Api {
 }
 
 /// Appends record batches. From 13 on by topic ids.
-pub const PRODUCE: Api = Api::new(0, "Produce", 3, 12, 9);
+pub const PRODUCE: Api = Api::new(0, "Produce", 3, 13, 9);
 /// Reads record batches. From 13 on by topic ids.
-pub const FETCH: Api = Api::new(1, "Fetch", 4, 12, 12);
+pub const FETCH: Api = Api::new(1, "Fetch", 4, 18, 12);
 /// Offsets by time.
 pub const LIST_OFFSETS: Api = Api::new(2, "ListOffsets", 1, 7, 6);
 /// Brokers, topics and who leads their partitions.

@@ -15,6 +15,7 @@ use kafka_protocol::{
     },
     protocol::{Message, Request, StrBytes},
 };
+use uuid::Uuid;
 
 /// One request.
 pub(crate) struct Sound {
@@ -290,18 +291,27 @@ fn of_the_cluster(key: i16, versions: (i16, i16)) -> Vec<Sound> {
     }
 }
 
-fn produce(_: i16) -> ProduceRequest {
+/// A topic's id that is none: nobody knows what ids there are before they have asked.
+const SOME_ID: Uuid = Uuid::from_u128(7);
+
+fn produce(version: i16) -> ProduceRequest {
     let batch = crate::wire::batch(b"a record").freeze();
     let one = |index| p::PartitionProduceData::default().with_index(index).with_records(Some(Bytes::clone(&batch)));
-    let data = vec![p::TopicProduceData::default().with_name(topic("t")).with_partition_data(vec![one(0), one(1)])];
-    ProduceRequest::default().with_acks(-1).with_timeout_ms(1_000).with_topic_data(data)
+    let data = p::TopicProduceData::default().with_partition_data(vec![one(0), one(1)]);
+    let data = if version >= 13 { data.with_topic_id(SOME_ID) } else { data.with_name(topic("t")) };
+    ProduceRequest::default().with_acks(-1).with_timeout_ms(1_000).with_topic_data(vec![data])
 }
 
 fn fetch(version: i16) -> FetchRequest {
     let partition = f::FetchPartition::default().with_partition_max_bytes(1_000);
-    let topics = vec![f::FetchTopic::default().with_topic(topic("t")).with_partitions(vec![partition])];
-    let forgotten = f::ForgottenTopic::default().with_topic(topic("t")).with_partitions(vec![0]);
-    let asked = FetchRequest::default().with_max_wait_ms(10).with_min_bytes(1).with_max_bytes(10_000).with_topics(topics);
+    let wanted = f::FetchTopic::default().with_partitions(vec![partition]);
+    let forgotten = f::ForgottenTopic::default().with_partitions(vec![0]);
+    let (wanted, forgotten) = if version >= 13 {
+        (wanted.with_topic_id(SOME_ID), forgotten.with_topic_id(SOME_ID))
+    } else {
+        (wanted.with_topic(topic("t")), forgotten.with_topic(topic("t")))
+    };
+    let asked = FetchRequest::default().with_max_wait_ms(10).with_min_bytes(1).with_max_bytes(10_000).with_topics(vec![wanted]);
     if version >= 7 { asked.with_session_epoch(-1).with_forgotten_topics_data(vec![forgotten]) } else { asked }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::kafka::wire::fetch::CurrentLeader;
+use crate::kafka::wire::CurrentLeader;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{TopicName, fetch_request as f},
@@ -46,11 +46,18 @@ fn go(kept: &mut Option<Session>, pool: &Pool, asked: &FetchRequest) -> Result<V
     Ok(match plan(kept, pool, 7, asked)? {
         Plan::Without => Vec::new(),
         Plan::Begins(session) | Plan::GoesOn(session) => {
-            let row = session.row().map(|(_, topic, at)| (topic.to_owned(), at.partition, at.fetch_offset)).collect();
+            let row = session.row().map(|(_, topic, at)| (name_of(topic), at.partition, at.fetch_offset)).collect();
             *kept = Some(session);
             row
         }
     })
+}
+
+fn name_of(topic: &TopicKey) -> String {
+    match topic {
+        TopicKey::Name(name) => name.to_string(),
+        TopicKey::Id(id) => panic!("asked for by its name, kept by {id:?}"),
+    }
 }
 
 fn at(topic: &str, partition: i32, offset: i64) -> (String, i32, i64) {
@@ -87,7 +94,7 @@ fn what_has_not_changed_is_not_told_and_what_was_read_is_read_last() {
     let (pool, mut kept) = (Pool::new(1 << 20), None);
     go(&mut kept, &pool, &asks(0, 0, &[("t", 0, 0), ("t", 1, 0), ("u", 0, 0)], &[])).expect("begun");
     let session = kept.as_mut().expect("it is kept");
-    let turns = |session: &Session| session.row().map(|(turn, topic, at)| (turn, topic.to_owned(), at.partition)).collect::<Vec<_>>();
+    let turns = |session: &Session| session.row().map(|(turn, topic, at)| (turn, name_of(topic), at.partition)).collect::<Vec<_>>();
     let [first, second, third] = [0, 1, 2];
     assert!([first, second, third].map(|turn| session.note(turn, &read(0, 5))).iter().all(|told| *told), "nothing was told before");
     assert!(![first, second, third].map(|turn| session.note(turn, &read(0, 5))).iter().any(|told| *told));

@@ -59,7 +59,7 @@ fn an_answer_of_version_3_has_no_tagged_fields_with_default_values() {
         &[0, 0, 0, 5],      // correlation id; a header of version 0 has no tagged fields
         &[0, 0],            // error
         &[3],               // two APIs
-        &[0, 0, 0, 0, 0, 12, 0],
+        &[0, 0, 0, 0, 0, 13, 0],
         &[0, 18, 0, 0, 0, 4, 0],
         &[0, 0, 0, 0], // throttle
         &[0],          // no tagged fields

@@ -1,6 +1,6 @@
 use super::*;
-use crate::kafka::wire::testing::{as_they_read, nearly, ours, records, text, theirs, with_a_tag};
-use kafka_protocol::messages::{self, BrokerId, ProducerId, TopicName, fetch_request, fetch_response};
+use crate::kafka::wire::testing::{as_they_read, endpoints, key, leader, named, nearly, ours, records, text, theirs, with_a_tag};
+use kafka_protocol::messages::{self, BrokerId, ProducerId, fetch_request, fetch_response};
 use proptest::{collection::vec, option, prelude::*};
 
 const VERSIONS: std::ops::RangeInclusive<i16> = FETCH.min..=FETCH.max;
@@ -47,13 +47,18 @@ fn request(
     };
     let topics = topics.iter().map(|(name, partitions)| {
         let partitions = partitions.iter().map(partition).collect();
-        fetch_request::FetchTopic::default().with_topic(TopicName(name.clone())).with_partitions(partitions)
+        let (name, id) = named(&key(name, version >= IDS_SINCE));
+        fetch_request::FetchTopic::default().with_topic(name).with_topic_id(id).with_partitions(partitions)
     });
     let forgotten = forgotten.iter().filter(|_| version >= 7).map(|(name, partitions)| {
-        fetch_request::ForgottenTopic::default().with_topic(TopicName(name.clone())).with_partitions(partitions.clone())
+        let (name, id) = named(&key(name, version >= IDS_SINCE));
+        fetch_request::ForgottenTopic::default().with_topic(name).with_topic_id(id).with_partitions(partitions.clone())
     });
+    let is_tagged = version >= REPLICAS_TAGGED_SINCE;
+    let state = fetch_request::ReplicaState::default().with_replica_id(BrokerId(if is_tagged { replica } else { -1 }));
     messages::FetchRequest::default()
-        .with_replica_id(BrokerId(replica))
+        .with_replica_id(BrokerId(if is_tagged { -1 } else { replica }))
+        .with_replica_state(state)
         .with_max_wait_ms(wait)
         .with_min_bytes(least)
         .with_max_bytes(most)
@@ -64,11 +69,16 @@ fn request(
         .with_forgotten_topics_data(forgotten.collect())
 }
 
-fn topics_of(request: &FetchRequest) -> Topics {
+/// Topics as a version has them.
+fn keyed<T: Clone>(version: i16, topics: &[(StrBytes, T)]) -> Vec<(TopicKey, T)> {
+    topics.iter().map(|(name, of)| (key(name, version >= IDS_SINCE), of.clone())).collect()
+}
+
+fn topics_of(request: &FetchRequest) -> Vec<(TopicKey, Vec<FetchPartition>)> {
     request.topics.iter().map(|topic| (topic.topic, topic.partitions.iter().collect())).collect()
 }
 
-fn forgotten_of(request: &FetchRequest) -> Forgotten {
+fn forgotten_of(request: &FetchRequest) -> Vec<(TopicKey, Vec<i32>)> {
     request.forgotten.iter().map(|topic| (topic.topic, topic.partitions.iter().collect())).collect()
 }
 
@@ -85,9 +95,8 @@ fn said(version: i16, p: &FetchPartition) -> FetchPartition {
 fn fetched() -> impl Strategy<Value = FetchedPartition> {
     let aborted = (any::<i64>(), any::<i64>()).prop_map(|(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset });
     let epoch_end = (-1..3_i32, -1..3_i64).prop_map(|(epoch, end_offset)| EpochEnd { epoch, end_offset });
-    let leader = (-1..3_i32, -1..3_i32).prop_map(|(leader_id, leader_epoch)| CurrentLeader { leader_id, leader_epoch });
     let numbers = (any::<i32>(), any::<i16>(), any::<i64>(), any::<i64>(), any::<i64>(), any::<i32>());
-    (numbers, epoch_end, leader, option::of(vec(aborted, 0..3)), vec(records(), 0..4)).prop_map(
+    (numbers, epoch_end, leader(), option::of(vec(aborted, 0..3)), vec(records(), 0..4)).prop_map(
         |((index, error_code, high_watermark, stable, start, replica), diverging_epoch, current_leader, aborted_transactions, records)| {
             FetchedPartition {
                 partition_index: index,
@@ -106,9 +115,26 @@ fn fetched() -> impl Strategy<Value = FetchedPartition> {
 }
 
 fn answer() -> impl Strategy<Value = FetchResponse> {
-    let topic = (text(), vec(fetched(), 0..4)).prop_map(|(topic, partitions)| FetchedTopic { topic, partitions });
-    (any::<i32>(), any::<i16>(), any::<i32>(), vec(topic, 0..4))
-        .prop_map(|(throttle_time_ms, error_code, session_id, topics)| FetchResponse { throttle_time_ms, error_code, session_id, topics })
+    let topic = (text(), vec(fetched(), 0..4)).prop_map(|(name, partitions)| FetchedTopic { topic: TopicKey::Name(name), partitions });
+    (any::<i32>(), any::<i16>(), any::<i32>(), vec(topic, 0..4), endpoints()).prop_map(
+        |(throttle_time_ms, error_code, session_id, topics, node_endpoints)| FetchResponse {
+            throttle_time_ms,
+            error_code,
+            session_id,
+            topics,
+            node_endpoints,
+        },
+    )
+}
+
+/// The same, with topics as a version has them.
+fn in_version(mut answer: FetchResponse, version: i16) -> FetchResponse {
+    for topic in &mut answer.topics {
+        if let TopicKey::Name(name) = &topic.topic {
+            topic.topic = key(name, version >= IDS_SINCE);
+        }
+    }
+    answer
 }
 
 /// What of a partition a version can tell, as they have it.
@@ -136,13 +162,20 @@ fn partition_expected(p: &FetchedPartition, version: i16) -> fetch_response::Par
 fn expected(answer: &FetchResponse, version: i16) -> messages::FetchResponse {
     let topics = answer.topics.iter().map(|t| {
         let partitions = t.partitions.iter().map(|p| partition_expected(p, version)).collect();
-        fetch_response::FetchableTopicResponse::default().with_topic(TopicName(t.topic.clone())).with_partitions(partitions)
+        let (name, id) = named(&t.topic);
+        fetch_response::FetchableTopicResponse::default().with_topic(name).with_topic_id(id).with_partitions(partitions)
     });
+    let endpoint = |e: &NodeEndpoint| {
+        let of = fetch_response::NodeEndpoint::default().with_node_id(BrokerId(e.node_id)).with_host(e.host.clone());
+        of.with_port(e.port).with_rack(e.rack.clone())
+    };
+    let endpoints = answer.node_endpoints.iter().filter(|_| version >= ENDPOINTS_SINCE).map(endpoint).collect();
     messages::FetchResponse::default()
         .with_throttle_time_ms(answer.throttle_time_ms)
         .with_error_code(if version >= 7 { answer.error_code } else { 0 })
         .with_session_id(if version >= 7 { answer.session_id } else { 0 })
         .with_responses(topics.collect())
+        .with_node_endpoints(endpoints)
 }
 
 proptest! {
@@ -158,18 +191,19 @@ proptest! {
         let body = theirs(&wire, version);
         let read = FetchRequest::read(body.clone(), version).expect("sound");
         let told = topics.iter().map(|(name, all)| (name.clone(), all.iter().map(|p| said(version, p)).collect()));
-        prop_assert_eq!(topics_of(&read), told.collect::<Topics>());
-        prop_assert_eq!(forgotten_of(&read), if version >= 7 { forgotten } else { Vec::new() });
+        prop_assert_eq!(topics_of(&read), keyed(version, &told.collect::<Topics>()));
+        prop_assert_eq!(forgotten_of(&read), if version >= 7 { keyed(version, &forgotten) } else { Vec::new() });
         prop_assert_eq!(&[read.replica_id, read.max_wait_ms, read.min_bytes, read.max_bytes][..], &numbers[..4]);
         prop_assert_eq!([read.session_id, read.session_epoch], if version >= 7 { [numbers[4], numbers[5]] } else { [0, -1] });
         prop_assert_eq!((read.isolation_level, &read.rack_id, &read.cluster_id), (1, &wire.rack_id, &wire.cluster_id));
-        if FETCH.is_flexible(version) && wire.cluster_id.is_none() {
+        if (FETCH.flexible..REPLICAS_TAGGED_SINCE).contains(&version) && wire.cluster_id.is_none() {
             prop_assert!(FetchRequest::read(with_a_tag(&body), version).is_ok());
         }
     }
 
     #[test]
     fn answers_are_read_by_them(version in VERSIONS, answer in answer()) {
+        let answer = in_version(answer, version);
         let read: messages::FetchResponse = as_they_read(&answer, version);
         prop_assert_eq!(&read, &expected(&answer, version));
         prop_assert_eq!(ours(&answer, version), theirs(&read, version));
@@ -177,6 +211,7 @@ proptest! {
 
     #[test]
     fn records_are_passed_on_as_they_are(version in VERSIONS, answer in answer()) {
+        let answer = in_version(answer, version);
         let pieces = answer.frame(version, 1);
         let large = answer.topics.iter().flat_map(|t| &t.partitions).flat_map(|p| &p.records).filter(|r| r.len() >= 1024);
         for records in large {
@@ -217,5 +252,5 @@ fn a_version_without_sessions_has_none() {
     let body = theirs(&request(4, [-1, 0, 0, 0, 9, 9], &Topics::new(), &Forgotten::new()), 4);
     let read = FetchRequest::read(body, 4).expect("sound");
     assert_eq!((read.session_id, read.session_epoch, read.forgotten.len()), (0, -1, 0));
-    assert!(FetchRequest::read(Bytes::new(), 13).is_err());
+    assert!(FetchRequest::read(Bytes::new(), FETCH.max + 1).is_err());
 }

@@ -254,7 +254,7 @@ public class Tools {
     static void brokers(int brokers) throws Exception {
         has(tool("", org.apache.kafka.tools.ClusterTool::main, "cluster-id", "--bootstrap-server", servers), "Cluster ID: ");
         String versions = tool(org.apache.kafka.tools.BrokerApiVersionsCommand::main);
-        check(versions.lines().filter(line -> line.contains("Produce(0): 0 to 12")).count() == brokers, versions);
+        check(versions.lines().filter(line -> line.contains("Produce(0): 0 to 13")).count() == brokers, versions);
         String gone = file("gone", "{\"version\": 1, \"partitions\": [{\"topic\": \"tools\", \"partition\": 1, \"offset\": 5}]}");
         has(tool(org.apache.kafka.tools.DeleteRecordsCommand::main, "--offset-json-file", gone), "low_watermark: 5");
         String dirs = tool(org.apache.kafka.tools.LogDirsCommand::main, "--describe", "--topic-list", "many");
