@@ -107,6 +107,11 @@ pub trait Rt: Clone + 'static {
     fn dial(&self, to: SocketAddr) -> impl Future<Output = Result<Self::Conn>>;
     /// Listens with `SO_REUSEPORT`, so that several cores may share an address. Port 0 picks one.
     fn listen(&self, at: SocketAddr) -> impl Future<Output = Result<Self::Listener>>;
+    /// The same, where nobody else listens: an address that anybody shares is refused, and from then on nobody can share this one. Backends that serve no clients of
+    /// the real world may share it all the same.
+    fn listen_alone(&self, at: SocketAddr) -> impl Future<Output = Result<Self::Listener>> {
+        self.listen(at)
+    }
 }
 
 /// A file under O_DIRECT. Positions and lengths are whole blocks ([`BLOCK_BYTES`]).

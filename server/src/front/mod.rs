@@ -94,9 +94,10 @@ pub struct Bound<R: Rt> {
 }
 
 impl<R: Rt> Bound<R> {
-    /// Binds a core's sockets: the one it shares with all cores, and its own.
+    /// Binds a core's sockets: the one it shares with all cores, and its own, which is what keeps two servers apart: both could share the first one, and clients would come
+    /// to either of them.
     pub async fn bind(rt: &R, all: SocketAddr, own: SocketAddr) -> Result<Self, IoError> {
-        Ok(Self { all: rt.listen(all).await?, own: rt.listen(own).await? })
+        Ok(Self { all: rt.listen(all).await?, own: rt.listen_alone(own).await? })
     }
 
     /// The shared port and the own one.

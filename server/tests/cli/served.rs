@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 /// Commands against one server.
@@ -220,4 +221,30 @@ fn the_files_of_a_node_are_told_and_damage_is_found() {
     fs::write(&broken, &bytes).expect("written");
     let did = run(&["inspect", "--json", &broken.display().to_string()]);
     assert_eq!((did.code, &did.json()[0]["damaged"]), (1, &json!(true)));
+}
+
+/// Two servers could share a port as the cores of one do, and clients would come to either of them.
+#[test]
+fn a_port_of_one_server_is_no_other_ones() {
+    let node = Node::start();
+    let address = node.address();
+    let (host, port) = address.rsplit_once(':').expect("an address");
+    let port: u16 = port.parse().expect("a port");
+    let dir = tempfile::tempdir().expect("a directory");
+    for taken in [port, port + 1, port - 1] {
+        let (listen, data) = (format!("{host}:{taken}"), dir.path().join(taken.to_string()).display().to_string());
+        let mut command = millpond(&["serve", "--no-pin", "--cores", "1", "--http", "off", "--listen", &listen, "--data", &data]);
+        let mut other = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary was built for this test");
+        let end = Instant::now() + Duration::from_secs(20);
+        while other.try_wait().expect("a child of ours").is_none() {
+            if Instant::now() > end {
+                other.kill().expect("a child of ours");
+                panic!("it serves on {listen}, and so does the one at {address}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let did = other.wait_with_output().expect("it has ended");
+        let said = String::from_utf8_lossy(&did.stderr);
+        assert!(!did.status.success() && said.contains("cannot listen") && said.contains("--listen"), "{listen}: {said}");
+    }
 }

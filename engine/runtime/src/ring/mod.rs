@@ -205,7 +205,11 @@ impl Rt for RingRt {
     }
 
     async fn listen(&self, at: SocketAddr) -> Result<RingListener> {
-        RingListener::listen(&self.shared.local, at)
+        RingListener::listen(&self.shared.local, at, true)
+    }
+
+    async fn listen_alone(&self, at: SocketAddr) -> Result<RingListener> {
+        RingListener::listen(&self.shared.local, at, false)
     }
 }
 

@@ -189,11 +189,11 @@ pub struct RingListener {
 }
 
 impl RingListener {
-    pub(super) fn listen(local: &Rc<Local>, at: SocketAddr) -> Result<Self> {
+    pub(super) fn listen(local: &Rc<Local>, at: SocketAddr, shared: bool) -> Result<Self> {
         let listen = || {
             let socket = open(at)?;
             socket.set_reuse_address(true)?;
-            socket.set_reuse_port(true)?;
+            socket.set_reuse_port(shared)?;
             socket.bind(&at.into())?;
             socket.listen(BACKLOG)?;
             let at = address(socket.local_addr())?;

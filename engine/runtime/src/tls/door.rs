@@ -129,4 +129,8 @@ impl<R: Rt> Rt for Secure<R> {
     async fn listen(&self, at: SocketAddr) -> Result<Self::Listener> {
         Ok(SecureListener { below: self.below.listen(at).await?, tls: self.tls.clone() })
     }
+
+    async fn listen_alone(&self, at: SocketAddr) -> Result<Self::Listener> {
+        Ok(SecureListener { below: self.below.listen_alone(at).await?, tls: self.tls.clone() })
+    }
 }
