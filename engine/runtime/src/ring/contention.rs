@@ -123,11 +123,14 @@ mod tests {
             std::thread::spawn(move || {
                 crate::sys::run_on(&[cpu]).expect("a CPU that we may run on");
                 let mut contention = Contention::new();
-                assert!(contention.schedstat.is_some(), "this kernel counts");
                 spin(until);
-                contention.wants(u64::MAX)
+                // A kernel that does not count has nothing to say, or zeros.
+                let counts = contention.schedstat.as_ref().and_then(read).is_some_and(|times| times.worked > 0);
+                assert_eq!(contention.wants(u64::MAX), counts);
             })
         });
-        assert!(threads.map(|thread| thread.join().expect("it does not panic")).iter().all(|wanted| *wanted));
+        for thread in threads {
+            thread.join().expect("it says what it should");
+        }
     }
 }
