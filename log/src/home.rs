@@ -260,7 +260,7 @@ impl<R: Rt> Home<R> {
 }
 
 /// Why entries are settled early, if they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pressure {
     /// The tail takes too much memory.
     pub(crate) memory: bool,

@@ -29,14 +29,14 @@ fn name(topic: &'static str) -> TopicName {
 
 /// A topic as a client has it.
 #[derive(Clone, Copy)]
-struct Topic {
+pub(crate) struct Topic {
     name: &'static str,
-    id: Uuid,
+    pub(crate) id: Uuid,
 }
 
 impl Topic {
     /// The one of this name, once there is one, and not this one.
-    fn of(raw: &mut Raw, topic: &'static str, but: Uuid) -> Self {
+    pub(crate) fn of(raw: &mut Raw, topic: &'static str, but: Uuid) -> Self {
         let end = Instant::now() + PATIENCE;
         loop {
             let asked = MetadataRequest::default().with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(name(topic)))]));
@@ -141,21 +141,18 @@ pub(crate) fn one_made_anew_is_another(server: &str, topic: &'static str, again:
 }
 
 /// Whoever asks a node that does not lead is told who does, and where that one lives, in the versions that say so.
-pub(crate) fn who_leads_is_told(servers: &[String], topic: &'static str, leader: (i32, i32)) {
-    let home = (leader.0, servers[leader.0 as usize - 1].clone());
-    for server in servers.iter().filter(|server| **server != home.1) {
-        let mut raw = Raw::connect(server);
-        let known = Topic::of(&mut raw, topic, Uuid::nil());
-        let (alone, both) = ((NOT_LEADER_OR_FOLLOWER, leader, vec![]), (NOT_LEADER_OR_FOLLOWER, leader, vec![home.clone()]));
-        assert_eq!(known.produce(&mut raw, 9), (NOT_LEADER_OR_FOLLOWER, (-1, -1), vec![]));
-        for version in [10, 12, 13] {
-            assert_eq!(known.produce(&mut raw, version), both, "Produce {version}");
-        }
-        for version in [12, 13, 15] {
-            assert_eq!(known.read(&mut raw, version).1, alone, "Fetch {version}");
-        }
-        for version in [16, 18] {
-            assert_eq!(known.read(&mut raw, version).1, both, "Fetch {version}");
-        }
+pub(crate) fn who_leads_is_told(other: &str, topic: &'static str, leader: (i32, i32), home: &str) {
+    let mut raw = Raw::connect(other);
+    let known = Topic::of(&mut raw, topic, Uuid::nil());
+    let (alone, both) = ((NOT_LEADER_OR_FOLLOWER, leader, vec![]), (NOT_LEADER_OR_FOLLOWER, leader, vec![(leader.0, home.to_owned())]));
+    assert_eq!(known.produce(&mut raw, 9), (NOT_LEADER_OR_FOLLOWER, (-1, -1), vec![]));
+    for version in [10, 12, 13] {
+        assert_eq!(known.produce(&mut raw, version), both, "Produce {version}");
+    }
+    for version in [12, 13, 15] {
+        assert_eq!(known.read(&mut raw, version).1, alone, "Fetch {version}");
+    }
+    for version in [16, 18] {
+        assert_eq!(known.read(&mut raw, version).1, both, "Fetch {version}");
     }
 }

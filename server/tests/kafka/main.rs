@@ -353,12 +353,7 @@ async fn epochs_of_leaders_grow_over_a_failover_and_clients_read_on() {
     assert_eq!(follower.end_of(old, new).0, epochs::NOT_LEADER_OR_FOLLOWER);
     assert_eq!(follower.fetch(0, new, -1).0, epochs::NOT_LEADER_OR_FOLLOWER);
     assert_eq!(follower.now, now, "it says who leads instead");
-    let alive: Vec<String> = servers
-        .iter()
-        .enumerate()
-        .map(|(n, server)| if n as i32 + 1 == before.0 { servers[now.0 as usize - 1].clone() } else { server.clone() })
-        .collect();
-    ids::who_leads_is_told(&alive, "everywhere", now);
+    ids::who_leads_is_told(other, "everywhere", now, &servers[now.0 as usize - 1]);
     // A node that comes back hears of it, and so it is after a restart of all.
     nodes[before.0 as usize - 1].serve();
     whole(&admin).await;

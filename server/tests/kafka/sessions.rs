@@ -1,11 +1,10 @@
 //! Sessions of fetches (KIP-227), as a client of no library has them.
 
-use crate::{epochs::At, raw::Raw};
+use crate::{epochs::At, ids::Topic, raw::Raw};
 use kafka_protocol::{
     messages::{
-        BrokerId, FetchRequest, FetchResponse, MetadataRequest, TopicName,
+        BrokerId, FetchRequest, FetchResponse, TopicName,
         fetch_request::{FetchPartition, FetchTopic, ForgottenTopic},
-        metadata_request::MetadataRequestTopic,
     },
     protocol::StrBytes,
 };
@@ -25,9 +24,8 @@ struct Reader {
 impl Reader {
     fn new(server: &str, topic: &'static str, version: i16) -> Self {
         let mut raw = Raw::connect(server);
-        let asked = vec![MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_static_str(topic))))];
-        let told = raw.call(12, &MetadataRequest::default().with_topics(Some(asked))).expect("an answer");
-        Self { raw, topic, version, id: told.topics[0].topic_id }
+        let id = Topic::of(&mut raw, topic, Uuid::nil()).id;
+        Self { raw, topic, version, id }
     }
 
     /// Partitions, and where to read from.

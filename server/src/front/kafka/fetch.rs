@@ -7,12 +7,13 @@ use super::{
     super::{Front, conn::Conn, requests},
     Reply, codes, epochs,
     leaders::Leaders,
-    metadata::{broker_id, name_of},
+    metadata::broker_id,
+    named::Named,
     sessions::{self, Plan, Session, Turn},
 };
 use crate::{
     kafka::wire::{
-        Answer as _, Request, StrBytes, TopicKey, WireError,
+        Answer as _, Request, TopicKey, WireError,
         fetch::{AbortedTransaction, EpochEnd, FetchPartition, FetchRequest, FetchResponse, FetchedPartition, FetchedTopic},
     },
     node::{budget::Working, read::PARTITION_BYTES},
@@ -36,33 +37,16 @@ pub(super) fn weigh<R: Rt>(conn: &Conn<R>, request: &Request) -> usize {
 struct Wanted {
     /// Its place in the session, if there is one.
     turn: Turn,
-    topic: TopicKey,
-    /// The topic's name; nothing if it is said by an id that is not known here.
-    name: Option<StrBytes>,
+    topic: Named,
     at: FetchPartition,
-}
-
-impl Wanted {
-    /// The topic's name; that of no topic, if it is not known.
-    fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
-    }
-
-    /// Why it may not be read, if it may not.
-    fn refusal(&self, denied: &BTreeSet<String>) -> Option<i16> {
-        match &self.name {
-            None => Some(codes::UNKNOWN_TOPIC_ID),
-            Some(name) => denied.contains(&**name).then_some(codes::TOPIC_AUTHORIZATION_FAILED),
-        }
-    }
 }
 
 /// All that a request says.
 fn said<R: Rt>(front: &Front<R>, asked: &FetchRequest) -> Vec<Wanted> {
     let mut all = Vec::new();
     for topic in asked.topics.iter() {
-        let name = name_of(front, &topic.topic);
-        all.extend(topic.partitions.iter().map(|at| Wanted { turn: 0, topic: topic.topic.clone(), name: name.clone(), at }));
+        let named = Named::look_up(front, topic.topic);
+        all.extend(topic.partitions.iter().map(|at| Wanted { turn: 0, topic: named.clone(), at }));
     }
     all
 }
@@ -71,39 +55,30 @@ fn said<R: Rt>(front: &Front<R>, asked: &FetchRequest) -> Vec<Wanted> {
 fn kept<R: Rt>(front: &Front<R>, session: &Session) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::with_capacity(session.len());
     for (turn, topic, at) in session.row() {
-        let same = all.last().filter(|last| last.topic == *topic);
-        let (topic, name) = match same {
-            Some(last) => (last.topic.clone(), last.name.clone()),
-            None => (topic.clone(), name_of(front, topic)),
-        };
-        all.push(Wanted { turn, topic, name, at });
+        let same = all.last().filter(|last| last.topic.key == *topic).map(|last| last.topic.clone());
+        all.push(Wanted { turn, topic: same.unwrap_or_else(|| Named::look_up(front, topic.clone())), at });
     }
     all
 }
 
 /// Topics that are not any more what they were when their names were looked up: another one may have come in their place while the answer waited for records.
 fn gone<R: Rt>(front: &Front<R>, wanted: &[Wanted]) -> BTreeSet<TopicKey> {
-    let mut gone = BTreeSet::new();
-    for same in wanted.chunk_by(|a, b| a.topic == b.topic) {
-        if name_of(front, &same[0].topic) != same[0].name {
-            gone.insert(same[0].topic.clone());
-        }
-    }
-    gone
+    let topics = wanted.chunk_by(|a, b| a.topic.key == b.topic.key).map(|same| &same[0].topic);
+    topics.filter(|topic| !topic.is_still(front)).map(|topic| topic.key.clone()).collect()
 }
 
 /// As our own protocol asks, but for what is to be read elsewhere.
 fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &[Option<NodeId>], denied: &BTreeSet<String>) -> Fetch {
     let mut elsewhere = elsewhere.iter();
     let one = |wanted: &Wanted| messages::FetchPartition {
-        topic: wanted.name().to_owned(),
+        topic: wanted.topic.name().to_owned(),
         partition: number(wanted.at.partition),
         offset: u64::try_from(wanted.at.fetch_offset).unwrap_or(u64::MAX),
         bytes_max: u32::try_from(wanted.at.partition_max_bytes).unwrap_or(1).max(1),
         leader_epoch: epochs::said(wanted.at.current_leader_epoch),
         last_epoch: epochs::said(wanted.at.last_fetched_epoch),
     };
-    let mut is_read_here = |wanted: &&Wanted| !matches!(elsewhere.next(), Some(Some(_))) && wanted.refusal(denied).is_none();
+    let mut is_read_here = |wanted: &&Wanted| !matches!(elsewhere.next(), Some(Some(_))) && wanted.topic.refusal(denied).is_none();
     let partitions: Vec<_> = wanted.iter().filter(|wanted| is_read_here(wanted)).map(one).collect();
     let waits = asked.min_bytes > 0 && partitions.len() == wanted.len();
     let wait_ms_max = if waits { u32::try_from(asked.max_wait_ms).unwrap_or(0) } else { 0 };
@@ -121,7 +96,7 @@ fn ours(asked: &FetchRequest, wanted: &[Wanted], any_replica: bool, elsewhere: &
 
 /// Where a client that stands elsewhere is to read what this node leads, partition by partition in their order.
 async fn nearer<R: Rt>(front: &Rc<Front<R>>, rack: &str, wanted: &[Wanted]) -> Vec<Option<NodeId>> {
-    let partitions: Vec<_> = wanted.iter().map(|wanted| (wanted.name(), number(wanted.at.partition))).collect();
+    let partitions: Vec<_> = wanted.iter().map(|wanted| (wanted.topic.name(), number(wanted.at.partition))).collect();
     front.core.readable_in(rack, &partitions).await
 }
 
@@ -154,7 +129,7 @@ pub(super) async fn carry_out<R: Rt>(
     let wanted = session.as_ref().map_or_else(|| said(front, &asked), |session| kept(front, session));
     let stands_here = !asked.rack_id.is_empty() && *asked.rack_id == *front.core.config.rack;
     let elsewhere = if asked.rack_id.is_empty() || stands_here { Vec::new() } else { nearer(front, &asked.rack_id, &wanted).await };
-    let denied = front.denied(conn, Operation::Read, wanted.iter().filter_map(|wanted| wanted.name.as_deref()));
+    let denied = front.denied(conn, Operation::Read, wanted.iter().filter_map(|wanted| wanted.topic.known()));
     let fetched = requests::fetched(front, conn, &ours(&asked, &wanted, stands_here, &elsewhere, &denied), working).await;
     let mut counters = front.core.counters.borrow_mut();
     fetched.reply.partitions.iter().filter_map(|p| p.failure.as_ref()).for_each(|f| counters.count_error(f.code()));
@@ -163,11 +138,11 @@ pub(super) async fn carry_out<R: Rt>(
     let (mut results, mut batches) = (fetched.reply.partitions.iter(), fetched.batches.into_iter());
     let (mut elsewhere, mut leaders, gone) = (elsewhere.into_iter(), Leaders::new(front), gone(front, &wanted));
     let mut partition = |wanted: &Wanted| {
-        let refusal = wanted.refusal(&denied);
+        let refusal = wanted.topic.refusal(&denied);
         let preferred = elsewhere.next().flatten().filter(|_| refusal.is_none());
         let result = if preferred.is_some() || refusal.is_some() { None } else { results.next() };
         let mut records = take_batches(&mut batches, result.map_or(0, |result| result.len as usize));
-        let is_gone = gone.contains(&wanted.topic);
+        let is_gone = gone.contains(&wanted.topic.key);
         let refusal = if is_gone { Some(codes::UNKNOWN_TOPIC_ID) } else { refusal };
         let result = result.filter(|_| !is_gone);
         if is_gone {
@@ -183,7 +158,7 @@ pub(super) async fn carry_out<R: Rt>(
             last_stable_offset: result.filter(|_| failure.is_none()).map_or(-1, |r| r.stable_offset as i64),
             log_start_offset: start,
             diverging_epoch: result.and_then(|r| r.diverging).map_or(EpochEnd::UNKNOWN, diverging),
-            current_leader: leaders.name(error_code, wanted.name(), wanted.at.partition),
+            current_leader: leaders.name(error_code, wanted.topic.name(), wanted.at.partition),
             aborted_transactions: (asked.isolation_level != 0).then(|| aborted(result)),
             preferred_read_replica: preferred.map_or(-1, |node| broker_id(node.0)),
             records,
@@ -196,9 +171,9 @@ pub(super) async fn carry_out<R: Rt>(
         if !is_new && !says_all {
             continue;
         }
-        match topics.last_mut().filter(|last| last.topic == one.topic) {
+        match topics.last_mut().filter(|last| last.topic == one.topic.key) {
             Some(last) => last.partitions.push(read),
-            None => topics.push(FetchedTopic { topic: one.topic, partitions: vec![read] }),
+            None => topics.push(FetchedTopic { topic: one.topic.key, partitions: vec![read] }),
         }
     }
     let session_id = session.as_ref().map_or(0, Session::id);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     catalog::{META_GROUP, Partition as Ours, Topic as OurTopic},
     kafka::wire::{
-        Answer as _, Request, StrBytes, TopicId, TopicKey, WireError,
+        Answer as _, Request, StrBytes, TopicId, WireError,
         metadata::{Broker, MetadataRequest, MetadataResponse, OPERATIONS_UNKNOWN, Partition, Topic},
     },
     security::acl::{Operation, ResourceType},
@@ -146,18 +146,6 @@ fn by_id<R: Rt>(front: &Front<R>, id: TopicId) -> Topic {
     let catalog = front.core.catalog.borrow();
     let found = topic_number(front, id).and_then(|number| catalog.topic_by_id(number));
     found.map_or_else(|| unknown_id(id), |topic| describe(front, topic))
-}
-
-/// The name of a topic that a request speaks of; nothing if no topic that is known here has this id.
-pub(super) fn name_of<R: Rt>(front: &Front<R>, topic: &TopicKey) -> Option<StrBytes> {
-    match topic {
-        TopicKey::Name(name) => Some(StrBytes::clone(name)),
-        TopicKey::Id(id) => {
-            let catalog = front.core.catalog.borrow();
-            let topic = topic_number(front, *id).and_then(|number| catalog.topic_by_id(number))?;
-            Some(StrBytes::from_string(topic.name.clone()))
-        }
-    }
 }
 
 fn unknown_id(id: TopicId) -> Topic {

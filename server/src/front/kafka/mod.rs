@@ -6,7 +6,7 @@
 //! Answers come in the order of the requests. A batch that is not to be acknowledged has no answer; if it fails, the connection ends. So it does after bytes that
 //! are no request, and after a version of an API that is not advertised, but for ApiVersions, whose answer says which ones are (KIP-511).
 //!
-//! In reading order: [`codes`] errors · [`produce`] · [`fetch`], over [`sessions`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
+//! In reading order: [`codes`] errors · [`named`] topics of requests, [`leaders`] whom to ask instead · [`produce`] · [`fetch`], over [`sessions`] · [`metadata`] · [`groups`], [`consumer_groups`], [`positions`] and
 //! [`group_admin`] consumer groups · [`transactions`] ·
 //! [`offsets`], [`epochs`], [`topics`], [`settings`], [`replicas`], [`quotas`], [`users`], [`acls`] and [`telemetry`] what is asked less often · [`room`] how much one request may ask for.
 
@@ -19,6 +19,7 @@ mod group_admin;
 mod groups;
 mod leaders;
 mod metadata;
+mod named;
 mod offsets;
 mod positions;
 pub(super) mod produce;

@@ -8,14 +8,14 @@ use super::{
     },
     Closed, codes,
     leaders::Leaders,
-    metadata::name_of,
+    named::Named,
     transactions,
 };
 use crate::{
     catalog::names::NAME_BYTES_MAX,
     kafka::wire::{
-        Answer as _, Request, StrBytes, TopicKey, WireError,
-        produce::{ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic, ProduceTopicResponse},
+        Answer as _, Request, TopicKey, WireError,
+        produce::{ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse},
     },
     node::produce::Outcome,
     quota::Direction,
@@ -31,33 +31,12 @@ pub(in super::super) struct Told {
     version: i16,
     correlation_id: i32,
     throttle_ms: u32,
-    /// By topic, in the order of the request.
-    topics: Vec<ToldTopic>,
+    /// By topic, its partitions, in the order of the request.
+    topics: Vec<(Named, Vec<i32>)>,
     /// Set if nothing was appended at all: what each partition is told.
     refused: Option<i16>,
     /// What is told of a batch whose transaction does not take it, by its place in the request.
     unwanted: BTreeMap<usize, i16>,
-}
-
-/// What is told of one topic.
-struct ToldTopic {
-    /// As the request says it, and its name.
-    key: TopicKey,
-    name: StrBytes,
-    partitions: Vec<i32>,
-}
-
-/// A topic of a request, and its name; nothing if it is said by an id that is not known here.
-pub(super) struct Named {
-    pub(super) topic: ProduceTopic,
-    name: Option<StrBytes>,
-}
-
-impl Named {
-    /// Its name; that of no topic, if it is not known.
-    pub(super) fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
-    }
 }
 
 impl Told {
@@ -81,9 +60,9 @@ impl Told {
                 current_leader: leaders.name(error_code, topic, *index),
             }
         };
-        let topics = self.topics.iter().map(|one| ProduceTopicResponse {
-            topic: one.key.clone(),
-            partitions: one.partitions.iter().map(|index| partition(&one.name, index)).collect(),
+        let topics = self.topics.iter().map(|(topic, partitions)| ProduceTopicResponse {
+            topic: topic.key.clone(),
+            partitions: partitions.iter().map(|index| partition(topic.name(), index)).collect(),
         });
         let topics = topics.collect();
         let response = ProduceResponse { topics, throttle_time_ms: self.throttle_ms as i32, node_endpoints: leaders.endpoints() };
@@ -118,9 +97,8 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
         let may = asked.transactional_id.as_deref().is_none_or(|id| transactions::may_write(front, conn, id));
         (!may).then_some(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     });
-    let topics = asked.topics.iter().map(|topic| Named { name: name_of(front, &topic.topic), topic });
-    let topics: Vec<Named> = topics.collect();
-    let denied = front.denied(conn, Operation::Write, topics.iter().filter_map(|topic| topic.name.as_deref()));
+    let topics: Vec<_> = asked.topics.iter().map(|topic| (Named::look_up(front, topic.topic), topic.partitions)).collect();
+    let denied = front.denied(conn, Operation::Write, topics.iter().filter_map(|(topic, _)| topic.known()));
     // What becomes of a batch pays for the name of a topic, if it is no longer than names are.
     let is_usual = batches <= BATCHES_FEW && empty == 0 && names <= batches * NAME_BYTES_MAX && refused.is_none();
     let held = if !is_usual {
@@ -134,19 +112,13 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
     let mut joined =
         if refused.is_some() { Vec::new() } else { transactions::join_of(front, &asked, &topics, version, &denied).await }.into_iter();
     let mut outcomes = Vec::with_capacity(batches);
-    for named in topics {
-        let (topic, name) = (&named.topic, named.name());
-        let may = match &named.name {
-            None => Err(codes::UNKNOWN_TOPIC_ID),
-            Some(name) if denied.contains(&**name) => Err(codes::TOPIC_AUTHORIZATION_FAILED),
-            Some(_) => Ok(()),
-        };
-        for partition in topic.partitions.iter().filter(|_| told.refused.is_none()) {
+    for (topic, partitions) in topics {
+        let refusal = topic.refusal(&denied);
+        for partition in partitions.iter().filter(|_| told.refused.is_none()) {
             let joined = joined.next().transpose();
             // Another topic may have come in its place while the batches before this one waited.
-            let is_gone = matches!(topic.topic, TopicKey::Id(_)) && name_of(front, &topic.topic) != named.name;
-            let joined = may.and(if is_gone { Err(codes::UNKNOWN_TOPIC_ID) } else { joined });
-            let ended = match joined {
+            let refusal = refusal.or_else(|| (!topic.is_still(front)).then_some(codes::UNKNOWN_TOPIC_ID));
+            let ended = match refusal.map_or(joined, Err) {
                 Ok(ended) => ended,
                 Err(code) => {
                     told.unwanted.insert(outcomes.len(), code);
@@ -159,11 +131,10 @@ pub(super) async fn take<R: Rt>(front: &Rc<Front<R>>, conn: &Rc<Conn<R>>, reques
                     continue;
                 }
             };
-            outcomes.push(append(front, name, partition.index, partition.records, asked.acks == -1, ended).await);
+            outcomes.push(append(front, topic.name(), partition.index, partition.records, asked.acks == -1, ended).await);
         }
         // Copied, so that it does not keep the buffer that it came in.
-        let (key, name) = (topic.topic.kept(), StrBytes::from_string(name.to_owned()));
-        told.topics.push(ToldTopic { key, name, partitions: topic.partitions.iter().map(|p| p.index).collect() });
+        told.topics.push((topic.kept(), partitions.iter().map(|p| p.index).collect()));
     }
     if asked.acks == 0 {
         let failed = outcomes.iter().find_map(|outcome| match outcome {

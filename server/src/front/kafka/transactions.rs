@@ -7,15 +7,16 @@
 
 use super::{
     super::{Front, conn::Conn, requests::POSITION_BYTES},
-    answered, codes, decoded, groups, positions,
-    produce::Named,
+    answered, codes, decoded, groups,
+    named::Named,
+    positions,
 };
 use crate::{
     coordinator::{METADATA_PER_COMMIT_BYTES_MAX, POSITIONS_PER_COMMIT_MAX, Part, pattern, transactions::State},
     kafka::wire::{
-        Request, WireError,
+        Request, Table, WireError,
         api_versions::{ApiVersionsResponse, Feature},
-        produce::ProduceRequest,
+        produce::{ProducePartition, ProduceRequest},
         versions,
     },
     security::acl::{Operation, ResourceType},
@@ -278,14 +279,14 @@ pub(super) async fn commit_offsets<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, 
 pub(super) async fn join_of<R: Rt>(
     front: &Rc<Front<R>>,
     asked: &ProduceRequest,
-    topics: &[Named],
+    topics: &[(Named, Table<ProducePartition>)],
     version: i16,
     denied: &BTreeSet<String>,
 ) -> Vec<Result<i32, i16>> {
     let Some(id) = &asked.transactional_id else { return Vec::new() };
     let (mut parts, mut whose) = (Vec::new(), Vec::new());
-    for topic in topics {
-        for partition in topic.topic.partitions.iter() {
+    for (topic, partitions) in topics {
+        for partition in partitions.iter() {
             parts.push((topic.name(), u32::try_from(partition.index).unwrap_or(u32::MAX)));
             let header = partition.records.as_ref().and_then(|records| Header::parse(records).ok());
             whose.push(header.filter(Header::is_transactional).map(|header| (header.producer_id, header.producer_epoch)));
