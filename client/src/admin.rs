@@ -123,9 +123,10 @@ impl Admin {
     /// [`Code::TopicExists`], unless that is fine; or a name or setting that is not allowed.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<(TopicInfo, bool)> {
         let doing = format!("creating topic {}", topic.0.name);
-        let repeat = if topic.0.if_not_exists || topic.0.dry_run { Repeat::Freely } else { Repeat::IfUnsent };
-        let request = |_, as_of| CreateTopic { as_of, ..topic.0.clone() };
-        let reply: TopicReply = self.by_what_is(&topic.0.name, &doing, Kind::CreateTopic, repeat, request).await?;
+        // By its number a topic that an unanswered try has made is told from one that was there.
+        let attempt = self.client.backoff().random_number();
+        let request = |_, as_of| CreateTopic { as_of, attempt, ..topic.0.clone() };
+        let reply: TopicReply = self.by_what_is(&topic.0.name, &doing, Kind::CreateTopic, Repeat::Freely, request).await?;
         Ok((reply.topic.unwrap_or_default(), reply.changed))
     }
 

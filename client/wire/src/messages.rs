@@ -423,6 +423,9 @@ pub struct CreateTopic {
     /// its way does not bring back what was deleted meanwhile. 0 does not care.
     #[prost(uint64, tag = "7")]
     pub as_of: u64,
+    /// A number that nobody else takes: whoever repeats a request, not knowing what came of it, is given the topic that it has made. 0 is none.
+    #[prost(uint64, tag = "8")]
+    pub attempt: u64,
 }
 
 /// Changes a topic.
@@ -1060,6 +1063,9 @@ pub struct AlterUser {
     /// Mechanisms of which nothing is kept any more; refused where nothing was.
     #[prost(uint32, repeated, tag = "3")]
     pub forget: Vec<u32>,
+    /// They are not refused either way: the request may have been carried out before.
+    #[prost(bool, tag = "4")]
+    pub again: bool,
 }
 
 /// Asks for all users.

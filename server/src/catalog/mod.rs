@@ -94,6 +94,21 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
     /// Settings.
     pub settings: TopicSettings,
+    /// Which attempt has made it ([`CreateTopic::attempt`]); 0 where that was not said.
+    pub attempt: u64,
+}
+
+impl Topic {
+    /// One that is still to be given its number and its partitions.
+    fn new(name: &str, internal: bool, settings: TopicSettings) -> Self {
+        Self { name: name.to_owned(), topic_id: 0, internal, partitions: Vec::new(), settings, attempt: 0 }
+    }
+
+    /// Whether this attempt has made it.
+    #[must_use]
+    pub fn is_by(&self, attempt: u64) -> bool {
+        attempt != 0 && self.attempt == attempt
+    }
 }
 
 /// The next free number of each kind.
@@ -173,11 +188,9 @@ impl Catalog {
     #[must_use]
     pub fn new() -> Self {
         let meta = Topic {
-            name: META.into(),
             topic_id: 1,
-            internal: true,
             partitions: vec![Partition { group: META_GROUP, home: Home(0), replicas: None }],
-            settings: Self::meta_settings(),
+            ..Topic::new(META, true, Self::meta_settings())
         };
         Self {
             groups: BTreeMap::from([(META_GROUP, (META.to_owned(), 0))]),
@@ -240,14 +253,14 @@ impl Catalog {
             return Plan { records: Vec::new(), topic: None };
         }
         let replication = self.replication_default();
-        self.planned_topic(OFFSETS, u32::from(homes.max(1)), true, internal_settings(), (homes, replication))
+        self.planned_topic(Topic::new(OFFSETS, true, internal_settings()), u32::from(homes.max(1)), (homes, replication))
     }
 
     /// Creates a topic on `homes` journals (1 or more).
     pub fn plan_create(&self, request: &CreateTopic, homes: u16) -> Result<Plan, CatalogError> {
         names::check(&request.name)?;
         if let Some(there) = self.topics.get(&request.name) {
-            if request.if_not_exists {
+            if request.if_not_exists || there.is_by(request.attempt) {
                 return Ok(Plan { records: Vec::new(), topic: Some(there.clone()) });
             }
             return Err(CatalogError::TopicExists { name: request.name.clone() });
@@ -260,7 +273,8 @@ impl Catalog {
         self.check_count(&request.name, partitions, partitions as usize)?;
         let replication = self.check_replication(&request.name, request.replication)?;
         check_insync(&settings, replication)?;
-        let mut plan = self.planned_topic(&request.name, partitions, false, settings, (homes, replication));
+        let topic = Topic { attempt: request.attempt, ..Topic::new(&request.name, false, settings) };
+        let mut plan = self.planned_topic(topic, partitions, (homes, replication));
         if request.dry_run {
             plan.records.clear();
         }
@@ -418,10 +432,10 @@ impl Catalog {
         Ok(())
     }
 
-    fn planned_topic(&self, name: &str, partitions: u32, internal: bool, settings: TopicSettings, spread: (u16, usize)) -> Plan {
+    fn planned_topic(&self, topic: Topic, partitions: u32, spread: (u16, usize)) -> Plan {
         let mut ids = self.ids;
         let partitions = self.new_partitions(&mut ids, partitions, &[], spread);
-        let topic = Topic { name: name.to_owned(), topic_id: ids.topic, internal, partitions, settings };
+        let topic = Topic { topic_id: ids.topic, partitions, ..topic };
         ids.topic += 1;
         ids.epoch += 1;
         Plan { records: vec![records::topic(&topic), records::ids(ids)], topic: Some(topic) }

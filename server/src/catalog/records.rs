@@ -3,7 +3,7 @@
 //! ```text
 //!   key              value
 //!   topic/<name>     {"v":1,"topic_id":3,"internal":false,"partitions":[[17,0],[18,1]],"settings":{"retention.ms":"1000"},
-//!                     "replicas":[null,{"first":[[5,1]],"now":[[5,1]],"wanted":[[5,1],[6,2]]}]}
+//!                     "replicas":[null,{"first":[[5,1]],"now":[[5,1]],"wanted":[[5,1],[6,2]]}],"attempt":77}
 //!   node/<id>        {"v":1,"host":"a.example","ip":"10.0.0.1","port":7400,"ports":[7401],"homes":1,"rack":"","meta":1,"state":"in"}
 //!   meta             {"v":1,"first":[[1,1]]}
 //!   quota/<client>   {"v":1,"produce_bytes_per_s":1000,"fetch_bytes_per_s":0}
@@ -16,7 +16,7 @@
 //! `<m>` is a mechanism, such as `SCRAM-SHA-256`; salts and keys are written in hexadecimal digits. An ACL is all
 //! in its key: `acl/["topic","literal","orders","User:ann","*","read","allow"]`. A quota of a user is at `user-quota/["ann",null]`, one of a client id of hers at `user-quota/["ann","app"]`. A
 //! partition is `[group, home]`, its number is its place in the list, and so are its replicas, each `[id, node]`; there are none where all
-//! partitions are alone. A node that is being replaced says by which, in `replaced_by`. `meta` says with which replicas the catalog's own group began. `ids` holds
+//! partitions are alone. Which attempt has made a topic is said where whoever asked has said it. A node that is being replaced says by which, in `replaced_by`. `meta` says with which replicas the catalog's own group began. `ids` holds
 //! the next free number of each kind: numbers are never given twice, even after what bore them is gone. An unknown `v` is refused, never guessed.
 
 use super::{CatalogError, FOUNDER, Home, Ids, META, Node, Partition, Quota, Replica, Replicas, Topic, TopicSettings, Whose};
@@ -56,6 +56,12 @@ struct TopicValue {
     settings: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replicas: Vec<Option<Replicas>>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    attempt: u64,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,6 +138,7 @@ pub(super) fn topic(topic: &Topic) -> Record {
         } else {
             topic.partitions.iter().map(|p| p.replicas.as_deref().cloned()).collect()
         },
+        attempt: topic.attempt,
     };
     Record { key: topic_key(&topic.name), value: Some(json(&value)) }
 }
@@ -285,6 +292,7 @@ fn read_topic(name: &str, value: TopicValue) -> Result<Topic, CatalogError> {
             })
             .collect(),
         settings: TopicSettings::new(value.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())))?,
+        attempt: value.attempt,
     })
 }
 

@@ -145,6 +145,27 @@ fn creating_twice_is_refused_or_fine_as_asked() {
     assert!(!plan.changes() && plan.topic.is_some());
 }
 
+/// Whoever repeats an attempt is given what that has made, over a restart, too; nobody else is.
+#[test]
+fn an_attempt_makes_one_topic() {
+    let mut catalog = Catalog::new();
+    let attempt = |attempt| CreateTopic { attempt, ..create("a", 2, &[]) };
+    let plan = catalog.plan_create(&attempt(7), 2).expect("valid");
+    apply(&mut catalog, &plan);
+    let again = catalog.plan_create(&attempt(7), 2).expect("it was this one");
+    assert_eq!((again.changes(), again.topic), (false, plan.topic));
+    for other in [0, 8] {
+        assert_eq!(catalog.plan_create(&attempt(other), 2), Err(CatalogError::TopicExists { name: "a".into() }));
+    }
+    let plan = catalog.plan_alter(&alter("a", 3, &[]), 2).expect("valid");
+    apply(&mut catalog, &plan);
+    assert!(catalog.plan_create(&attempt(7), 2).is_ok(), "it is the same topic");
+    let plan = catalog.plan_create(&CreateTopic { name: "b".into(), ..attempt(0) }, 2).expect("valid");
+    apply(&mut catalog, &plan);
+    let nobodys = CreateTopic { name: "b".into(), ..attempt(0) };
+    assert!(catalog.plan_create(&nobodys, 2).is_err(), "0 is no attempt");
+}
+
 /// A request that is late on its way neither brings back what was deleted meanwhile nor deletes what was created meanwhile.
 #[test]
 fn what_goes_by_how_it_was_is_refused() {

@@ -38,13 +38,16 @@ impl Catalog {
         let mut named = BTreeSet::new();
         for number in &request.forget {
             let mechanism = mechanism(*number).ok_or_else(|| bad(format!("there is no mechanism {number}")))?;
-            if there.is_none_or(|kept| !kept.contains_key(&mechanism)) {
+            let is_there = there.is_some_and(|kept| kept.contains_key(&mechanism));
+            if !is_there && !request.again {
                 return Err(CatalogError::UnknownUser { name: names::shorten(name), mechanism: mechanism.name() });
             }
             if !named.insert(mechanism) {
                 return Err(bad(format!("{} is named twice", mechanism.name())));
             }
-            records.push(records::user(name, mechanism, None));
+            if is_there {
+                records.push(records::user(name, mechanism, None));
+            }
         }
         let mut more = 0;
         for kept in &request.keep {
@@ -99,7 +102,7 @@ mod tests {
     }
 
     fn alter(name: &str, keep: Vec<UserCredential>, forget: &[u32]) -> AlterUser {
-        AlterUser { name: name.into(), keep, forget: forget.to_vec() }
+        AlterUser { name: name.into(), keep, forget: forget.to_vec(), again: false }
     }
 
     fn apply(catalog: &mut Catalog, request: &AlterUser) {
@@ -121,6 +124,9 @@ mod tests {
         apply(&mut catalog, &alter("a/b=c,d", vec![kept(short, 7)], &[2]));
         assert_eq!((stored(&catalog, short), stored(&catalog, long)), (Some(vec![7; 32]), None));
         apply(&mut catalog, &alter("a/b=c,d", vec![], &[1]));
+        let gone = alter("a/b=c,d", vec![], &[1]);
+        assert!(catalog.plan_user(&gone).is_err());
+        assert!(!catalog.plan_user(&AlterUser { again: true, ..gone }).expect("it may have been done before").changes());
         assert_eq!(catalog.users().count(), 0);
         assert_eq!(catalog, Catalog::new());
     }

@@ -141,7 +141,7 @@ impl Create {
             if_not_exists: self.if_not_exists,
             dry_run: self.dry_run,
             replication: self.replication,
-            as_of: 0,
+            ..CreateTopic::default()
         };
         let (topic, changed) = remote.create_topic(request).await?;
         let what = match (self.dry_run, changed) {

@@ -93,7 +93,7 @@ impl Create {
             let Credential { salt, iterations, stored_key, server_key } = Credential::of_password(*mechanism, &password, iterations);
             UserCredential { mechanism: mechanism.number() as u32, iterations, salt, stored_key, server_key }
         });
-        let user = AlterUser { name: self.name.clone(), keep: keep.collect(), forget: Vec::new() };
+        let user = AlterUser { name: self.name.clone(), keep: keep.collect(), ..AlterUser::default() };
         Remote::connect(global).await?.alter_user(user).await?;
         let names: Vec<&str> = mechanisms.iter().map(|mechanism| mechanism.name()).collect();
         let text = format!("{} may log in by {}", self.name, names.join(" and "));
@@ -109,7 +109,7 @@ impl Delete {
             return Err(Fail::new(format!("there is no user {}", self.name), "list the users (millpond user list)"));
         };
         let forget = user.credentials.iter().map(|kept| kept.mechanism).collect();
-        remote.alter_user(AlterUser { name: user.name, keep: Vec::new(), forget }).await?;
+        remote.alter_user(AlterUser { name: user.name, forget, ..AlterUser::default() }).await?;
         out.either(&json!({ "user": self.name, "deleted": true }), format!("{} is deleted", self.name))
     }
 }

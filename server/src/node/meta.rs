@@ -108,6 +108,10 @@ impl<R: Rt> Core<R> {
         let mut done = Changed::default();
         let plan = self.plan(&change, &mut done).map_err(|e| e.failure())?;
         (done.topic, done.changed) = (plan.topic.clone(), plan.changes());
+        if let (Change::Create(asked), Some(topic)) = (&change, &plan.topic) {
+            // It was made by the same request before, whose answer was not heard.
+            done.changed |= topic.is_by(asked.attempt) && !asked.dry_run;
+        }
         let dry = matches!(&change, Change::Create(CreateTopic { dry_run: true, .. }) | Change::Rebalance(true));
         if !dry {
             self.commit_plan(plan).await?;

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes, in real time")]
 
 mod crowd;
+mod doubt;
 mod epochs;
 mod ids;
 mod java;
@@ -314,6 +315,12 @@ async fn epochs_of_leaders_are_told_and_checked() {
     let node = Node::start();
     client(&node).await.admin().create_topic(NewTopic::new("alone").partitions(1)).await.expect("created");
     tokio::task::spawn_blocking(move || epochs::of_a_node_that_is_alone(&node.address(), "alone")).await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_which_a_dying_node_says_nothing_is_made_by_the_next_one() {
+    let (nodes, servers, _) = three().await;
+    doubt::a_leader_that_dies_leaves_no_doubt(nodes, &servers);
 }
 
 /// Three nodes, of which the leader is killed: all say who leads and in which epoch, whether they have a replica or not, a later one has a later epoch, and what was written

@@ -152,8 +152,8 @@ async fn alter<R: Rt>(front: &Rc<Front<R>>, wanted: AlterAcls) -> Result<(), Fai
     if wanted.add.is_empty() && wanted.remove.is_empty() {
         return Ok(());
     }
-    let alter = (|| Change::Acls(wanted.clone()), |_| Done {});
-    let done: Result<Done, Failure> = change(front, Kind::AlterAcls, &wanted, alter, CHANGE_MAX).await;
+    let alter = (Kind::AlterAcls, |_| wanted.clone());
+    let done: Result<Done, Failure> = change(front, alter, (Change::Acls, |_| Done {}), CHANGE_MAX).await;
     done.map(drop)
 }
 

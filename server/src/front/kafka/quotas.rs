@@ -135,8 +135,8 @@ async fn alter_one<R: Rt>(front: &Rc<Front<R>>, entry: &Asked, dry_run: bool) ->
         return Ok(());
     }
     let wanted = to_wire(&whose, quota);
-    let alter = (|| Change::Quota(wanted.clone()), |_| Done {});
-    let done: Result<Done, Failure> = change(front, Kind::AlterQuota, &wanted, alter, CHANGE_MAX).await;
+    let alter = (Kind::AlterQuota, |_| wanted.clone());
+    let done: Result<Done, Failure> = change(front, alter, (Change::Quota, |_| Done {}), CHANGE_MAX).await;
     done.map(drop).map_err(|failure| (codes::of_controller(&failure), codes::text(&failure)))
 }
 

@@ -1,7 +1,7 @@
 //! CreateTopics and DeleteTopics, topic by topic: whoever sends several has each answered for itself.
 
 use super::{
-    super::{Front, conn::Conn},
+    super::{Front, conn::Conn, requests::look_elsewhere},
     answered, codes, decoded, metadata,
     room::Room,
     settings,
@@ -17,7 +17,7 @@ use kafka_protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, create_topics_request::CreatableTopic,
     create_topics_response::CreatableTopicResult, delete_topics_response::DeletableTopicResult,
 };
-use millpond_runtime::Rt;
+use millpond_runtime::{Nanos, Rt};
 use millpond_wire::messages::{
     AlterTopic, Code, CreateTopic, DeleteTopic, Done, Failure, Kind, PartitionInfo, ReplicaInfo, Setting, TopicInfo, TopicReply,
 };
@@ -41,25 +41,49 @@ pub(super) fn allowed(timeout_ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(CHANGE_MAX)
 }
 
-/// Makes a change of the catalog, as Kafka's brokers do: whoever is asked has it made where that is possible, and waits within `allowed` while
-/// nobody leads. What it came to is told in our own words.
-pub(super) async fn change<R: Rt, M: Message + Default>(
+/// How a change is tried.
+struct Tries {
+    until: Nanos,
+    /// It is not known what came of one of the tries.
+    in_doubt: bool,
+}
+
+impl Tries {
+    fn within<R: Rt>(front: &Front<R>, allowed: Duration) -> Self {
+        Self { until: front.core.rt.mono().saturating_add(allowed.as_nanos() as u64), in_doubt: false }
+    }
+
+    /// Whether a change that failed in this way is to be tried again, now that some time has gone by: nobody led, it is not known what came of it,
+    /// or less was known here than there, which is learnt.
+    async fn again<R: Rt>(&mut self, front: &Rc<Front<R>>, failure: &Failure) -> bool {
+        let core = &front.core;
+        self.in_doubt |= failure.code() == Code::MaybeDone;
+        let passes = matches!(failure.code(), Code::NotOwner | Code::Unavailable | Code::MaybeDone | Code::Outdated);
+        if !passes || core.rt.mono() >= self.until || core.stopping.get() {
+            return false;
+        }
+        core.rt.sleep(TRY_EVERY).await;
+        if failure.code() == Code::Outdated {
+            look_elsewhere(front).await;
+        }
+        true
+    }
+}
+
+/// Makes a change of the catalog, as Kafka's brokers do: whoever is asked has it made where that is possible, and tries within `allowed` while
+/// nobody leads, or somebody has been asked and does not answer. So it must do no harm to make it twice; `request` is told whether it may have been made
+/// before. What it came to is told in our own words.
+pub(super) async fn change<R: Rt, Q: Message, M: Message + Default>(
     front: &Rc<Front<R>>,
-    kind: Kind,
-    request: &impl Message,
-    (change, told): (impl Fn() -> Change, impl Fn(Changed) -> M),
+    (kind, request): (Kind, impl Fn(bool) -> Q),
+    (change, told): (impl Fn(Q) -> Change, impl Fn(Changed) -> M),
     allowed: Duration,
 ) -> Result<M, Failure> {
-    let core = &front.core;
-    let until = core.rt.mono().saturating_add(allowed.as_nanos() as u64);
+    let mut tries = Tries::within(front, allowed);
     loop {
-        let here = core.change(change()).await.map(&told);
-        match front.core.or_there(kind, request, here).await {
-            Err(failure)
-                if matches!(failure.code(), Code::NotOwner | Code::Unavailable) && core.rt.mono() < until && !core.stopping.get() =>
-            {
-                core.rt.sleep(TRY_EVERY).await;
-            }
+        let here = front.core.change(change(request(tries.in_doubt))).await.map(&told);
+        match front.core.or_there(kind, &request(tries.in_doubt), here).await {
+            Err(failure) if tries.again(front, &failure).await => {}
             done => return done,
         }
     }
@@ -78,14 +102,40 @@ pub(super) async fn create_topic<R: Rt>(front: &Rc<Front<R>>, request: CreateTop
         ..TopicInfo::default()
     };
     let told = |changed: Changed| TopicReply { topic: changed.topic.map(info), changed: changed.changed };
-    let made = change(front, Kind::CreateTopic, &request, (|| Change::Create(request.clone()), told), allowed).await?;
+    // By the number a topic that an unanswered try has made is told from one that was there; by the epoch one that is late on its way brings back nothing.
+    let attempt = front.core.rt.rand().max(1);
+    let asked = |_| CreateTopic { attempt, as_of: front.core.catalog.borrow().epoch(), ..request.clone() };
+    let made = change(front, (Kind::CreateTopic, asked), (Change::Create, told), allowed).await?;
     Ok(made.topic.unwrap_or_default())
 }
 
 /// Changes a topic, wherever the catalog is led.
 pub(super) async fn alter_topic<R: Rt>(front: &Rc<Front<R>>, request: AlterTopic, allowed: Duration) -> Result<(), Failure> {
-    let alter = (|| Change::Alter(request.clone()), |changed: Changed| TopicReply { topic: None, changed: changed.changed });
-    change(front, Kind::AlterTopic, &request, alter, allowed).await.map(drop)
+    let alter = (Change::Alter, |changed: Changed| TopicReply { topic: None, changed: changed.changed });
+    change(front, (Kind::AlterTopic, |_| request.clone()), alter, allowed).await.map(drop)
+}
+
+/// Deletes the topic that has this name, wherever the catalog is led.
+async fn delete_topic<R: Rt>(front: &Rc<Front<R>>, name: &str, allowed: Duration) -> Result<(), Failure> {
+    let known = || front.core.catalog.borrow().topic(name).map_or(0, |topic| topic.topic_id);
+    let (mut tries, mut id) = (Tries::within(front, allowed), known());
+    loop {
+        let request = DeleteTopic { name: name.to_owned(), topic_id: Some(id), ..DeleteTopic::default() };
+        let here = front.core.change(Change::Delete(request.clone())).await.map(|_| Done {});
+        let Err(failure) = front.core.or_there(Kind::DeleteTopic, &request, here).await else { return Ok(()) };
+        if tries.in_doubt && id != 0 && matches!(failure.code(), Code::UnknownTopic | Code::Outdated) {
+            // The one that was meant is gone: an unanswered try has deleted it, or somebody else.
+            return Ok(());
+        }
+        if !tries.again(front, &failure).await {
+            return Err(failure);
+        }
+        // One that is not known was not deleted.
+        tries.in_doubt &= id != 0;
+        if !tries.in_doubt {
+            id = known();
+        }
+    }
 }
 
 /// Creates topics.
@@ -171,15 +221,13 @@ pub(super) async fn delete<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request:
     let asked: DeleteTopicsRequest = decoded(request)?;
     let mut responses = Vec::with_capacity(asked.topic_names.len());
     for name in asked.topic_names {
-        let request = DeleteTopic { name: name.to_string(), ..DeleteTopic::default() };
-        let answer = DeletableTopicResult::default().with_name(Some(name));
-        if !front.may(conn, Operation::Delete, ResourceType::Topic, &request.name) {
+        let answer = DeletableTopicResult::default().with_name(Some(name.clone()));
+        if !front.may(conn, Operation::Delete, ResourceType::Topic, &name) {
             responses.push(answer.with_error_code(codes::TOPIC_AUTHORIZATION_FAILED));
             continue;
         }
-        let delete = (|| Change::Delete(request.clone()), |_| Done {});
-        responses.push(match change(front, Kind::DeleteTopic, &request, delete, allowed(asked.timeout_ms)).await {
-            Ok(_) => answer,
+        responses.push(match delete_topic(front, &name, allowed(asked.timeout_ms)).await {
+            Ok(()) => answer,
             Err(failure) => answer.with_error_code(codes::of_controller(&failure)).with_error_message(Some(codes::text(&failure))),
         });
     }

@@ -100,8 +100,8 @@ pub(super) async fn alter<R: Rt>(front: &Rc<Front<R>>, conn: &Conn<R>, request: 
         let done = match wanted {
             _ if !may => Err((codes::CLUSTER_AUTHORIZATION_FAILED, text("users may not be altered by this client"))),
             Ok(wanted) => {
-                let alter = (|| Change::User(wanted.clone()), |_| Done {});
-                let done: Result<Done, Failure> = change(front, Kind::AlterUser, &wanted, alter, CHANGE_MAX).await;
+                let alter = (Kind::AlterUser, |again| AlterUser { again, ..wanted.clone() });
+                let done: Result<Done, Failure> = change(front, alter, (Change::User, |_| Done {}), CHANGE_MAX).await;
                 done.map(drop).map_err(|failure| (codes::of_controller(&failure), codes::text(&failure)))
             }
             Err((code, why)) => Err((code, text(why))),
