@@ -10,7 +10,7 @@
 
 use crate::{
     boot::{self, Start, recover::Left},
-    http::{self, About, NodeView},
+    http::{self, About, Door as HttpDoor, NodeView},
     metrics::CoreSnapshot,
     node::{
         NodeConfig, Shared, Stage,
@@ -103,7 +103,11 @@ pub async fn run(config: ServeConfig, stop: impl Future<Output = ()>, ready: imp
             // An error means that whoever would stop it has gone.
             let _ = http_stopped.await;
         };
-        tokio::spawn(http::serve(listener, view, stop))
+        // Nobody listens on loopback but this machine.
+        let tls = config.tls.clone().filter(|_| config.http.is_some_and(|at| !at.ip().is_loopback()));
+        let authenticate = config.node.authenticate && tls.is_some();
+        let door = HttpDoor { tls, authenticate, principals: config.node.security.principals.clone() };
+        tokio::spawn(http::serve(listener, door, view, stop))
     });
     let (ended, mut end) = oneshot::channel();
     let joining = std::thread::Builder::new().name("join".into()).spawn(move || {

@@ -40,6 +40,8 @@ const WORLD: &[(&str, &[&str])] = &[
     // Its `SystemRandom`: secrets must not follow from a seed.
     ("ring", &["millpond", "millpond-client"]),
     ("tokio", &["millpond", "millpond-bench", "millpond-client", "millpond-log", "millpond-raft", "millpond-runtime"]),
+    // HTTP, on the control thread.
+    ("tokio-rustls", &["millpond"]),
     ("tokio-stream", &["millpond", "millpond-bench", "millpond-client"]),
     ("axum", &["millpond"]),
     ("prometheus-client", &["millpond"]),

@@ -11,6 +11,7 @@ use std::{
     net::SocketAddr,
     ops::Deref,
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
@@ -226,6 +227,10 @@ pub trait Conn: 'static {
     /// What an open connection has shown of itself.
     fn shown(&self) -> Shown {
         Shown::Plain
+    }
+    /// The distinguished name of the client that it belongs to, if it has shown a certificate that says so.
+    fn name(&self) -> Option<Rc<str>> {
+        None
     }
 }
 

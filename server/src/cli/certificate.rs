@@ -1,7 +1,7 @@
-//! `millpond certificate`: an authority for the nodes of a cluster, and certificates that it signs.
+//! `millpond certificate`: an authority for the nodes of a cluster, one for its clients, and certificates that they sign.
 //!
-//! It signs for nodes alone: whoever shows such a certificate is taken for one (`millpond serve --tls-node-ca`). Clients trust the same authority to know
-//! whom they talk to.
+//! The first signs for nodes alone: whoever shows such a certificate is taken for one (`millpond serve --tls-node-ca`). Clients trust the same authority to know
+//! whom they talk to. The other one signs for clients (`--tls-client-ca`), and has files of other names, so that a client does not become a node by a slip.
 
 use super::{
     fail::{Fail, Result},
@@ -9,7 +9,10 @@ use super::{
 };
 use clap::{Args, Subcommand};
 use jiff::{ToSpan, Zoned};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
 use serde_json::json;
 use std::{
     fs,
@@ -18,19 +21,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the authority calls itself. Two of them are told apart by their keys.
-const AUTHORITY: &str = "Millpond cluster authority";
+/// What an authority calls itself, and its files. Two of the same name are told apart by their keys.
+struct Kind {
+    name: &'static str,
+    file: &'static str,
+}
 
-/// Make certificates for TLS: an authority, and nodes that it signs
+const NODES: Kind = Kind { name: "Millpond cluster authority", file: "ca" };
+const CLIENTS: Kind = Kind { name: "Millpond client authority", file: "clients" };
+
+/// Make certificates for TLS: an authority, and nodes or clients that it signs
 #[derive(Subcommand)]
 pub(super) enum Certificate {
     Authority(Authority),
     Node(Node),
+    Client(Client),
 }
 
 /// Make an authority: ca.pem, which everybody may have, and ca.key.pem, which signs and is to be kept where no server runs
 #[derive(Args)]
 pub(super) struct Authority {
+    /// Make one for clients instead: clients.pem, for `millpond serve --tls-client-ca`, and clients.key.pem
+    #[arg(long)]
+    clients: bool,
     /// Where the files go
     #[arg(long, short = 'o', value_name = "DIR", default_value = "certificates")]
     out: PathBuf,
@@ -56,11 +69,29 @@ pub(super) struct Node {
     days: i64,
 }
 
+/// Make a client's certificate: NAME.pem and NAME.key.pem; it is the user `CN=NAME`, if `millpond serve --tls-principal` says nothing else
+#[derive(Args)]
+pub(super) struct Client {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where the files of the clients' authority are
+    #[arg(long, value_name = "DIR", default_value = "certificates")]
+    ca: PathBuf,
+    /// Where the files go [default: where the authority's are]
+    #[arg(long, short = 'o', value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How long it is good for, in days
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(i64).range(1..=36_500))]
+    days: i64,
+}
+
 impl Certificate {
     pub(super) fn run(self, out: &mut Out) -> Result {
         match self {
             Self::Authority(args) => args.run(out),
             Self::Node(args) => args.run(out),
+            Self::Client(args) => args.run(out),
         }
     }
 }
@@ -68,10 +99,11 @@ impl Certificate {
 impl Authority {
     fn run(self, out: &mut Out) -> Result {
         let key = new_key()?;
-        let mut params = authority();
+        let kind = if self.clients { CLIENTS } else { NODES };
+        let mut params = kind.params();
         valid_for(&mut params, self.days)?;
         let cert = params.self_signed(&key).map_err(|e| failed("sign the authority", &e))?;
-        let (cert_at, key_at) = put(&self.out, "ca", &cert.pem(), &key)?;
+        let (cert_at, key_at) = put(&self.out, kind.file, &cert.pem(), &key)?;
         let text = format!("{} is the authority; {} signs for it: keep it safe", cert_at.display(), key_at.display());
         out.either(&json!({ "certificate": cert_at, "key": key_at }), text)
     }
@@ -79,37 +111,69 @@ impl Authority {
 
 impl Node {
     fn run(self, out: &mut Out) -> Result {
-        let at = self.ca.join("ca.key.pem");
-        let text = fs::read_to_string(&at).map_err(|e| {
-            Fail::new(
-                format!("read {}: {e}", at.display()),
-                "make an authority by `millpond certificate authority`, or say where it is with --ca DIR",
-            )
-        })?;
-        let signer = KeyPair::from_pem(&text).map_err(|e| failed(&format!("read {}", at.display()), &e))?;
         let mut params = CertificateParams::new(self.hosts.clone())
             .map_err(|e| Fail::usage(format!("`{}`: {e}", self.hosts.join(" ")), "give host names and IP addresses"))?;
-        params.distinguished_name.push(DnType::CommonName, self.hosts[0].as_str());
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
-        valid_for(&mut params, self.days)?;
-        let key = new_key()?;
-        let cert = params.signed_by(&key, &Issuer::new(authority(), signer)).map_err(|e| failed("sign the certificate", &e))?;
-        let (cert_at, key_at) = put(self.out.as_deref().unwrap_or(&self.ca), &self.hosts[0], &cert.pem(), &key)?;
-        let ca = self.ca.join("ca.pem");
+        let (cert_at, key_at, ca) = NODES.sign(params, &self.hosts[0], (&self.ca, self.out.as_deref()), self.days)?;
         let text = format!("millpond serve --tls-cert {} --tls-key {} --tls-node-ca {}", cert_at.display(), key_at.display(), ca.display());
         out.either(&json!({ "certificate": cert_at, "key": key_at, "authority": ca }), text)
     }
 }
 
-/// What every certificate of an authority says of it.
-fn authority() -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, AUTHORITY);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
+impl Client {
+    fn run(self, out: &mut Out) -> Result {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let (cert_at, key_at, ca) = CLIENTS.sign(params, &self.name, (&self.ca, self.out.as_deref()), self.days)?;
+        let text = format!(
+            "{} and {} are those of the user CN={}, where nodes are started with --tls-client-ca {}",
+            cert_at.display(),
+            key_at.display(),
+            self.name,
+            ca.display()
+        );
+        out.either(&json!({ "certificate": cert_at, "key": key_at, "authority": ca }), text)
+    }
+}
+
+impl Kind {
+    /// What every certificate of the authority says of it.
+    fn params(&self) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, self.name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params
+    }
+
+    /// Signs for whoever is called this. Where the certificate is, its key, and the authority's certificate.
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        name: &str,
+        (ca, out): (&Path, Option<&Path>),
+        days: i64,
+    ) -> Result<(PathBuf, PathBuf, PathBuf)> {
+        let at = ca.join(format!("{}.key.pem", self.file));
+        let text = fs::read_to_string(&at).map_err(|e| {
+            let more = if self.file == CLIENTS.file { " --clients" } else { "" };
+            Fail::new(
+                format!("read {}: {e}", at.display()),
+                format!("make an authority by `millpond certificate authority{more}`, or say where it is with --ca DIR"),
+            )
+        })?;
+        let signer = KeyPair::from_pem(&text).map_err(|e| failed(&format!("read {}", at.display()), &e))?;
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        valid_for(&mut params, days)?;
+        let key = new_key()?;
+        let cert = params.signed_by(&key, &Issuer::new(self.params(), signer)).map_err(|e| failed("sign the certificate", &e))?;
+        let (cert_at, key_at) = put(out.unwrap_or(ca), name, &cert.pem(), &key)?;
+        Ok((cert_at, key_at, ca.join(format!("{}.pem", self.file))))
+    }
 }
 
 fn new_key() -> Result<KeyPair> {

@@ -7,7 +7,10 @@ use super::{
     fail::{Fail, Result},
     units::Size,
 };
-use crate::node::config::Security;
+use crate::{
+    node::config::Security,
+    security::{PrincipalRules, Rule},
+};
 use clap::{Args, ValueEnum};
 use millpond_runtime::tls::TlsFiles;
 use serde::Deserialize;
@@ -71,6 +74,14 @@ pub(super) struct Serve {
     /// The authority of the nodes, PEM: whoever shows a certificate that it has signed is a node of this cluster, so it signs nothing else
     #[arg(long, env = "MILLPOND_TLS_NODE_CA", hide_env_values = true, value_name = "FILE")]
     tls_node_ca: Option<PathBuf>,
+    /// The authority of clients, PEM: whoever shows a certificate that it has signed is the user of its name, which is all of its subject, such as
+    /// `CN=ann,O=Example`, or what --tls-principal makes of that. See `millpond certificate client`
+    #[arg(long, env = "MILLPOND_TLS_CLIENT_CA", hide_env_values = true, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Which user a client's certificate stands for, as Kafka's ssl.principal.mapping.rules: DEFAULT, or RULE:pattern/replacement/ with L or U behind it, such as
+    /// `RULE:CN=([^,]*).*/$1/`. Repeat it for several: the first that fits decides
+    #[arg(long, env = "MILLPOND_TLS_PRINCIPAL", hide_env_values = true, value_name = "RULE")]
+    tls_principal: Vec<Rule>,
     /// Take connections in the clear as well, but not from nodes
     #[arg(long, env = "MILLPOND_TLS_OPTIONAL", hide_env_values = true)]
     tls_optional: bool,
@@ -84,8 +95,8 @@ pub(super) struct Serve {
     /// Let principals do what ACLs let them, and nothing else; without it everybody may do everything
     #[arg(long, env = "MILLPOND_AUTHORIZE", hide_env_values = true)]
     authorize: bool,
-    /// A user who may do everything; repeat it for several
-    #[arg(long, env = "MILLPOND_SUPER_USER", hide_env_values = true, value_name = "NAME", value_delimiter = ',')]
+    /// A user who may do everything; repeat it for several, or put a semicolon between them
+    #[arg(long, env = "MILLPOND_SUPER_USER", hide_env_values = true, value_name = "NAME", value_delimiter = ';')]
     super_user: Vec<String>,
     /// Memory for tails, caches and requests under way, all cores together [default: a quarter of the machine's]
     #[arg(long, short = 'm', env = "MILLPOND_MEMORY", hide_env_values = true, value_name = "SIZE")]
@@ -204,6 +215,8 @@ struct File {
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     tls_node_ca: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
+    tls_principal: Option<Vec<Text<Rule>>>,
     tls_optional: Option<bool>,
     authenticate: Option<bool>,
     insecure: Option<bool>,
@@ -264,7 +277,10 @@ impl Serve {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let insecure = self.insecure || file.insecure.unwrap_or(false);
         let optional = self.tls_optional || file.tls_optional.unwrap_or(false);
-        let tls = tls((self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)), self.tls_node_ca.or(file.tls_node_ca), optional)?;
+        let authorities = (self.tls_node_ca.or(file.tls_node_ca), self.tls_client_ca.or(file.tls_client_ca));
+        let tls = tls((self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)), authorities, optional)?;
+        let rules = file.tls_principal.unwrap_or_default().into_iter().map(|rule| rule.0);
+        let principals = PrincipalRules(if self.tls_principal.is_empty() { rules.collect() } else { self.tls_principal });
         let pin = !(self.no_pin || file.no_pin.unwrap_or(false));
         // A core that runs anywhere would take the CPU from others.
         let idle_poll = if pin { IDLE_POLL } else { Duration::ZERO };
@@ -290,7 +306,11 @@ impl Serve {
             disk_reserve: self.disk_reserve.or(file.disk_reserve.map(|t| t.0)).map(|size| size.0),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
-            security: Security { authorize: self.authorize || file.authorize.unwrap_or(false), super_users: super_users.collect() },
+            security: Security {
+                authorize: self.authorize || file.authorize.unwrap_or(false),
+                super_users: super_users.collect(),
+                principals,
+            },
         };
         if settings.replace.is_some() && settings.join.is_empty() {
             return Err(Fail::usage("there is no cluster to replace a node of", "give --join HOST:PORT as well, some of its nodes"));
@@ -308,13 +328,11 @@ impl Serve {
             ));
         }
         let open = [Some(settings.listen), settings.http].into_iter().flatten().find(|at| !at.ip().is_loopback());
-        let is_safe = settings.tls.as_ref().is_some_and(|tls| !tls.optional)
-            && settings.authenticate
-            && settings.http.is_none_or(|at| at.ip().is_loopback());
+        let is_safe = settings.tls.as_ref().is_some_and(|tls| !tls.optional) && settings.authenticate;
         if let Some(at) = open.filter(|_| !insecure && !is_safe) {
             return Err(Fail::usage(
                 format!("{at} can be reached from other machines, which may read along, or do anything"),
-                "give --tls-cert, --tls-key and --authenticate (HTTP has neither: leave it on 127.0.0.1), or --insecure if the network keeps strangers out",
+                "give --tls-cert, --tls-key and --authenticate, or --insecure if the network keeps strangers out",
             ));
         }
         Ok(settings)
@@ -322,10 +340,14 @@ impl Serve {
 }
 
 /// The files of a node that speaks TLS, none of one that does not.
-fn tls((cert, key): (Option<PathBuf>, Option<PathBuf>), node_ca: Option<PathBuf>, optional: bool) -> Result<Option<TlsFiles>> {
+fn tls(
+    (cert, key): (Option<PathBuf>, Option<PathBuf>),
+    (node_ca, client_ca): (Option<PathBuf>, Option<PathBuf>),
+    optional: bool,
+) -> Result<Option<TlsFiles>> {
     match (cert, key) {
-        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key, node_ca, optional })),
-        (None, None) if node_ca.is_none() && !optional => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key, node_ca, client_ca, optional })),
+        (None, None) if node_ca.is_none() && client_ca.is_none() && !optional => Ok(None),
         _ => Err(Fail::usage(
             "TLS needs a certificate and its key",
             "give --tls-cert FILE and --tls-key FILE, such as `millpond certificate` makes",

@@ -57,6 +57,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How often a stopping front looks whether all is answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// The longest name of a user that a certificate stands for, in bytes: it is kept with the connection.
+const NAME_BYTES_MAX: usize = 1024;
 /// The longest frame of a client that has not shown who it is, where it must, in bytes.
 const STRANGER_FRAME_BYTES_MAX: usize = 64 * 1024;
 
@@ -203,7 +205,14 @@ impl<R: Rt> Front<R> {
         match futures_lite::future::or(opened, ended).await? {
             Ok(socket) => {
                 conn.shown.set(socket.shown());
-                Some(socket)
+                let Some(name) = socket.name() else { return Some(socket) };
+                if let Some(user) = self.core.config.security.principals.user(&name).filter(|user| user.len() <= NAME_BYTES_MAX) {
+                    conn.know(&user);
+                    return Some(socket);
+                }
+                self.core.counters.borrow_mut().logins_refused += 1;
+                tracing::info!(peer = %conn.peer, name = &*name, "a connection is closed: no rule makes a user of the name in its certificate");
+                None
             }
             Err(error) => {
                 self.core.counters.borrow_mut().connections_refused += 1;

@@ -3,6 +3,9 @@
 //! The node implements [`NodeView`] and calls [`serve`] on the control thread's tokio. Nothing here reaches into a core: a
 //! view answers from what the cores sent last. At most [`CONNECTIONS_MAX`] connections are open at a time, and one that
 //! is silent for [`SILENCE_MAX`] is closed.
+//!
+//! Whether a node lives and is ready anybody may ask: those who do, such as balancers, have no certificates. What else there is, is for whoever has shown one where
+//! clients have to show who they are ([`Door`]).
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the control thread runs tokio")]
 
 mod listener;
@@ -10,14 +13,16 @@ mod listener;
 mod tests;
 
 use crate::metrics::{self, CoreSnapshot};
+use crate::security::PrincipalRules;
 use axum::{
     Json, Router,
-    extract::State,
-    http::{StatusCode, Uri, header},
+    extract::{ConnectInfo, FromRequestParts, State, connect_info::IntoMakeServiceWithConnectInfo},
+    http::{StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
-use listener::Bounded;
+use listener::{Bounded, Peer};
+use millpond_runtime::tls::Tls;
 use serde::Serialize;
 use serde_json::json;
 use std::{future::Future, io, sync::Arc, time::Duration};
@@ -57,25 +62,60 @@ pub trait NodeView: Send + Sync + 'static {
     fn about(&self) -> About;
 }
 
-/// Serves until `stop` is done, then finishes what is under way.
-pub async fn serve(listener: TcpListener, node: Arc<dyn NodeView>, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    axum::serve(Bounded::new(listener, CONNECTIONS_MAX, SILENCE_MAX), routes(node)).with_graceful_shutdown(stop).await
+/// How connections begin. By default they are in the clear, and nobody has to show who it is.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// They speak TLS.
+    pub tls: Option<Tls>,
+    /// Whoever wants to know more than whether the node lives shows the certificate of a node or of a client.
+    pub authenticate: bool,
+    /// Which user a client's certificate stands for.
+    pub principals: PrincipalRules,
 }
 
-fn routes(node: Arc<dyn NodeView>) -> Router {
-    Router::new()
+/// Serves until `stop` is done, then finishes what is under way.
+pub async fn serve(
+    listener: TcpListener,
+    door: Door,
+    node: Arc<dyn NodeView>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(Bounded::new(listener, door, CONNECTIONS_MAX, SILENCE_MAX), routes(node)).with_graceful_shutdown(stop).await
+}
+
+fn routes(node: Arc<dyn NodeView>) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
+    let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .fallback(unknown)
         .method_not_allowed_fallback(only_get)
-        .with_state(node)
+        .with_state(node);
+    routes.into_make_service_with_connect_info()
+}
+
+/// Whoever asks has shown who it is, where that is wanted.
+struct Known;
+
+impl<S: Sync> FromRequestParts<S> for Known {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        if parts.extensions.get::<ConnectInfo<Peer>>().is_some_and(|ConnectInfo(peer)| peer.is_known) {
+            return Ok(Self);
+        }
+        let body = json!({
+            "error": format!("{} is for whoever has shown who it is", parts.uri.path()),
+            "hint": "show a certificate that an authority of --tls-client-ca or --tls-node-ca has signed; /livez and /readyz are for everybody",
+        });
+        Err((StatusCode::FORBIDDEN, Json(body)).into_response())
+    }
 }
 
 type Node = State<Arc<dyn NodeView>>;
 
-async fn metrics(State(node): Node) -> Response {
+async fn metrics(_: Known, State(node): Node) -> Response {
     let text = metrics::render(&node.about().version, node.unready().is_empty(), node.cores());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
@@ -88,7 +128,7 @@ async fn readyz(State(node): Node) -> Response {
     state("ready", node.unready())
 }
 
-async fn version(State(node): Node) -> Json<About> {
+async fn version(_: Known, State(node): Node) -> Json<About> {
     Json(node.about())
 }
 

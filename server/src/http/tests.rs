@@ -1,10 +1,17 @@
 use super::*;
 use crate::metrics::CoreSnapshot;
+use millpond_runtime::tls::TlsFiles;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::{net::SocketAddr, sync::Mutex};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::oneshot,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::PrivatePkcs8KeyDer},
 };
 
 #[derive(Default)]
@@ -28,11 +35,13 @@ impl NodeView for Pretend {
     }
 }
 
-async fn start(node: Arc<Pretend>) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<io::Result<()>>) {
+type Server = (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<io::Result<()>>);
+
+async fn start(node: Arc<Pretend>, door: Door) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, node, async {
+    let server = tokio::spawn(serve(listener, door, node, async {
         stopped.await.ok();
     }));
     (at, stop, server)
@@ -40,7 +49,11 @@ async fn start(node: Arc<Pretend>) -> (SocketAddr, oneshot::Sender<()>, tokio::t
 
 /// Sends one request as bytes and returns status, head and body.
 async fn ask(at: SocketAddr, line: &str) -> (u16, String, String) {
-    let mut conn = TcpStream::connect(at).await.expect("it listens");
+    said(TcpStream::connect(at).await.expect("it listens"), line).await
+}
+
+/// The same on a connection.
+async fn said(mut conn: impl AsyncRead + AsyncWrite + Unpin, line: &str) -> (u16, String, String) {
     let request = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     conn.write_all(request.as_bytes()).await.expect("sent");
     let mut reply = String::new();
@@ -57,7 +70,7 @@ fn parsed(body: &str) -> serde_json::Value {
 #[tokio::test]
 async fn each_page_answers() {
     let node = Arc::new(Pretend::default());
-    let (at, stop, server) = start(node.clone()).await;
+    let (at, stop, server) = start(node.clone(), Door::default()).await;
 
     let (status, head, body) = ask(at, "GET /metrics").await;
     assert_eq!(status, 200);
@@ -92,7 +105,7 @@ async fn connections_past_the_limit_wait_and_silent_ones_are_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let silence = Duration::from_millis(200);
-    let bounded = Bounded::new(listener, 1, silence);
+    let bounded = Bounded::new(listener, Door::default(), 1, silence);
     let server = tokio::spawn(axum::serve(bounded, routes(Arc::new(Pretend::default()))).into_future());
 
     let begun = std::time::Instant::now();
@@ -104,5 +117,112 @@ async fn connections_past_the_limit_wait_and_silent_ones_are_closed() {
     let mut rest = Vec::new();
     silent.read_to_end(&mut rest).await.ok();
     assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+    server.abort();
+}
+
+/// An authority, and files of whom it signs for.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed by itself"))
+    }
+
+    fn sign(&self, name: &str) -> (Certificate, KeyPair) {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        (params.signed_by(&key, &self.0).expect("signed"), key)
+    }
+
+    /// How somebody connects who trusts this authority, and shows this certificate, if any.
+    fn trusting(&self, shown: Option<(Certificate, KeyPair)>) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+        let config = config.expect("its versions").with_root_certificates(roots);
+        let config = match shown {
+            None => config.with_no_client_auth(),
+            Some((cert, key)) => config
+                .with_client_auth_cert(vec![cert.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+                .expect("a pair"),
+        };
+        TlsConnector::from(Arc::new(config))
+    }
+}
+
+async fn connect(how: &TlsConnector, at: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+    how.connect("localhost".try_into().expect("a name"), TcpStream::connect(at).await?).await
+}
+
+/// With TLS whoever shows a certificate of a node, or of a client whom a rule makes a user, is told all, others whether the node lives; who speaks no TLS is told nothing.
+#[tokio::test]
+async fn who_wants_to_know_more_shows_a_certificate() {
+    let (nodes, clients, dir) = (Authority::new(), Authority::new(), tempfile::tempdir().expect("a directory"));
+    let put = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let (cert, key) = nodes.sign("node");
+    let files = |optional| TlsFiles {
+        cert: put("cert", cert.pem()),
+        key: put("key", key.serialize_pem()),
+        node_ca: Some(put("nodes", nodes.0.pem())),
+        client_ca: Some(put("clients", clients.0.pem())),
+        optional,
+    };
+    let door = |optional| Door {
+        tls: Some(Tls::read(&files(optional)).expect("good files")),
+        authenticate: true,
+        principals: PrincipalRules(vec!["RULE:CN=(ann)/$1/".parse().expect("a rule")]),
+    };
+    let (at, stop, server) = start(Arc::default(), door(false)).await;
+    for (shown, status) in [(None, 403), (Some(nodes.sign("any")), 200), (Some(clients.sign("ann")), 200), (Some(clients.sign("bob")), 403)]
+    {
+        let how = nodes.trusting(shown);
+        for (page, status) in [("/livez", 200), ("/readyz", 200), ("/metrics", status), ("/version", status)] {
+            assert_eq!(said(connect(&how, at).await.expect("it is let in"), &format!("GET {page}")).await.0, status, "{page}");
+        }
+    }
+    let mut strange = connect(&nodes.trusting(Some(Authority::new().sign("ann"))), at).await.expect("its side is done");
+    assert!(strange.read(&mut [0; 1]).await.is_err(), "it is not let in");
+    let mut clear = TcpStream::connect(at).await.expect("it listens");
+    clear.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let mut heard = Vec::new();
+    clear.read_to_end(&mut heard).await.ok();
+    assert!(!heard.starts_with(b"HTTP"), "an alert at the most");
+    stop.send(()).expect("it runs");
+    server.await.expect("no panic").expect("no error");
+
+    let (at, _stop, _server) = start(Arc::default(), door(true)).await;
+    assert_eq!((ask(at, "GET /livez").await.0, ask(at, "GET /metrics").await.0), (200, 403));
+    assert_eq!(said(connect(&nodes.trusting(Some(clients.sign("ann"))), at).await.expect("let in"), "GET /metrics").await.0, 200);
+}
+
+/// A handshake that does not get on takes the place of a connection for as long as one that is silent may.
+#[tokio::test]
+async fn handshakes_that_are_silent_are_closed() {
+    let (nodes, dir) = (Authority::new(), tempfile::tempdir().expect("a directory"));
+    let (cert, key) = nodes.sign("node");
+    let [cert, key] = [("cert", cert.pem()), ("key", key.serialize_pem())].map(|(name, text)| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    });
+    let tls = Tls::read(&TlsFiles { cert, key, node_ca: None, client_ca: None, optional: false }).expect("good files");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let (at, silence) = (listener.local_addr().expect("bound"), Duration::from_millis(200));
+    let bounded = Bounded::new(listener, Door { tls: Some(tls), ..Door::default() }, 1, silence);
+    let server = tokio::spawn(axum::serve(bounded, routes(Arc::new(Pretend::default()))).into_future());
+    let begun = std::time::Instant::now();
+    let mut silent = TcpStream::connect(at).await.expect("it listens");
+    silent.write_all(&[0x16]).await.expect("a byte of a handshake");
+    let conn = connect(&nodes.trusting(None), at).await.expect("there is room in the end");
+    assert_eq!(said(conn, "GET /metrics").await.0, 200);
+    assert!(begun.elapsed() >= silence, "the second had to wait until the first was closed");
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0);
     server.abort();
 }

@@ -1,6 +1,6 @@
 //! What a node is asked to be, the same on all of its cores.
 
-use crate::security::Strangers;
+use crate::security::{PrincipalRules, Strangers};
 use millpond_log::LogConfig;
 use millpond_raft::RaftConfig;
 use millpond_runtime::{limits::FRAME_BYTES_MAX, tls::SESSION_BYTES};
@@ -63,6 +63,8 @@ pub struct Security {
     pub authorize: bool,
     /// Principals that may do everything: `User:` and a name each.
     pub super_users: Vec<String>,
+    /// Which user a client's certificate stands for.
+    pub principals: PrincipalRules,
 }
 
 /// How a core's memory is divided, all in bytes and for one core (but for the tail, of which each journal home has one).

@@ -3,17 +3,20 @@
 //! Nothing here waits, reads a socket or knows of connections. Deriving a key from a password takes milliseconds of a CPU on purpose, so whoever calls
 //! [`Credential::of_password`] or [`check_password`] does that beside the cores (`Rt::offload`).
 //!
-//! In reading order: [`credential`] what is kept · [`scram`] the exchange · [`base64`] how its bytes are written · [`acl`] who may do what.
+//! In reading order: [`credential`] what is kept · [`scram`] the exchange · [`base64`] how its bytes are written · [`principal`] which user a
+//! certificate stands for · [`acl`] who may do what.
 
 pub mod acl;
 mod base64;
 mod credential;
+mod principal;
 mod scram;
 
 pub use credential::{
     Credential, ITERATIONS_DEFAULT, ITERATIONS_MAX, ITERATIONS_MIN, Mechanism, PASSWORD_BYTES_MAX, SALT_BYTES_MAX, Strangers,
     USER_BYTES_MAX, check_password,
 };
+pub use principal::{PrincipalRules, Rule};
 pub use scram::{MESSAGE_BYTES_MAX, Refused, Scram};
 
 use ring::rand::{SecureRandom, SystemRandom};

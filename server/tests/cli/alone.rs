@@ -26,6 +26,7 @@ fn help_is_as_written_down() {
         &["certificate"],
         &["certificate", "authority"],
         &["certificate", "node"],
+        &["certificate", "client"],
         &["user"],
         &["user", "create"],
         &["user", "delete"],

@@ -42,10 +42,7 @@ fn delete(server: &str, topic: &'static str) -> i16 {
 fn is_there(server: &str, topic: &'static str) -> bool {
     let topic = MetadataRequestTopic::default().with_name(Some(name(topic)));
     let asked = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
-    match Raw::connect(server).call(12, &asked).expect("an answer").topics[0].error_code {
-        UNKNOWN_TOPIC => false,
-        _ => true,
-    }
+    Raw::connect(server).call(12, &asked).expect("an answer").topics[0].error_code != UNKNOWN_TOPIC
 }
 
 /// Stops a node where it is: it neither ends nor answers.

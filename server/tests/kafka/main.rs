@@ -561,6 +561,12 @@ fn users_have_the_rights_that_acls_give_them() {
     secure::users_have_rights();
 }
 
+/// Java, librdkafka of Debian and the command.
+#[test]
+fn certificates_say_who_clients_are() {
+    secure::certificates_say_who_clients_are();
+}
+
 /// The same clients of Kafka, by SCRAM-SHA-256, SCRAM-SHA-512 and PLAIN.
 #[test]
 fn clients_of_all_sorts_show_who_they_are() {

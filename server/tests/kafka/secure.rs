@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 /// An authority for nodes, and the certificate of one.
@@ -57,6 +58,14 @@ impl Certificates {
         command.args(args).args(["--server", &node.address(), "--tls-ca", &self.authority(), "--username", user]);
         command.arg("--login-password-file").arg(password);
         command
+    }
+
+    /// What comes of the command, run by whoever shows this certificate, and trusts this authority.
+    fn shown_by(&self, name: &str, authority: &str, args: &[&str]) -> Output {
+        let [cert, key] = [".pem", ".key.pem"].map(|end| self.file(&format!("{name}{end}")).display().to_string());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+        command.args(args).args(["--tls-ca", authority, "--tls-identity", &format!("{cert},{key}")]);
+        command.output().expect("it was built")
     }
 
     /// What kcat is to know.
@@ -219,4 +228,81 @@ pub(crate) fn clients_show_who_they_are() {
         refused(&kcat("SCRAM-SHA-256", "alice", "s3cret, with a comma")).contains("the name or the password is wrong"),
         "she is no user any more"
     );
+}
+
+/// The name of a client, with what is to be written in other ways in a distinguished name.
+const NAME: &str = "Mill, \"pond\" #1";
+
+/// Clients whose certificates say who they are may do what their users may, and their names are those that Java reads; who shows none is not let in. A certificate
+/// that is renewed while the node serves is shown from then on.
+pub(crate) fn certificates_say_who_clients_are() {
+    let certificates = Certificates::new();
+    let dir = certificates.0.path().display().to_string();
+    let make = |args: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_millpond")).arg("certificate").args(args).output();
+        succeeded(&done.expect("it was built"))
+    };
+    make(&["authority", "--clients", "-o", &dir]);
+    make(&["client", "boss", "--ca", &dir]);
+    make(&["client", NAME, "--ca", &dir]);
+    let clients = certificates.file("clients.pem").display().to_string();
+    let node = certificates.serve(None, &["--authenticate", "--authorize", "--tls-client-ca", &clients, "--super-user", "CN=boss"]);
+    for end in ["pem", "key.pem"] {
+        fs::rename(certificates.file(&format!("{NAME}.{end}")), certificates.file(&format!("hers.{end}"))).expect("made");
+    }
+    // Java wants the key and the certificate in one file.
+    let of_java = |name: &str| {
+        let both =
+            [format!("{name}.key.pem"), format!("{name}.pem")].map(|name| fs::read_to_string(certificates.file(&name)).expect("made"));
+        let (dir, at) = (tempfile::tempdir().expect("a directory"), certificates.file(&format!("{name}.both.pem")));
+        fs::write(&at, both.concat()).expect("written");
+        let mut lines = java_tls("SSL", &certificates);
+        lines.extend(["ssl.keystore.type=PEM".into(), format!("ssl.keystore.location={}", at.display())]);
+        (settings(dir.path(), &lines), dir)
+    };
+    let (boss, hers) = (of_java("boss"), of_java("hers"));
+    java::CLIENT.run("Certified", &[&node.address(), &boss.0, &hers.0, &certificates.file("hers.pem").display().to_string()]);
+
+    let kcat = |more: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.args(["30", "kcat", "-b", &node.address(), "-C", "-t", "hers", "-e", "-q", "-X", "security.protocol=ssl"]);
+        command.args(["-X", &format!("ssl.ca.location={}", certificates.authority())]).args(more);
+        command.output().expect("timeout is there")
+    };
+    drop(Kcat::new(&node.address()));
+    let [cert, key] = ["boss.pem", "boss.key.pem"].map(|name| certificates.file(name).display().to_string());
+    let shown = [format!("ssl.certificate.location={cert}"), format!("ssl.key.location={key}")];
+    assert_eq!(succeeded(&kcat(&["-X", &shown[0], "-X", &shown[1]])), "certified\n");
+    refused(&kcat(&[]));
+    // Whoever shows a client's certificate is no node.
+    let as_node = certificates.shown_by("hers", &certificates.authority(), &["cluster", "status", "--server", &node.address()]);
+    assert!(refused(&as_node).contains("may not do"));
+
+    renewed_certificates_are_shown(&certificates, &node);
+}
+
+/// The certificate of a running node is replaced by one of another authority.
+fn renewed_certificates_are_shown(certificates: &Certificates, node: &Node) {
+    let theirs = Certificates::new();
+    let list = || certificates.shown_by("boss", &theirs.authority(), &["topic", "list", "--server", &node.address()]);
+    assert!(refused(&list()).contains("invalid peer certificate"));
+    let renew = |name: &str| {
+        fs::copy(theirs.file(name), certificates.file(name)).expect("copied");
+        let child = node.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &child]).status().expect("kill is there").success());
+    };
+    let says = |what: &str| {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !fs::read_to_string(node.log()).expect("its log").contains(what) {
+            assert!(Instant::now() < end, "it does not say that {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    // A certificate without its key is not taken.
+    renew("127.0.0.1.pem");
+    says("the files of TLS are not as they should be");
+    assert!(refused(&list()).contains("invalid peer certificate"));
+    renew("127.0.0.1.key.pem");
+    says("the files of TLS are new");
+    assert!(succeeded(&list()).contains("hers"));
 }

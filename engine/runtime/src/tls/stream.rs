@@ -6,13 +6,15 @@
 use super::Tls;
 use crate::{Conn, ConnRead, ConnWrite, IoError, Result, Shown};
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::{ClientConnection, Connection, ServerConnection, pki_types::ServerName};
+use rustls::{
+    ClientConnection, Connection, ServerConnection,
+    pki_types::{CertificateDer, ServerName},
+};
 use std::{
     cell::RefCell,
     io::{self, BufRead, Write},
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
 };
 
 /// What a TLS connection begins with: a record of a handshake, of version 3.1 to 3.4. As the length of a frame that would be 352 MiB in Kafka's protocol, and 64 KiB in ours, of a Hello.
@@ -36,6 +38,8 @@ pub struct Halves<C: Conn> {
     write: StreamWrite<C::Write>,
     at: (SocketAddr, SocketAddr),
     shown: Shown,
+    /// The name of a client, in its certificate.
+    name: Option<Rc<str>>,
 }
 
 /// The half that receives.
@@ -82,10 +86,11 @@ fn refused(error: rustls::Error) -> IoError {
 impl<C: Conn> Stream<C> {
     /// Greets a node that was dialled.
     pub(super) async fn dialled(conn: C, tls: Option<&Tls>) -> Result<Self> {
-        let Some(client) = tls.and_then(|tls| tls.client.clone()) else { return Ok(Self::Raw(conn, None)) };
+        let Some(client) = tls.and_then(|tls| tls.sides().client.clone()) else { return Ok(Self::Raw(conn, None)) };
         let session = ClientConnection::new(client, ServerName::from(conn.peer().ip())).map_err(refused)?;
         let at = (conn.peer(), conn.local());
-        shake_hands(conn.split(), at, session.into(), BytesMut::new()).await
+        // It was not taken unless it has shown that it is one.
+        shake_hands(conn.split(), at, session.into(), BytesMut::new(), |_| (Shown::Node, None)).await
     }
 }
 
@@ -95,6 +100,7 @@ async fn shake_hands<C: Conn>(
     at: (SocketAddr, SocketAddr),
     mut session: Connection,
     mut received: BytesMut,
+    shown: impl FnOnce(Option<&[CertificateDer<'_>]>) -> (Shown, Option<String>),
 ) -> Result<Stream<C>> {
     loop {
         let out = said(&mut session)?;
@@ -120,10 +126,16 @@ async fn shake_hands<C: Conn>(
         }
     }
     session.set_buffer_limit(None);
-    let shown = if session.peer_certificates().is_some() { Shown::Node } else { Shown::Encrypted };
+    let (shown, name) = shown(session.peer_certificates());
     let session = Rc::new(RefCell::new(session));
     let read = StreamRead::Tls(Box::new(TlsRead { session: Rc::clone(&session), raw: read, received, target: RECEIVE_BYTES.0 }));
-    Ok(Stream::Open(Box::new(Halves { read, write: StreamWrite::Tls(TlsWrite { session, raw: write }), at, shown })))
+    Ok(Stream::Open(Box::new(Halves {
+        read,
+        write: StreamWrite::Tls(TlsWrite { session, raw: write }),
+        at,
+        shown,
+        name: name.map(Into::into),
+    })))
 }
 
 /// What the session has to send.
@@ -175,7 +187,7 @@ impl<C: Conn> Conn for Stream<C> {
         let at = (conn.peer(), conn.local());
         let (mut read, write) = conn.split();
         let mut received = BytesMut::new();
-        if tls.optional {
+        if tls.is_optional() {
             while received.len() < HANDSHAKE.len() && received[..] == HANDSHAKE[..received.len()] {
                 received.reserve(RECEIVE_BYTES.0);
                 if read.recv(&mut received).await? == 0 {
@@ -183,18 +195,26 @@ impl<C: Conn> Conn for Stream<C> {
                 }
             }
             if !speaks_tls(&received) {
-                let halves = Halves { read: StreamRead::Ahead(read, received), write: StreamWrite::Plain(write), at, shown: Shown::Plain };
+                let (read, write) = (StreamRead::Ahead(read, received), StreamWrite::Plain(write));
+                let halves = Halves { read, write, at, shown: Shown::Plain, name: None };
                 return Ok(Self::Open(Box::new(halves)));
             }
         }
-        let session = ServerConnection::new(Arc::clone(&tls.server)).map_err(refused)?;
-        shake_hands((read, write), at, session.into(), received).await
+        let session = ServerConnection::new(tls.server()).map_err(refused)?;
+        shake_hands((read, write), at, session.into(), received, |chain| tls.shown(chain)).await
     }
 
     fn shown(&self) -> Shown {
         match self {
             Self::Raw(..) => Shown::Plain,
             Self::Open(halves) => halves.shown,
+        }
+    }
+
+    fn name(&self) -> Option<Rc<str>> {
+        match self {
+            Self::Raw(..) => None,
+            Self::Open(halves) => halves.name.clone(),
         }
     }
 }

@@ -5,8 +5,8 @@ use super::{Secure, Tls, TlsError, TlsFiles};
 use crate::{Conn, ConnRead, ConnWrite, IoError, Listener, Rt, Share, Shown, backend_tests::run, ring::RingRt};
 use bytes::{Bytes, BytesMut};
 use futures_lite::future::zip;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use std::{fs, net::SocketAddr, path::Path};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
 /// An authority, and nodes that it has signed.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -21,14 +21,16 @@ impl Authority {
     /// Files of a node that this authority has signed, and that knows nodes by `nodes`.
     fn node(&self, dir: &Path, name: &str, nodes: Option<&Self>, optional: bool) -> TlsFiles {
         let key = KeyPair::generate().expect("a key");
-        let cert = CertificateParams::new(["localhost".to_owned()]).expect("a name").signed_by(&key, &self.0).expect("signed");
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, name);
+        let cert = params.signed_by(&key, &self.0).expect("signed");
         let put = |what: &str, text: String| {
             let path = dir.join(format!("{name}.{what}.pem"));
             fs::write(&path, text).expect("write");
             path
         };
         let node_ca = nodes.map(|ca| put("ca", ca.0.pem()));
-        TlsFiles { cert: put("cert", cert.pem()), key: put("key", key.serialize_pem()), node_ca, optional }
+        TlsFiles { cert: put("cert", cert.pem()), key: put("key", key.serialize_pem()), node_ca, client_ca: None, optional }
     }
 }
 
@@ -103,6 +105,52 @@ fn whoever_another_authority_has_signed_is_no_node() {
             .await;
             assert!(matches!(&opened, Err(IoError::Net { .. })), "{opened:?}");
         }
+    });
+}
+
+/// The certificate of a client says who it is, and makes no node of it; what an authority has signed that is not known here, is not taken.
+#[test]
+fn clients_are_known_by_their_names() {
+    run(1, |rt: RingRt, dir| async move {
+        let (nodes, clients) = (Authority::new(), Authority::new());
+        let files = nodes.node(&dir, "node", Some(&nodes), false);
+        let client_ca = clients.node(&dir, "of-clients", Some(&clients), false).node_ca;
+        let node = secure(&rt, &TlsFiles { client_ca, ..files.clone() });
+        let listener = node.listen(loopback()).await.expect("listen");
+        let at = listener.local();
+        let ann = secure(&rt, &clients.node(&dir, "ann", Some(&nodes), false));
+        let shown = async |dialling: &Secure<RingRt>| {
+            let opened = zip(async { listener.accept().await.expect("accept").open().await }, dialling.dial(at)).await.0;
+            opened.map(|conn| (conn.shown(), conn.name().map(|name| name.to_string()))).ok()
+        };
+        assert_eq!(shown(&ann).await, Some((Shown::Encrypted, Some("CN=ann".into()))));
+        assert_eq!(shown(&node).await, Some((Shown::Node, None)));
+        assert_eq!(shown(&secure(&rt, &Authority::new().node(&dir, "strange", Some(&nodes), false))).await, None);
+        let both = Tls::read(&TlsFiles { client_ca: files.node_ca.clone(), ..files });
+        assert!(matches!(both, Err(TlsError::File { .. })), "each client would be a node: {both:?}");
+    });
+}
+
+/// What is renewed is shown from then on, and what is wrong changes nothing.
+#[test]
+fn files_are_read_again() {
+    run(1, |_: RingRt, dir| async move {
+        let (first, second) = (Authority::new(), Authority::new());
+        let files = first.node(&dir, "node", None, false);
+        let other = second.node(&dir, "other", None, false);
+        let tls = Tls::read(&files).expect("good files");
+        let shown = || Arc::as_ptr(&tls.server());
+        let (clone, before) = (tls.clone(), shown());
+        assert!(!tls.read_again().expect("as they were"));
+        fs::copy(&other.cert, &files.cert).expect("copied");
+        assert!(matches!(tls.read_again(), Err(TlsError::Setup(_))), "the key is another one's");
+        fs::remove_file(&files.key).expect("removed");
+        assert!(matches!(tls.read_again(), Err(TlsError::File { .. })));
+        assert_eq!(shown(), before);
+        fs::copy(&other.key, &files.key).expect("copied");
+        assert!(tls.read_again().expect("both"));
+        assert_ne!(shown(), before);
+        assert_eq!(Arc::as_ptr(&clone.server()), shown(), "all clones");
     });
 }
 

@@ -17,12 +17,14 @@ use millpond_runtime::{
     tls::Tls,
     topology::Topology,
 };
-use std::{fs, io::IsTerminal, net::SocketAddr};
-use tokio::signal::unix::{SignalKind, signal};
+use std::{fs, io::IsTerminal, net::SocketAddr, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Most connections per core: what they cost while idle is a few KiB each.
 const CONNECTIONS_PER_CORE_MAX: usize = 100_000;
+/// How often the files of TLS are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 /// Partitions of a topic if nobody says.
 const PARTITIONS_DEFAULT: u32 = 1;
 /// Where the machine's memory cannot be read.
@@ -45,6 +47,10 @@ impl Settings {
             });
         };
         let data = config.node.data.display().to_string();
+        if let Some(tls) = config.tls.clone() {
+            let asked = signal(SignalKind::hangup()).map_err(failed)?;
+            tokio::spawn(renew(tls, asked));
+        }
         let told = serve::run(config, stop, |ready| {
             let http = ready.http.map_or_else(String::new, |at| format!(", HTTP on {at}"));
             let cores = ready.cores.len();
@@ -90,8 +96,9 @@ impl Settings {
             (_, ip) => ip,
         };
         let tls = self.tls.as_ref().map(Tls::read).transpose();
-        let tls =
-            tls.map_err(|e| Fail::usage(format!("cannot speak TLS: {e}"), "check the files of --tls-cert, --tls-key and --tls-node-ca"))?;
+        let tls = tls.map_err(|e| {
+            Fail::usage(format!("cannot speak TLS: {e}"), "check the files of --tls-cert, --tls-key, --tls-node-ca and --tls-client-ca")
+        })?;
         let memory = self.memory.unwrap_or_else(|| machine_memory() / 4);
         let node = NodeConfig {
             advertise: self.advertise.unwrap_or_else(|| self.listen.ip().to_string()),
@@ -127,6 +134,18 @@ impl Settings {
         };
         let plan = Placement::plan(&Topology::read(), wanted, self.pin);
         Ok(plan.map_err(|e| Fail::usage(e.to_string(), e.advice()))?.cpus())
+    }
+}
+
+/// Reads the files of TLS again, every now and then and when that is asked for: certificates are renewed while a node serves.
+async fn renew(tls: Tls, mut asked: Signal) {
+    loop {
+        tokio::select! { _ = asked.recv() => {}, () = tokio::time::sleep(CERTIFICATES_EVERY) => {} }
+        match tls.read_again() {
+            Ok(true) => tracing::info!("the files of TLS are new: connections from now on go by them"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the files of TLS are not as they should be: what was read before stays in use"),
+        }
     }
 }
 

@@ -85,9 +85,9 @@ fn cores_are_a_number_or_a_list() {
 #[test]
 fn rights_are_heeded_if_that_is_said() {
     assert_eq!(line(&[]).settings().expect("fine").security, Security::default());
-    let said = line(&["--authorize", "--super-user", "ann", "--super-user", "bob,eve"]).settings().expect("fine").security;
+    let said = line(&["--authorize", "--super-user", "ann", "--super-user", "CN=bob,O=x;eve"]).settings().expect("fine").security;
     assert!(said.authorize);
-    assert_eq!(said.super_users, ["User:ann", "User:bob", "User:eve"]);
+    assert_eq!(said.super_users, ["User:ann", "User:CN=bob,O=x", "User:eve"]);
     let from_file = with_file(&[], "authorize = true\nsuper-user = ['ann']").expect("fine").security;
-    assert_eq!(from_file, Security { authorize: true, super_users: vec!["User:ann".into()] });
+    assert_eq!(from_file, Security { authorize: true, super_users: vec!["User:ann".into()], ..Security::default() });
 }
