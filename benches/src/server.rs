@@ -38,7 +38,6 @@ pub struct Placement {
 
 /// CPUs out of a list such as `0,2-5`, or the first so many of `allowed`.
 pub(crate) fn cpus(text: &str, allowed: &[usize]) -> Result<Vec<usize>> {
-    let bad = || format!("`{text}` names no CPUs; try 2, `all`, or 0,2-5");
     if text == "all" {
         return Ok(allowed.to_vec());
     }
@@ -46,6 +45,12 @@ pub(crate) fn cpus(text: &str, allowed: &[usize]) -> Result<Vec<usize>> {
         ensure!((1..=allowed.len()).contains(&count), "{count} cores are asked for, {} may be used", allowed.len());
         return Ok(allowed[..count].to_vec());
     }
+    cpu_list(text, allowed)
+}
+
+/// CPUs out of a list such as `0,2-5`, in which one number alone is a CPU, too.
+pub(crate) fn cpu_list(text: &str, allowed: &[usize]) -> Result<Vec<usize>> {
+    let bad = || format!("`{text}` names no CPUs; try 0, or 0,2-5");
     let mut out = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

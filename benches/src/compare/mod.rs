@@ -25,7 +25,7 @@ use crate::{
         Results,
         compared::{Compared, Side, Unit},
     },
-    server::cpus,
+    server::cpu_list,
     sys,
     units::show_bytes,
 };
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &CompareArgs, common: &Common, progress: &ProgressBar) -
 
 async fn compare(args: &CompareArgs, common: &Common, progress: &ProgressBar) -> Result<Results> {
     let allowed = sys::cpus_allowed().context("asking which CPUs may be used")?;
-    let some = |named: &Option<String>| named.as_deref().map_or_else(|| Ok(Vec::new()), |named| cpus(named, &allowed));
+    let some = |named: &Option<String>| named.as_deref().map_or_else(|| Ok(Vec::new()), |named| cpu_list(named, &allowed));
     let (server_cpus, client_cpus) = (some(&args.server_cpus)?, some(&args.client_cpus)?);
     progress.set_message("looking for what is needed");
     let rivals = systems(args, &server_cpus, allowed.len()).await?;

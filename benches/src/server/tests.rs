@@ -58,3 +58,15 @@ fn a_program_that_does_not_serve_is_an_error_with_its_log() {
     let _ = fs::remove_dir_all(&data);
     let _ = fs::remove_file(spec.log());
 }
+
+#[test]
+fn a_number_alone_is_a_count_of_cores_and_a_cpu_in_a_list() {
+    let allowed = [0, 2, 3];
+    assert_eq!(cpus("2", &allowed).expect("a count"), [0, 2]);
+    assert_eq!(cpus("2-3", &allowed).expect("a list"), [2, 3]);
+    assert_eq!(cpu_list("0", &allowed).expect("one"), [0]);
+    assert_eq!(cpu_list("0,2-3", &allowed).expect("some"), [0, 2, 3]);
+    for bad in ["1", "", "0-1", "all", "3-2", "x", "9999999"] {
+        assert!(cpu_list(bad, &allowed).is_err(), "{bad}");
+    }
+}

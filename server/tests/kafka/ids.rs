@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const NONE: i16 = 0;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -138,6 +139,21 @@ pub(crate) fn one_made_anew_is_another(server: &str, topic: &'static str, again:
     let both = codes(&new.fetch(&mut reader, 18, (session, 2), &[]));
     assert_eq!(both, [(old.id, UNKNOWN_TOPIC_ID, false), (new.id, NONE, true)]);
     assert_eq!(codes(&new.fetch(&mut reader, 18, (session, 3), &[old])), [(new.id, NONE, true)], "and forgets it");
+}
+
+/// Whoever may see a topic, and neither write to it nor read it, is told so, by its id as by its name.
+pub(crate) fn one_that_is_forbidden(server: &str, topic: &'static str) {
+    let mut raw = Raw::connect(server);
+    let known = Topic::of(&mut raw, topic, Uuid::nil());
+    let forbidden = (TOPIC_AUTHORIZATION_FAILED, (-1, -1), vec![]);
+    for version in [9, 13] {
+        assert_eq!(known.produce(&mut raw, version), forbidden, "Produce {version}");
+    }
+    for version in [12, 13, 18] {
+        assert_eq!(known.read(&mut raw, version), (0, forbidden.clone()), "Fetch {version}");
+    }
+    let begun = known.fetch(&mut raw, 18, (0, 0), &[]);
+    assert_eq!(codes(&begun), [(known.id, TOPIC_AUTHORIZATION_FAILED, false)], "in a session, too");
 }
 
 /// Whoever asks a node that does not lead is told who does, and where that one lives, in the versions that say so.

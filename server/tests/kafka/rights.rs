@@ -1,6 +1,6 @@
 //! Who may do what, on a node that heeds ACLs: without one nothing, for any API that is advertised; with one what it lets, and nothing that another one forbids.
 
-use crate::{client, node::Node, raw::Raw};
+use crate::{client, ids, node::Node, raw::Raw};
 use bytes::Bytes;
 use kafka_protocol::{
     messages::{
@@ -352,6 +352,13 @@ async fn without_an_acl_nothing_may_be_done_by_any_api() {
         assert_eq!(error.code(), Some(Code::Forbidden), "{error}");
     }
     assert!(admin.list_topics(false).await.expect("nothing is told").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_is_forbidden_by_its_id_too() {
+    const DESCRIBE: i8 = 8;
+    let node = node(&["seen"], vec![acl(2, "seen", false, DESCRIBE, true)]).await;
+    ids::one_that_is_forbidden(&node.address(), "seen");
 }
 
 /// What ACLs let is done, by both protocols, and what one of them forbids is not.

@@ -1,9 +1,9 @@
 """A client of Kafka in Python, at all that it can do while nodes are killed: it makes topics, writes, reads in a group that members join and leave, writes in
 transactions, and replays from an offset and from a time. Nothing that was acknowledged is lost, and what was to come once comes once.
 
-outlive.py CLIENT SERVERS        CLIENT is confluent, kafka_python or aiokafka
+outlive.py CLIENT SERVERS        CLIENT is confluent, kafka_python, kafka_python_tx or aiokafka
 
-kafka-python (3.0.12) writes in no transactions here: once a node goes away in the middle of one, it may keep what is queued and send nothing any more, though all
+kafka-python (3.0.12) writes in transactions as kafka_python_tx alone: once a node goes away in the middle of one, it may keep what is queued and send nothing any more, though all
 its requests were answered ("Nodes with data ready to send: {1, 2}", "Created 0 produce requests", again and again).
 
 Says "go" when it is at work, and comes to its end once it is told to.
@@ -208,6 +208,27 @@ class KafkaPython:
         return message.offset, int(message.value)
 
 
+class KafkaPythonTx(KafkaPython):
+    """The same, and it writes in transactions."""
+
+    def transactions(self):
+        producer = self.kafka.KafkaProducer(transactional_id=group, **self.settings)
+        producer.init_transactions()
+
+        def one(values, keep):
+            producer.begin_transaction()
+            sent = [producer.send(tx_topic, value) for value in values]
+            if keep:
+                producer.commit_transaction()
+            else:
+                for future in sent:
+                    future.get(PATIENCE)
+                producer.abort_transaction()
+            return keep
+
+        return one, producer.close
+
+
 class Aiokafka:
     """In a loop of its own, which all threads ask."""
 
@@ -317,7 +338,7 @@ class Aiokafka:
         return message.offset, int(message.value)
 
 
-kafka = {"confluent": Confluent, "kafka_python": KafkaPython, "aiokafka": Aiokafka}[client]()
+kafka = {"confluent": Confluent, "kafka_python": KafkaPython, "kafka_python_tx": KafkaPythonTx, "aiokafka": Aiokafka}[client]()
 begun = {"written": 0} | ({"transactions": 0} if kafka.transactions else {})
 
 
