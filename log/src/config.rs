@@ -27,7 +27,7 @@ pub struct LogConfig {
     pub settle_bytes: usize,
     /// One settling run takes at most this many bytes of a group.
     pub settle_run_bytes_max: usize,
-    /// zstd level of segment blocks; 0 stores them raw.
+    /// zstd level of segment blocks; 0 stores them raw, and so they are while the tail is short of memory, or others want the CPU.
     pub compression_level: i32,
     /// Free bytes of the file system below which appends are refused.
     pub disk_reserve_bytes: u64,

@@ -31,7 +31,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pick {
     pub(crate) groups: Vec<GroupId>,
-    /// zstd level; 0 when speed matters more than size.
+    /// zstd level; 0 when speed matters more than size: short of memory, or where others want the CPU.
     pub(crate) level: i32,
 }
 
@@ -99,7 +99,8 @@ async fn round<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
         let pressure = home.pressure();
         let mut groups = home.groups.borrow_mut();
         let ready: Vec<GroupId> = std::iter::from_fn(|| groups.next_ready()).take(enough_max(pressure)).collect();
-        pick(ready.into_iter(), groups.by_need(), |n| groups.largest(n), pressure, home.config().compression_level)
+        let level = if home.rt.is_crowded() { 0 } else { home.config().compression_level };
+        pick(ready.into_iter(), groups.by_need(), |n| groups.largest(n), pressure, level)
     };
     let groups = RefCell::new(pick.groups.into_iter());
     let one_by_one = async || {

@@ -66,6 +66,9 @@ pub trait Rt: Clone + 'static {
     fn wall_ms(&self) -> i64;
     /// 64 seeded random bits. Not for secrets.
     fn rand(&self) -> u64;
+    /// Whether others have wanted this core's CPU lately: what can be left undone without harm, such as compression, is better left then. False where that is
+    /// not known.
+    fn is_crowded(&self) -> bool;
 
     /// Waits at least `d`.
     fn sleep(&self, d: Duration) -> impl Future<Output = ()> + 'static;

@@ -110,6 +110,11 @@ impl Rt for GloRt {
         self.shared.random.borrow_mut().next_u64()
     }
 
+    // It is not known here.
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
     fn sleep(&self, d: Duration) -> impl Future<Output = ()> + 'static {
         glommio::timer::sleep(d).map(drop)
     }

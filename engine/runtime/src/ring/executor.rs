@@ -84,6 +84,11 @@ impl Local {
         now() >= self.slice_ends.get()
     }
 
+    /// Whether others want the CPU.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.contention.borrow_mut().wants(now())
+    }
+
     pub(super) fn busy(&self) -> u64 {
         self.busy.get()
     }

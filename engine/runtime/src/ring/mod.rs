@@ -118,6 +118,10 @@ impl Rt for RingRt {
         self.shared.random.borrow_mut().next_u64()
     }
 
+    fn is_crowded(&self) -> bool {
+        self.shared.local.is_crowded()
+    }
+
     fn sleep(&self, d: Duration) -> impl Future<Output = ()> + 'static {
         self.shared.local.sleep(d)
     }

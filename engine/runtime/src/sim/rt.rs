@@ -84,6 +84,11 @@ impl Rt for SimRt {
         self.world.dice.borrow_mut().bits()
     }
 
+    // Nobody else is here.
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
     fn sleep(&self, d: Duration) -> impl Future<Output = ()> + 'static {
         Sleep { rt: self.clone(), wanted: d, timer: None }
     }

@@ -62,6 +62,10 @@ impl<R: Rt> Rt for Secure<R> {
         self.below.rand()
     }
 
+    fn is_crowded(&self) -> bool {
+        self.below.is_crowded()
+    }
+
     fn sleep(&self, d: Duration) -> impl Future<Output = ()> + 'static {
         self.below.sleep(d)
     }
