@@ -64,9 +64,18 @@ async fn what_may_be_repeated_is_and_what_may_not_says_so() {
     for _ in 0..5 {
         admin.list_topics(false).await.expect("told in the end");
     }
-    // Creating may have happened: told.
-    mock.hook(|_, kind, _, _| (kind == Kind::CreateTopic).then_some(Fault::DropAfter));
-    let error = admin.create_topic(NewTopic::new("t")).await.expect_err("unanswered");
+    // Creating may have happened: tried again, by a number that tells what it has made from what was there.
+    let mut answers = 0;
+    mock.hook(move |_, kind, _, _| {
+        answers += i32::from(kind == Kind::CreateTopic);
+        (kind == Kind::CreateTopic && answers < 3).then_some(Fault::DropAfter)
+    });
+    assert!(admin.create_topic(NewTopic::new("t")).await.expect("created once").1, "it is new");
+    let error = admin.create_topic(NewTopic::new("t")).await.expect_err("another one's");
+    assert_eq!(error.code(), Some(Code::TopicExists), "{error}");
+    // Deleting may have happened: told.
+    mock.hook(|_, kind, _, _| (kind == Kind::DeleteTopic).then_some(Fault::DropAfter));
+    let error = admin.delete_topic("t", false).await.expect_err("unanswered");
     assert!(matches!(error, Error::Lost { .. }), "{error}");
     assert_eq!(error.effect(), Effect::Unknown);
     assert!(error.advice().contains("may have taken effect"));

@@ -64,6 +64,7 @@ pub(crate) struct Topic {
     pub(crate) id: u64,
     pub(crate) partitions: Vec<Partition>,
     pub(crate) settings: Vec<Setting>,
+    attempt: u64,
 }
 
 #[derive(Default)]
@@ -168,7 +169,9 @@ impl Mock {
         state.next_id += 1;
         let id = state.next_id;
         let partition = |n| Partition { owner: n % nodes, ..Partition::default() };
-        state.topics.insert(name.into(), Topic { id, partitions: (0..partitions).map(partition).collect(), settings: Vec::new() });
+        state
+            .topics
+            .insert(name.into(), Topic { id, partitions: (0..partitions).map(partition).collect(), settings: Vec::new(), attempt: 0 });
     }
 
     pub(crate) fn count(&self, kind: Kind) -> u64 {
@@ -326,7 +329,9 @@ impl Server {
     fn create(&self, request: &CreateTopic) -> Result<TopicReply, Failure> {
         let mut state = self.lock();
         if let Some(topic) = state.topics.get(&request.name) {
+            let is_again = request.attempt != 0 && request.attempt == topic.attempt;
             return match request.if_not_exists {
+                _ if is_again => Ok(TopicReply { topic: Some(Self::info(&request.name, topic)), changed: true }),
                 true => Ok(TopicReply { topic: Some(Self::info(&request.name, topic)), changed: false }),
                 false => Err(failure(Code::TopicExists, "it is there")),
             };
@@ -335,7 +340,7 @@ impl Server {
         let nodes = self.addrs.len();
         let partition = |n| Partition { owner: n % nodes, ..Partition::default() };
         let partitions = (0..request.partitions.max(1) as usize).map(partition).collect();
-        let topic = Topic { id: state.next_id, partitions, settings: request.settings.clone() };
+        let topic = Topic { id: state.next_id, partitions, settings: request.settings.clone(), attempt: request.attempt };
         let info = Self::info(&request.name, &topic);
         if !request.dry_run {
             state.topics.insert(request.name.clone(), topic);

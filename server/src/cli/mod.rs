@@ -82,7 +82,7 @@ struct Global {
     /// Connect by TLS: a PEM file with the authority that has signed the server's certificate
     #[arg(long, global = true, env = "MILLPOND_TLS_CA", hide_env_values = true, value_name = "FILE")]
     tls_ca: Option<std::path::PathBuf>,
-    /// With --tls-ca, the certificate of a node and its key, both PEM: whoever shows them may do everything
+    /// With --tls-ca, a certificate to show and its key, both PEM: that of a client, or of a node, who may do everything
     #[arg(long, global = true, env = "MILLPOND_TLS_IDENTITY", hide_env_values = true, value_name = "CERT,KEY", requires = "tls_ca")]
     tls_identity: Option<remote::Identity>,
     /// Log in as this user, by SCRAM; the password is that of MILLPOND_PASSWORD, or of --login-password-file, or is asked for

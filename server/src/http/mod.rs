@@ -12,8 +12,10 @@ mod listener;
 #[cfg(test)]
 mod tests;
 
-use crate::metrics::{self, CoreSnapshot};
-use crate::security::PrincipalRules;
+use crate::{
+    metrics::{self, CoreSnapshot},
+    security::PrincipalRules,
+};
 use axum::{
     Json, Router,
     extract::{ConnectInfo, FromRequestParts, State, connect_info::IntoMakeServiceWithConnectInfo},

@@ -261,7 +261,7 @@ async fn transactions_outlive_a_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_outlive_nodes() {
     let (mut nodes, servers, client) = three().await;
-    outlive::all_clients(&mut nodes, &servers.join(","), &client).await;
+    outlive::all_clients(&mut nodes, &servers.join(","), &client, is_whole()).await;
 }
 
 #[test]

@@ -29,6 +29,9 @@ const EVERY: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 const TOPIC: &str = "outlive-kcat";
 const PARTITIONS: u32 = 6;
+/// So many lines of a file does Kafka Connect copy, one after so many milliseconds.
+const LINES: &str = "5000";
+const PAUSE_MS: &str = "10";
 
 /// Ended when dropped.
 struct Ended(Child);
@@ -119,13 +122,20 @@ impl KcatAtWork {
     }
 }
 
-/// All of them but kafka-python and aiokafka (see `docs/status.md`) at the same time: three nodes are killed in turn, each while all others are there.
-pub(crate) async fn all_clients(nodes: &mut [Node], servers: &str, client: &Client) {
+/// All of them but kafka-python and aiokafka (see `docs/status.md`) at the same time, and Kafka Streams and Connect if `with_all`: three nodes are killed in turn, each
+/// while all others are there.
+pub(crate) async fn all_clients(nodes: &mut [Node], servers: &str, client: &Client, with_all: bool) {
     client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS).replication(3)).await.expect("created");
     let kcat = KcatAtWork::begin(servers);
     let mut others: Vec<Running> =
         vec![java::CLIENT.begin("Outlive", &[servers, "classic"]), java::CLIENT.begin("Outlive", &[servers, "consumer"])];
     others.push(python::begin("outlive.py", &["confluent", servers]));
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    if with_all {
+        let [counts, copies] = dirs.each_ref().map(|dir| dir.path().display().to_string());
+        others.push(java::STREAMS.begin("WordCount", &[servers, "outlive", &counts, "3"]));
+        others.push(java::TOOLS.begin("Connect", &[servers, &copies, "0", LINES, PAUSE_MS]));
+    }
     for other in &mut others {
         other.awaits("go");
     }

@@ -8,7 +8,7 @@ import org.apache.kafka.connect.cli.ConnectDistributed;
 
 /**
  * A worker of Kafka Connect, distributed, with its file connectors: lines of a file go to a topic, and from there to another file. Its settings, offsets and
- * states are in topics, so that the next worker goes on where this one has ended.
+ * states are in topics, so that the next worker goes on where this one has ended. With a pause in milliseconds behind each line it says "go" once lines come out.
  */
 public class Connect {
     static final HttpClient HTTP = HttpClient.newHttpClient();
@@ -36,14 +36,19 @@ public class Connect {
         Thread connect = new Thread(() -> ConnectDistributed.main(new String[] {settings.toString()}));
         connect.setDaemon(true);
         connect.start();
-        String lines = IntStream.range(from, to).mapToObj(n -> n + "\n").collect(Collectors.joining());
-        Files.writeString(source, lines, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+        int pause = args.length > 4 ? Integer.parseInt(args[4]) : 0;
+        if (pause == 0) append(source, IntStream.range(from, to).mapToObj(n -> n + "\n").collect(Collectors.joining()));
+        else slowly(source, from, to, pause).start();
         put(port, "source", "{\"connector.class\": \"FileStreamSource\", \"tasks.max\": \"1\", \"file\": \"" + source + "\", \"topic\": \"lines\"}");
         put(port, "sink", "{\"connector.class\": \"FileStreamSink\", \"tasks.max\": \"1\", \"file\": \"" + sink + "\", \"topics\": \"lines\"}");
         Set<String> wanted = IntStream.range(0, to).mapToObj(String::valueOf).collect(Collectors.toSet());
         long end = System.nanoTime() + 120_000_000_000L;
         while (!Files.exists(sink) || !new HashSet<>(Files.readAllLines(sink)).containsAll(wanted)) {
             if (System.nanoTime() > end) throw new AssertionError(Files.exists(sink) ? Files.readAllLines(sink).size() + " lines of " + to : "no lines: " + get(port, "/connectors/source/status") + get(port, "/connectors/sink/status"));
+            if (pause > 0 && Files.exists(sink) && Files.readAllLines(sink).size() > 50) {
+                System.out.println("go");
+                pause = 0;
+            }
             Thread.sleep(100);
         }
         // How far it has come is noted every half second; the next one may repeat what came after that, and lose nothing.
@@ -53,6 +58,25 @@ public class Connect {
             if (repeated > 0) throw new AssertionError(repeated + " lines are there twice: it did not go on where the one before had ended");
         }
         Runtime.getRuntime().halt(0);
+    }
+
+    static void append(Path file, String lines) throws IOException {
+        Files.writeString(file, lines, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+    }
+
+    static Thread slowly(Path file, int from, int to, int pause) {
+        Thread writer = new Thread(() -> {
+            try {
+                for (int n = from; n < to; n++) {
+                    append(file, n + "\n");
+                    Thread.sleep(pause);
+                }
+            } catch (IOException | InterruptedException e) {
+                throw new IllegalStateException(e);
+            }
+        });
+        writer.setDaemon(true);
+        return writer;
     }
 
     static void put(int port, String name, String body) throws Exception {
