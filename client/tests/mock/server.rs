@@ -330,11 +330,10 @@ impl Server {
         let mut state = self.lock();
         if let Some(topic) = state.topics.get(&request.name) {
             let is_again = request.attempt != 0 && request.attempt == topic.attempt;
-            return match request.if_not_exists {
-                _ if is_again => Ok(TopicReply { topic: Some(Self::info(&request.name, topic)), changed: true }),
-                true => Ok(TopicReply { topic: Some(Self::info(&request.name, topic)), changed: false }),
-                false => Err(failure(Code::TopicExists, "it is there")),
-            };
+            if !is_again && !request.if_not_exists {
+                return Err(failure(Code::TopicExists, "it is there"));
+            }
+            return Ok(TopicReply { topic: Some(Self::info(&request.name, topic)), changed: is_again });
         }
         state.next_id += 1;
         let nodes = self.addrs.len();

@@ -25,10 +25,12 @@ use std::{
 struct Kind {
     name: &'static str,
     file: &'static str,
+    /// Makes one.
+    command: &'static str,
 }
 
-const NODES: Kind = Kind { name: "Millpond cluster authority", file: "ca" };
-const CLIENTS: Kind = Kind { name: "Millpond client authority", file: "clients" };
+const NODES: Kind = Kind { name: "Millpond cluster authority", file: "ca", command: "millpond certificate authority" };
+const CLIENTS: Kind = Kind { name: "Millpond client authority", file: "clients", command: "millpond certificate authority --clients" };
 
 /// Make certificates for TLS: an authority, and nodes or clients that it signs
 #[derive(Subcommand)]
@@ -157,10 +159,9 @@ impl Kind {
     ) -> Result<(PathBuf, PathBuf, PathBuf)> {
         let at = ca.join(format!("{}.key.pem", self.file));
         let text = fs::read_to_string(&at).map_err(|e| {
-            let more = if self.file == CLIENTS.file { " --clients" } else { "" };
             Fail::new(
                 format!("read {}: {e}", at.display()),
-                format!("make an authority by `millpond certificate authority{more}`, or say where it is with --ca DIR"),
+                format!("make an authority by `{}`, or say where it is with --ca DIR", self.command),
             )
         })?;
         let signer = KeyPair::from_pem(&text).map_err(|e| failed(&format!("read {}", at.display()), &e))?;

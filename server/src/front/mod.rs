@@ -57,8 +57,6 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How often a stopping front looks whether all is answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
-/// The longest name of a user that a certificate stands for, in bytes: it is kept with the connection.
-const NAME_BYTES_MAX: usize = 1024;
 /// The longest frame of a client that has not shown who it is, where it must, in bytes.
 const STRANGER_FRAME_BYTES_MAX: usize = 64 * 1024;
 
@@ -206,7 +204,7 @@ impl<R: Rt> Front<R> {
             Ok(socket) => {
                 conn.shown.set(socket.shown());
                 let Some(name) = socket.name() else { return Some(socket) };
-                if let Some(user) = self.core.config.security.principals.user(&name).filter(|user| user.len() <= NAME_BYTES_MAX) {
+                if let Some(user) = self.core.config.security.principals.user(&name) {
                     conn.know(&user);
                     return Some(socket);
                 }

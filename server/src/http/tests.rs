@@ -2,7 +2,7 @@ use super::*;
 use crate::metrics::CoreSnapshot;
 use millpond_runtime::tls::TlsFiles;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use std::{net::SocketAddr, sync::Mutex};
+use std::{net::SocketAddr, path::Path, sync::Mutex};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -137,6 +137,23 @@ impl Authority {
         (params.signed_by(&key, &self.0).expect("signed"), key)
     }
 
+    /// Files of a node that it has signed, and that knows clients by the other one.
+    fn node(&self, dir: &Path, clients: Option<&Self>) -> TlsFiles {
+        let put = |name: &str, text: String| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let (cert, key) = self.sign("node");
+        TlsFiles {
+            cert: put("cert", cert.pem()),
+            key: put("key", key.serialize_pem()),
+            node_ca: Some(put("nodes", self.0.pem())),
+            client_ca: clients.map(|clients| put("clients", clients.0.pem())),
+            optional: false,
+        }
+    }
+
     /// How somebody connects who trusts this authority, and shows this certificate, if any.
     fn trusting(&self, shown: Option<(Certificate, KeyPair)>) -> TlsConnector {
         let mut roots = RootCertStore::empty();
@@ -161,21 +178,9 @@ async fn connect(how: &TlsConnector, at: SocketAddr) -> io::Result<TlsStream<Tcp
 #[tokio::test]
 async fn who_wants_to_know_more_shows_a_certificate() {
     let (nodes, clients, dir) = (Authority::new(), Authority::new(), tempfile::tempdir().expect("a directory"));
-    let put = |name: &str, text: String| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        path
-    };
-    let (cert, key) = nodes.sign("node");
-    let files = |optional| TlsFiles {
-        cert: put("cert", cert.pem()),
-        key: put("key", key.serialize_pem()),
-        node_ca: Some(put("nodes", nodes.0.pem())),
-        client_ca: Some(put("clients", clients.0.pem())),
-        optional,
-    };
+    let files = nodes.node(dir.path(), Some(&clients));
     let door = |optional| Door {
-        tls: Some(Tls::read(&files(optional)).expect("good files")),
+        tls: Some(Tls::read(&TlsFiles { optional, ..files.clone() }).expect("good files")),
         authenticate: true,
         principals: PrincipalRules(vec!["RULE:CN=(ann)/$1/".parse().expect("a rule")]),
     };
@@ -206,13 +211,7 @@ async fn who_wants_to_know_more_shows_a_certificate() {
 #[tokio::test]
 async fn handshakes_that_are_silent_are_closed() {
     let (nodes, dir) = (Authority::new(), tempfile::tempdir().expect("a directory"));
-    let (cert, key) = nodes.sign("node");
-    let [cert, key] = [("cert", cert.pem()), ("key", key.serialize_pem())].map(|(name, text)| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        path
-    });
-    let tls = Tls::read(&TlsFiles { cert, key, node_ca: None, client_ca: None, optional: false }).expect("good files");
+    let tls = Tls::read(&nodes.node(dir.path(), None)).expect("good files");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let (at, silence) = (listener.local_addr().expect("bound"), Duration::from_millis(200));
     let bounded = Bounded::new(listener, Door { tls: Some(tls), ..Door::default() }, 1, silence);

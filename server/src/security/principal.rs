@@ -3,6 +3,9 @@
 use regex::Regex;
 use std::str::FromStr;
 
+/// The longest name of such a user, in bytes: it is kept with each connection.
+const NAME_BYTES_MAX: usize = 1024;
+
 /// Rules, of which the first that fits decides. Without any, the name itself is the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrincipalRules(pub Vec<Rule>);
@@ -32,13 +35,11 @@ impl PartialEq for Rule {
 impl Eq for Rule {}
 
 impl PrincipalRules {
-    /// The user of this distinguished name (RFC 2253); nobody if no rule fits.
+    /// The user of this distinguished name (RFC 2253); nobody if no rule fits, or what comes of it is empty or longer than [`NAME_BYTES_MAX`].
     #[must_use]
     pub fn user(&self, name: &str) -> Option<String> {
-        if self.0.is_empty() {
-            return Some(name.to_owned());
-        }
-        self.0.iter().find_map(|rule| rule.apply(name)).filter(|user| !user.is_empty())
+        let user = if self.0.is_empty() { Some(name.to_owned()) } else { self.0.iter().find_map(|rule| rule.apply(name)) };
+        user.filter(|user| (1..=NAME_BYTES_MAX).contains(&user.len()))
     }
 }
 
@@ -123,6 +124,8 @@ mod tests {
     fn the_first_rule_that_fits_decides() {
         let name = "CN=serviceuser,OU=ServiceUsers,O=Unknown,L=Unknown,ST=Unknown,C=Unknown";
         assert_eq!(rules(&[]).user(name).as_deref(), Some(name));
+        assert_eq!(rules(&[]).user(&"x".repeat(NAME_BYTES_MAX)).map(|user| user.len()), Some(NAME_BYTES_MAX));
+        assert_eq!(rules(&[]).user(&"x".repeat(NAME_BYTES_MAX + 1)), None);
         let some = rules(&[
             "RULE:^CN=(.*?),OU=ServiceUsers.*$/$1/",
             "RULE:^CN=(.*?),OU=(.*?),O=(.*?),L=(.*?),ST=(.*?),C=(.*?)$/$1@$2/L",

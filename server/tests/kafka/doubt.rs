@@ -1,12 +1,9 @@
 //! A node is asked to change the catalog, has another one do it, and that one dies before it answers.
 
-use crate::{node::Node, raw::Raw};
-use kafka_protocol::{
-    messages::{
-        CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, TopicName, create_topics_request::CreatableTopic,
-        metadata_request::MetadataRequestTopic,
-    },
-    protocol::StrBytes,
+use crate::{epochs::NONE, ids::name, node::Node, raw::Raw};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, create_topics_request::CreatableTopic,
+    metadata_request::MetadataRequestTopic,
 };
 use std::{
     process::Command,
@@ -15,12 +12,7 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const TIMEOUT_MS: i32 = 30_000;
-const NONE: i16 = 0;
 const UNKNOWN_TOPIC: i16 = 3;
-
-fn name(topic: &'static str) -> TopicName {
-    TopicName(StrBytes::from_static_str(topic))
-}
 
 /// The place in `nodes` of the one that leads the catalog, as `server` knows it. Nodes are counted from 1, in the order in which they came.
 fn controller(server: &str) -> usize {

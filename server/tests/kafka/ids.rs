@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is told of one partition: the code, who leads and in which epoch, and where brokers live that are named.
 type Told = (i16, (i32, i32), Vec<(i32, String)>);
 
-fn name(topic: &'static str) -> TopicName {
+pub(crate) fn name(topic: &'static str) -> TopicName {
     TopicName(StrBytes::from_static_str(topic))
 }
 

@@ -174,21 +174,17 @@ impl Sides {
         for roots in [&node_roots, &client_roots].into_iter().flatten() {
             all.extend(roots.roots.iter().cloned());
         }
-        let (mut nodes, mut clients) = (None, None);
+        if let (Some(nodes), Some(clients), Some(path)) = (&node_roots, &client_roots, &files.client_ca)
+            && clients.roots.iter().any(|root| nodes.roots.contains(root))
+        {
+            let why = "an authority of the nodes is in it: each client would be a node".into();
+            return Err(TlsError::File { path: path.clone(), why });
+        }
+        let nodes = node_roots.clone().map(|roots| verifier(roots, &files.node_ca)).transpose()?;
+        let clients = client_roots.map(|roots| verifier(roots, &files.client_ca)).transpose()?;
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-        let server = if all.is_empty() {
-            server.with_no_client_auth()
-        } else {
-            if let (Some(nodes), Some(clients), Some(path)) = (&node_roots, &client_roots, &files.client_ca)
-                && clients.roots.iter().any(|root| nodes.roots.contains(root))
-            {
-                let why = "an authority of the nodes is in it: each client would be a node".into();
-                return Err(TlsError::File { path: path.clone(), why });
-            }
-            nodes = node_roots.clone().map(|roots| verifier(roots, &files.node_ca)).transpose()?;
-            clients = client_roots.map(|roots| verifier(roots, &files.client_ca)).transpose()?;
-            server.with_client_cert_verifier(verifier(all, &files.node_ca)?)
-        };
+        let server =
+            if all.is_empty() { server.with_no_client_auth() } else { server.with_client_cert_verifier(verifier(all, &files.node_ca)?) };
         let server = Arc::new(server.with_single_cert(chain.clone(), key.clone_key())?);
         let dialling = |roots: RootCertStore| -> Result<_, TlsError> {
             let nodes = Arc::new(Nodes { roots: Arc::new(roots), provider: Arc::clone(&provider) });

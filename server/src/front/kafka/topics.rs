@@ -73,7 +73,7 @@ impl Tries {
 /// Makes a change of the catalog, as Kafka's brokers do: whoever is asked has it made where that is possible, and tries within `allowed` while
 /// nobody leads, or somebody has been asked and does not answer. So it must do no harm to make it twice; `request` is told whether it may have been made
 /// before. What it came to is told in our own words.
-pub(super) async fn change<R: Rt, Q: Message, M: Message + Default>(
+pub(super) async fn change<R: Rt, Q: Message + Clone, M: Message + Default>(
     front: &Rc<Front<R>>,
     (kind, request): (Kind, impl Fn(bool) -> Q),
     (change, told): (impl Fn(Q) -> Change, impl Fn(Changed) -> M),
@@ -81,8 +81,9 @@ pub(super) async fn change<R: Rt, Q: Message, M: Message + Default>(
 ) -> Result<M, Failure> {
     let mut tries = Tries::within(front, allowed);
     loop {
-        let here = front.core.change(change(request(tries.in_doubt))).await.map(&told);
-        match front.core.or_there(kind, &request(tries.in_doubt), here).await {
+        let asked = request(tries.in_doubt);
+        let here = front.core.change(change(asked.clone())).await.map(&told);
+        match front.core.or_there(kind, &asked, here).await {
             Err(failure) if tries.again(front, &failure).await => {}
             done => return done,
         }
