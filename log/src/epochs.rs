@@ -40,8 +40,8 @@ impl<R: Rt> Log<R> {
                 Known::End(of, end) => return Ok(Some((of, end))),
                 Known::Before(of, index) => (of, index),
             };
-            let found = match self.home.store.get(group) {
-                Some(segments) => segments.offset_after_term(index, term).await,
+            let found = match self.home.store.get(group)? {
+                Some(segments) => self.heed(group, segments.offset_after_term(index, term).await),
                 None => Ok(None),
             };
             match found {
@@ -99,8 +99,8 @@ impl<R: Rt> Log<R> {
                     return Ok(Some(holds.entry.term));
                 }
             }
-            let Some(segments) = self.home.store.get(group) else { return Ok(None) };
-            match segments.term_at(offset).await {
+            let Some(segments) = self.home.store.get(group)? else { return Ok(None) };
+            match self.heed(group, segments.term_at(offset).await) {
                 Err(LogError::Io(error)) if error.is_not_found() && tries > 0 => tries -= 1,
                 found => return found,
             }

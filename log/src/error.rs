@@ -88,6 +88,12 @@ pub enum LogError {
         /// The bound, in bytes.
         bound: u64,
     },
+    /// A group of this number was dropped, and its files are still being deleted.
+    #[error("what was here of group {group} is still being deleted")]
+    Dropping {
+        /// The group.
+        group: GroupId,
+    },
     /// Raft asks for what cannot be: a mistake of ours. The group goes no further.
     #[error("group {group}: {what}")]
     Replica {
@@ -106,6 +112,14 @@ pub enum LogError {
         /// Bytes that cannot be trusted.
         len: u64,
         /// What was found and what was expected.
+        what: String,
+    },
+    /// A replica's segments are damaged, or a read has just met what seems so: others have what it lacks.
+    #[error("the replica of group {group} here is damaged: {what}")]
+    Damaged {
+        /// The group.
+        group: GroupId,
+        /// What was found first.
         what: String,
     },
     /// The file or home belongs to something else: another node, another core, a format from the future.
@@ -148,10 +162,14 @@ impl LogError {
             Self::DuplicateForgotten { .. } => "the batch was written earlier: do not send it again",
             Self::BadBatch { .. } => "fix the request: this batch will be refused again",
             Self::DiskFull { .. } => "free space on the data directory's file system, or shorten retention; appends resume by themselves",
+            Self::Dropping { .. } => "retry after a short wait",
             Self::Full { .. } => "retry after a short wait; if it lasts, the disk is slower than the producers",
             Self::Replica { .. } => "report this as a bug, with the log of the node",
             Self::Corrupt { .. } => {
                 "do not delete anything: run `millpond inspect` on the file, and restore it from a copy if there is one"
+            }
+            Self::Damaged { .. } => {
+                "retry: another replica takes over, and this one is made anew; `millpond cluster health` names partitions that wait for that"
             }
             Self::Foreign { .. } => "check that the data directory belongs to this node and this version of millpond",
             Self::Config { .. } => "fix the settings that the message names",
@@ -164,14 +182,14 @@ impl LogError {
     /// Whether the same request may succeed later without anybody changing it.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::DiskFull { .. } | Self::Full { .. } | Self::Stopped { .. })
+        matches!(self, Self::DiskFull { .. } | Self::Full { .. } | Self::Dropping { .. } | Self::Stopped { .. })
     }
 
     /// Whether bytes that were synced once cannot be had any more, or not as they were.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Corrupt { .. } => true,
+            Self::Corrupt { .. } | Self::Damaged { .. } => true,
             Self::Io(error) => !error.is_not_found() && !error.is_disk_full(),
             _ => false,
         }

@@ -2,6 +2,7 @@
 
 mod carry;
 pub mod config;
+mod damage;
 pub mod entry;
 mod epochs;
 pub mod error;

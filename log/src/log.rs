@@ -197,11 +197,10 @@ impl<R: Rt> Log<R> {
         self.home.groups.borrow().get(group).map(|g| g.config.clone())
     }
 
-    /// Creates a group. Its id must never have been used.
+    /// Creates a group. A number that was used before is free once the files of the group that had it are deleted: until then it is refused with
+    /// [`LogError::Dropping`].
     pub fn create_group(&self, group: GroupId, config: GroupConfig) -> Result<Lsn> {
-        if self.home.groups.borrow().get(group).is_some() {
-            return Err(LogError::GroupExists { group });
-        }
+        self.is_free(group)?;
         let lsn = self.home.note(Class::Note, FrameKind::GroupCreate, group, &config_bytes(&config), None)?;
         self.home.groups.borrow_mut().insert(Group::new(group, config));
         Ok(lsn)
@@ -224,6 +223,14 @@ impl<R: Rt> Log<R> {
         self.home.groups.borrow_mut().remove(group);
         self.home.store.dropped(group, lsn);
         Ok(lsn)
+    }
+
+    /// Refuses the number of a group that is there, or was until just now.
+    pub(crate) fn is_free(&self, group: GroupId) -> Result<()> {
+        if self.home.groups.borrow().get(group).is_some() {
+            return Err(LogError::GroupExists { group });
+        }
+        if self.home.store.is_dropping(group) { Err(LogError::Dropping { group }) } else { Ok(()) }
     }
 
     fn known(&self, group: GroupId) -> Result<()> {
@@ -326,8 +333,8 @@ impl<R: Rt> Log<R> {
         }
         let mut tries = SEGMENT_TRIES;
         loop {
-            let Some(segments) = self.home.store.get(group) else { return Err(LogError::UnknownGroup { group }) };
-            let out = segments.read(from, limits).await;
+            let Some(segments) = self.home.store.get(group)? else { return Err(LogError::UnknownGroup { group }) };
+            let out = self.heed(group, segments.read(from, limits).await);
             // While we read, the log may have been trimmed or dropped; or compaction has put a segment in the place of others.
             self.readable(group, from)?;
             match out {
@@ -373,7 +380,7 @@ impl<R: Rt> Log<R> {
     ///
     /// What cannot be read, or is not what it was when it was written.
     pub async fn verify(&self, group: GroupId) -> Result<()> {
-        match self.home.store.get(group) {
+        match self.home.store.get(group)? {
             Some(segments) => segments.verify().await,
             None => Ok(()),
         }
@@ -381,7 +388,7 @@ impl<R: Rt> Log<R> {
 
     /// The first synced record whose timestamp is at least `ms`: its offset and timestamp.
     pub async fn offset_for_time(&self, group: GroupId, ms: i64) -> Result<Option<(Offset, i64)>> {
-        self.home.offset_for_time(group, ms).await
+        self.heed(group, self.home.offset_for_time(group, ms).await)
     }
 
     /// Forgets everything before `before` (at most the high watermark). No effect if the log starts later already.

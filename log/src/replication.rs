@@ -38,12 +38,10 @@ pub struct ReplicaState {
 }
 
 impl<R: Rt> Log<R> {
-    /// Creates a group that is a replica. Its id must never have been used; `members` are whom it begins with, at most
+    /// Creates a group that is a replica, as [`Log::create_group`] does; `members` are whom it begins with, at most
     /// [`MEMBERS_BYTES_MAX`].
     pub fn create_replica(&self, group: GroupId, config: GroupConfig, members: Bytes) -> Result<Lsn> {
-        if self.home.groups.borrow().get(group).is_some() {
-            return Err(LogError::GroupExists { group });
-        }
+        self.is_free(group)?;
         let replica = Replica::new(check_members(group, members)?);
         let mut payload = config_bytes(&config);
         replica.members.encode(&mut payload);
@@ -125,8 +123,8 @@ impl<R: Rt> Log<R> {
             if let Some(entries) = self.entries_in_memory(group, from, Index(u64::MAX), bytes_max) {
                 return Ok(Some(entries));
             }
-            let Some(segments) = self.home.store.get(group) else { return Ok(None) };
-            match segments.read_entries(from, bytes_max).await {
+            let Some(segments) = self.home.store.get(group)? else { return Ok(None) };
+            match self.heed(group, segments.read_entries(from, bytes_max).await) {
                 // A segment has gone meanwhile: trimmed, or compacted.
                 Err(LogError::Io(error)) if error.is_not_found() && tries > 0 => tries -= 1,
                 out => return out,

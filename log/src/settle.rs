@@ -6,6 +6,7 @@
 
 use crate::{
     config::LogConfig,
+    damage,
     entry::Entry,
     error::{LogError, Result},
     home::{Home, Pressure},
@@ -99,8 +100,12 @@ async fn round<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
         let pressure = home.pressure();
         let mut groups = home.groups.borrow_mut();
         let ready: Vec<GroupId> = std::iter::from_fn(|| groups.next_ready()).take(enough_max(pressure)).collect();
+        // Nothing is settled into those that are damaged, and they must not take the place of others.
+        let is_well = |group: &GroupId| home.store.damage.of(*group).is_none();
         let level = if home.rt.is_crowded() { 0 } else { home.config().compression_level };
-        pick(ready.into_iter(), groups.by_need(), |n| groups.largest(n), pressure, level)
+        let by_need = groups.by_need().filter(|(_, group)| is_well(group));
+        let largest = |n| groups.largest(n + home.store.damage.len()).into_iter().filter(is_well).take(n).collect();
+        pick(ready.into_iter().filter(is_well), by_need, largest, pressure, level)
     };
     let groups = RefCell::new(pick.groups.into_iter());
     let one_by_one = async || {
@@ -135,14 +140,16 @@ async fn chores<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
         let synced = home.journal.state.borrow().synced_lsn;
         let Some((chore, _claim)) = home.store.take_chore(synced) else { return Ok(worked) };
         worked = true;
+        let group = chore.group();
         match chore {
             Chore::Trim(group, start) => {
-                if let Some(segments) = home.store.get(group) {
+                if let Ok(Some(segments)) = home.store.get(group) {
                     segments.remove_before(start).await?;
                 }
             }
             Chore::Drop(segments) => segments.remove_all().await?,
         }
+        home.store.done(group);
     }
 }
 
@@ -168,6 +175,9 @@ pub(crate) async fn settle_all<R: Rt>(home: &Rc<Home<R>>, claim: &Claim<R>, grou
 async fn settle_upto<R: Rt>(home: &Rc<Home<R>>, _: &Claim<R>, group: GroupId, upto: Index, level: i32) -> Result<bool> {
     let installs = home.groups.borrow().get(group).and_then(|g| g.replica.as_ref()).map_or(0, |replica| replica.installs);
     let segments = home.store.get_or_new(group, installs);
+    if home.store.damage.of(group).is_some() {
+        return Ok(false);
+    }
     begin_anew(home, group, &segments).await?;
     let (entries, config) = {
         let groups = home.groups.borrow();
@@ -178,6 +188,14 @@ async fn settle_upto<R: Rt>(home: &Rc<Home<R>>, _: &Claim<R>, group: GroupId, up
     let (index, term, next_offset) = (last.entry.index, last.entry.term, last.next_offset);
     let bytes: usize = entries.iter().map(|e| e.entry.payload.len()).sum();
     let batch: Vec<Entry> = entries.into_iter().map(|e| e.entry).collect();
+    // What grows is read once after a start.
+    if let Err(error) = segments.growing().await
+        && damage::is_lasting(&error)
+        && home.groups.borrow().get(group).is_some_and(|g| g.replica.is_some())
+    {
+        home.store.damage.find(group, &error);
+        return Ok(false);
+    }
     let mark = segments.append(batch, next_offset, &config, level, home.rt.wall_ms()).await?;
     let name = mark.name;
     let segment = Some(SegmentMark { base_offset: name.base_offset, generation: name.generation, position: mark.position });
@@ -237,7 +255,7 @@ impl<R: Rt> Home<R> {
         let mut searched = start;
         loop {
             let first = self.groups.borrow().get(group).and_then(|g| g.tail.first_offset());
-            let Some(segments) = self.store.get(group).filter(|_| first.is_none_or(|first| first > searched)) else { break };
+            let Some(segments) = self.store.get(group)?.filter(|_| first.is_none_or(|first| first > searched)) else { break };
             let Some(end) = segments.next_offset().filter(|end| *end > searched) else { break };
             let found = segments.find_time(ms, searched).await;
             let groups = self.groups.borrow();

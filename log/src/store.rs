@@ -6,6 +6,7 @@
 
 use crate::{
     config::LogConfig,
+    damage::{self, Damages},
     error::Result,
     group::Group,
     lsn::Lsn,
@@ -40,6 +41,10 @@ pub(crate) struct Store<R: Rt> {
     /// Somebody has given up a claim.
     released: Notify,
     chores: RefCell<VecDeque<(Lsn, Chore<R>)>>,
+    /// Groups whose files are being deleted, or are about to be.
+    dropping: RefCell<BTreeSet<GroupId>>,
+    /// See [`crate::damage`].
+    pub(crate) damage: Damages,
 }
 
 impl<R: Rt> Store<R> {
@@ -52,6 +57,7 @@ impl<R: Rt> Store<R> {
     /// be on stable media by now, since files are removed on the strength of it.
     pub(crate) async fn open<'a>(rt: &R, dir: &Path, config: &LogConfig, groups: impl Iterator<Item = &'a Group>) -> Result<Self> {
         let handles = Rc::new(Handles::new(rt.clone(), config.open_segments_max, config.tail_bytes_max / BLOCK_CACHE_SHARE));
+        let damage = Damages::default();
         let (mut open, mut dirs) = (BTreeMap::new(), BTreeSet::new());
         for group in groups {
             let settled = &group.settled;
@@ -61,8 +67,15 @@ impl<R: Rt> Store<R> {
                 next_offset: settled.next_offset,
             });
             let at = group_dir(dir, group.id, installs(group));
-            let segments = GroupSegments::open(handles.clone(), at, group.id, mark, settled.index, group.start_offset).await?;
             dirs.insert(name_of(group.id, installs(group)));
+            let segments = match GroupSegments::open(handles.clone(), at.clone(), group.id, mark, settled.index, group.start_offset).await {
+                // The others have what this one lacks.
+                Err(error) if group.replica.is_some() && damage::is_lasting(&error) => {
+                    damage.find(group.id, &error);
+                    GroupSegments::new(handles.clone(), at, group.id)
+                }
+                segments => segments?,
+            };
             open.insert(group.id, Rc::new(segments));
             rt.yield_if_needed().await;
         }
@@ -80,12 +93,15 @@ impl<R: Rt> Store<R> {
             claimed: RefCell::default(),
             released: Notify::new(),
             chores: RefCell::default(),
+            dropping: RefCell::default(),
+            damage,
         })
     }
 
-    /// A group's segments, if it has any.
-    pub(crate) fn get(&self, group: GroupId) -> Option<Rc<GroupSegments<R>>> {
-        self.groups.borrow().get(&group).cloned()
+    /// A group's segments, if it has any. Not those that are damaged.
+    pub(crate) fn get(&self, group: GroupId) -> Result<Option<Rc<GroupSegments<R>>>> {
+        self.damage.refuse(group)?;
+        Ok(self.groups.borrow().get(&group).cloned())
     }
 
     /// A group's segments, to which some may be added. `installs` as [`crate::replica::Replica::installs`].
@@ -105,6 +121,26 @@ impl<R: Rt> Store<R> {
             segments.doom();
             self.chores.borrow_mut().push_back((lsn, Chore::Drop(segments)));
         }
+        if self.has_chores(group) {
+            self.dropping.borrow_mut().insert(group);
+        }
+        self.damage.forget(group);
+    }
+
+    /// Whether files of a group that was dropped may still be there: another one of this number would have the same names.
+    pub(crate) fn is_dropping(&self, group: GroupId) -> bool {
+        self.dropping.borrow().contains(&group)
+    }
+
+    /// A chore of a group is done.
+    pub(crate) fn done(&self, group: GroupId) {
+        if !self.has_chores(group) {
+            self.dropping.borrow_mut().remove(&group);
+        }
+    }
+
+    fn has_chores(&self, group: GroupId) -> bool {
+        self.chores.borrow().iter().any(|(_, chore)| chore.group() == group)
     }
 
     /// The group's segments are these from here on. What it had before is to be deleted once `lsn` is synced.
@@ -179,7 +215,7 @@ impl<R: Rt> Store<R> {
 }
 
 impl<R: Rt> Chore<R> {
-    fn group(&self) -> GroupId {
+    pub(crate) fn group(&self) -> GroupId {
         match self {
             Self::Trim(group, _) => *group,
             Self::Drop(segments) => segments.group(),

@@ -106,7 +106,8 @@ fn ids<R: Rt>(home: &Home<R>) -> Vec<GroupId> {
 /// Does `work` and deals with its failure; whether the log has stopped.
 async fn over<R: Rt>(home: &Home<R>, group: GroupId, what: &str, work: impl Future<Output = Result<()>>) -> bool {
     match work.await {
-        Ok(()) | Err(LogError::UnknownGroup { .. } | LogError::Full { .. }) => {}
+        // What is damaged waits to be dropped.
+        Ok(()) | Err(LogError::UnknownGroup { .. } | LogError::Full { .. } | LogError::Damaged { .. }) => {}
         Err(LogError::Stopped { .. }) => return true,
         Err(error) if error.is_disk_full() => home.note_space().await,
         Err(error @ LogError::Corrupt { .. }) => tracing::error!(group = group.0, %error, "{what} leaves a damaged segment as it is"),
@@ -117,7 +118,7 @@ async fn over<R: Rt>(home: &Home<R>, group: GroupId, what: &str, work: impl Futu
 
 async fn look_after<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
     let now_ms = home.rt.wall_ms();
-    let segments = home.store.get(group);
+    let segments = home.store.get(group)?;
     let start = {
         let mut groups = home.groups.borrow_mut();
         let Some(g) = groups.get_mut(group) else { return Ok(()) };
@@ -141,7 +142,7 @@ async fn look_after<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
 async fn compact<R: Rt>(home: &Rc<Home<R>>, group: GroupId) -> Result<()> {
     let now_ms = home.rt.wall_ms();
     let found = home.groups.borrow().get(group).filter(|g| g.config.compact).and_then(|g| Some((g.noted?, g.config.clone())));
-    let (Some((noted, config)), Some(segments)) = (found, home.store.get(group)) else { return Ok(()) };
+    let (Some((noted, config)), Some(segments)) = (found, home.store.get(group)?) else { return Ok(()) };
     let Some(claim) = home.store.claim_compaction(group) else { return Ok(()) };
     let range = compact::pick(&segments.sealed(), noted, &config, now_ms);
     if range.is_empty() {

@@ -301,6 +301,8 @@ struct Inner<R: Rt> {
     replicas: RefCell<BTreeMap<GroupId, Replica<R>>>,
     /// Replicas that must not take part any more, and why.
     broken: RefCell<BTreeMap<GroupId, String>>,
+    /// Of those, replicas that others speak to in the place of the one here; see [`Driver::is_called`].
+    called: RefCell<BTreeMap<GroupId, BTreeSet<RaftId>>>,
     /// Groups that are being looked at for damage.
     doubted: RefCell<BTreeSet<GroupId>>,
     queues: RefCell<BTreeMap<NodeId, Rc<Queue>>>,
@@ -344,6 +346,7 @@ impl<R: Rt> Driver<R> {
             config,
             replicas: RefCell::default(),
             broken: RefCell::default(),
+            called: RefCell::default(),
             doubted: RefCell::default(),
             queues: RefCell::default(),
             due: RefCell::default(),
@@ -411,9 +414,13 @@ impl<R: Rt> Driver<R> {
         self.open(group).map_err(|e| LogError::Replica { group, what: e.to_string() })
     }
 
-    /// Begins with a replica that the log has: all that it has must be on stable media, as after a start.
+    /// Begins with a replica that the log has: all that it has must be on stable media, as after a start. One that is damaged takes no part.
     pub fn open(&self, group: GroupId) -> Result<(), OpenError> {
         let inner = &self.0;
+        if let Some(what) = inner.log.damaged(group) {
+            self.retire(group, what);
+            return Ok(());
+        }
         let replica = Replica::open(&inner.log, group, &inner.raft, inner.config.seed, &inner.logger)?;
         for node in replica.members.nodes.values() {
             self.queue(*node);
@@ -456,7 +463,10 @@ impl<R: Rt> Driver<R> {
 
     /// Takes no part in a group any more; what the log has of it stays.
     pub fn close(&self, group: GroupId) {
-        if let Some(mut replica) = self.0.replicas.borrow_mut().remove(&group) {
+        let replica = self.0.replicas.borrow_mut().remove(&group);
+        self.0.broken.borrow_mut().remove(&group);
+        self.0.called.borrow_mut().remove(&group);
+        if let Some(mut replica) = replica {
             replica.lose_waiters();
             // It may have led.
             self.begin_life();
@@ -628,6 +638,7 @@ impl<R: Rt> Driver<R> {
                 self.0.queues.borrow().values().for_each(|queue| queue.beat());
             }
             self.miss_peers();
+            self.heed_damage();
             self.0.pace.borrow_mut().tick();
             self.look_after_snapshots();
             for group in self.groups(|replica| !replica.quiet) {

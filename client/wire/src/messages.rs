@@ -53,7 +53,7 @@ pub enum Kind {
     Join = 20,
     /// [`DescribeCluster`] → [`DescribeClusterReply`].
     DescribeCluster = 21,
-    /// [`Moved`] → [`Done`]. From the leader of a group to the leader of the meta group.
+    /// [`Moved`] → [`Done`]. From the leader of a group, or a node whose replica is broken, to the leader of the meta group.
     Moved = 22,
     /// [`AlterNode`] → [`Done`].
     AlterNode = 23,
@@ -1321,12 +1321,15 @@ pub struct NodeLoad {
     pub leads_after: u64,
 }
 
-/// Groups have other replicas now.
+/// Groups have other replicas now, or need others.
 #[derive(Clone, PartialEq, Message)]
 pub struct Moved {
-    /// Which.
+    /// Groups that have other replicas now.
     #[prost(message, repeated, tag = "1")]
     pub groups: Vec<MovedGroup>,
+    /// Replicas that take no part in their groups any more, since what they have is damaged: they are to be made anew.
+    #[prost(message, repeated, tag = "2")]
+    pub broken: Vec<MovedGroup>,
 }
 
 /// One of [`Moved`].

@@ -371,7 +371,7 @@ impl<R: Rt> GroupSegments<R> {
     }
 
     /// The growing segment, open. After a start its index is gathered first, from the lists of its chunks.
-    pub(super) async fn growing(&self) -> Result<Option<Opened<R>>> {
+    pub(crate) async fn growing(&self) -> Result<Option<Opened<R>>> {
         let Some((name, position, next_offset)) = self.state.borrow().active.as_ref().map(|a| (a.name, a.position, a.next_offset)) else {
             return Ok(None);
         };

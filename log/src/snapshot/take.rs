@@ -52,7 +52,7 @@ impl<R: Rt> Log<R> {
         settle_all(home, &claim, group, manifest.index).await?;
         for _ in 0..SEGMENT_TRIES {
             let Some(start) = self.settled_at(group, &manifest)? else { return Ok(None) };
-            let Some(names) = self.segments_from(group, start) else { return Ok(None) };
+            let Some(names) = self.segments_from(group, start)? else { return Ok(None) };
             if names.len() > FILES_MAX {
                 return Err(LogError::Full {
                     what: "snapshot, which lists all segments",
@@ -69,7 +69,7 @@ impl<R: Rt> Log<R> {
                 }
                 // A segment has gone meanwhile: trimmed, or compacted.
                 Err(LogError::Io(error)) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+                Err(error) => return self.heed(group, Err(error)),
             }
         }
         Ok(None)
@@ -124,17 +124,19 @@ impl<R: Rt> Log<R> {
     }
 
     /// The segments that hold offsets from `start` on, and what grows; none if all was trimmed.
-    fn segments_from(&self, group: GroupId, start: Offset) -> Option<Vec<SnapshotFile>> {
-        let grows = self.home.groups.borrow().get(group)?.settled.segment;
-        let Some(grows) = grows else { return Some(Vec::new()) };
-        let sealed = self.home.store.get(group)?.sealed();
+    fn segments_from(&self, group: GroupId, start: Offset) -> Result<Option<Vec<SnapshotFile>>> {
+        let grows = self.home.groups.borrow().get(group).map(|g| g.settled.segment);
+        let Some(grows) = grows else { return Ok(None) };
+        let Some(grows) = grows else { return Ok(Some(Vec::new())) };
+        let Some(segments) = self.home.store.get(group)? else { return Ok(None) };
+        let sealed = segments.sealed();
         let held = sealed.iter().filter(|s| s.next_offset > start).map(|s| SnapshotFile { name: s.name, bytes: s.bytes });
         let name = SegmentName { base_offset: grows.base_offset, generation: grows.generation };
-        Some(held.chain([SnapshotFile { name, bytes: grows.position }]).collect())
+        Ok(Some(held.chain([SnapshotFile { name, bytes: grows.position }]).collect()))
     }
 
     async fn open_all(&self, group: GroupId, files: &[SnapshotFile]) -> Result<Vec<Rc<SegmentFile<R>>>> {
-        let segments = self.home.store.get(group).ok_or(LogError::UnknownGroup { group })?;
+        let segments = self.home.store.get(group)?.ok_or(LogError::UnknownGroup { group })?;
         let mut open = Vec::with_capacity(files.len());
         for file in files {
             open.push(segments.open_held(file.name).await?);

@@ -23,6 +23,7 @@ impl<R: Rt> Driver<R> {
             match said {
                 Said::Raft(message) => {
                     check_batches(&message)?;
+                    self.note_call(group, &message);
                     self.with(group, |replica| self.step(replica, (from, life), message));
                 }
                 Said::Ask(ask) => self.serve(group, from, ask),

@@ -42,6 +42,8 @@ pub(crate) struct Book {
     pub(crate) counters: RefCell<Counters>,
     /// How many disks a node has had before this one, and how often each home on this one was started.
     pub(crate) disks: RefCell<BTreeMap<NodeId, u64>>,
+    /// How many replicas of a group a node has had that were damaged, and are to be made anew.
+    pub(crate) renewed: RefCell<BTreeMap<(GroupId, NodeId), u64>>,
     pub(crate) starts: RefCell<BTreeMap<(NodeId, u16), u64>>,
     /// Why a node did not start.
     pub(crate) refused: RefCell<BTreeMap<NodeId, String>>,
@@ -81,9 +83,11 @@ impl Book {
     }
 
     /// A replica's id: of each group a node has one at the most; on another disk it is another replica, since it knows nothing of what the one before
-    /// has promised.
+    /// has promised; and so it is when it was damaged.
     pub(crate) fn replica(&self, group: GroupId, node: NodeId) -> RaftId {
-        group.0 * 10_000 + node.0 * 100 + self.disks.borrow().get(&node).copied().unwrap_or(0)
+        let disks = self.disks.borrow().get(&node).copied().unwrap_or(0);
+        let renewed = self.renewed.borrow().get(&(group, node)).copied().unwrap_or(0);
+        group.0 * 10_000 + node.0 * 100 + disks + renewed
     }
 
     /// The home of a group, the same on all nodes.

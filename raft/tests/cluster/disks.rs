@@ -97,13 +97,13 @@ impl Cluster {
             let last = log.replica(group).map(|replica| replica.last_index);
             last == Some(status.applied)
                 && members.conf.voters.iter().all(|id| {
-                    let is = |node: &&NodeId| self.book.replica(group, **node) == *id;
-                    let Some(node) = self.nodes.iter().find(is) else { return false };
+                    let Some(node) = members.nodes.get(id) else { return false };
+                    let is_known = self.book.replica(group, *node) == *id;
                     let has_all = |(log, driver): Home| {
                         log.replica(group).map(|replica| replica.last_index) == last
                             && driver.status(group).is_some_and(|s| Some(s.applied) == last && s.term == status.term)
                     };
-                    *node == but || self.book.home(*node, group).is_some_and(has_all)
+                    *node == but || is_known && self.book.home(*node, group).is_some_and(has_all)
                 })
         })
     }

@@ -35,11 +35,15 @@ async fn pause(rt: &SimRt, book: &Book, most_us: u64) {
 
 /// Reads now and then: everything that was acknowledged before must be there then.
 pub(crate) async fn read_on(rt: SimRt, (driver, book): (Driver<SimRt>, Rc<Book>), log: Log<SimRt>, group: GroupId) {
-    let mut before = Offset(0);
+    let (mut before, mut of) = (Offset(0), None);
     loop {
         pause(&rt, &book, 200_000).await;
         if book.quiet.get() {
             continue;
+        }
+        // One that is made anew begins anew.
+        if std::mem::replace(&mut of, driver.kept(group)) != of {
+            before = Offset(0);
         }
         // Whatever anybody reads, leader or not, is what it is for ever.
         let end = log.state(group).map_or(Offset(0), |state| state.high_watermark);

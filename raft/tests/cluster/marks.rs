@@ -51,6 +51,8 @@ pub(crate) const MARKS: &[(&str, u64)] = &[
     ("renames of which a power cut kept both names", 1000),
     ("repeats found out", 20),
     ("replicas begun anew", 2000),
+    ("replicas found damaged", 500),
+    ("replicas made anew", 500),
     ("replicas woken for a node that was silent or began anew", 40),
     ("rests of groups", 1),
     ("sectors of journals that cannot be read", 200),

@@ -5,7 +5,7 @@ use crate::{
     load::{PLAIN, read_on, resend, send},
 };
 use bytes::BytesMut;
-use millpond_log::{Log, LogConfig};
+use millpond_log::{Log, LogConfig, LogError};
 use millpond_raft::{Driver, Membership, RaftId, accept, change::Change, link, wire::Greeting};
 use millpond_runtime::{Conn, ConnWrite, GroupId, IoError, Listener, NodeId, Offset, Open, Rt, Share, sim::SimRt};
 use std::{
@@ -86,8 +86,10 @@ async fn serve(rt: SimRt, place: Place, book: Rc<Book>, log: Log<SimRt>) {
         assert!(*first == found, "entry {} of group {group} is committed twice, in terms {} and {}", entry.index, first.0, found.0);
     });
     for group in book.groups_of(home) {
-        if log.replica(group).is_some() {
-            driver.open(group).unwrap();
+        match driver.kept(group) {
+            Some(old) if old < book.replica(group, me) => driver.retire(group, "another is to have its place".into()),
+            Some(_) => driver.open(group).unwrap(),
+            None => {}
         }
         for n in 0..=PLAIN {
             let (rt, driver, book) = (rt.clone(), driver.clone(), Rc::clone(&book));
@@ -126,8 +128,13 @@ async fn look_after((rt, driver, book): (SimRt, Driver<SimRt>, Rc<Book>), log: L
             let (first, wanted) = (&book.first[&group], book.wanted.borrow()[&group].clone());
             if log.replica(group).is_none() && (first.contains_key(&me) || wanted.contains(&me)) {
                 let all = first.iter().map(|(node, id)| (*id, *node)).collect();
-                driver.create(group, book.settings.group.clone(), &Membership::first(book.replica(group, me), all)).unwrap();
+                match driver.create(group, book.settings.group.clone(), &Membership::first(book.replica(group, me), all)) {
+                    // What was here of a damaged one goes first, and a small journal may be full.
+                    Ok(()) | Err(LogError::Dropping { .. } | LogError::Full { .. } | LogError::DiskFull { .. }) => {}
+                    Err(error) => panic!("a replica of group {group} cannot be made: {error}"),
+                }
             }
+            renew(&driver, &log, &book, (group, me), wanted.len());
             let once_in = book.settings.trim_once_in;
             if let Some(state) = log.state(group).filter(|_| once_in > 0 && !book.quiet.get() && rt.rand().is_multiple_of(once_in)) {
                 let retained = state.high_watermark.0.saturating_sub(state.start_offset.0);
@@ -139,6 +146,20 @@ async fn look_after((rt, driver, book): (SimRt, Driver<SimRt>, Rc<Book>), log: L
             assert_eq!(leader, status.me, "two lead group {group} in term {}", status.term);
             rearrange(&driver, &book, group, &wanted);
         }
+    }
+}
+
+/// A replica that takes no part any more is made anew, as the catalog would have it: another one is wanted in its place, and once the others call that, what is
+/// left of the old one goes.
+fn renew(driver: &Driver<SimRt>, log: &Log<SimRt>, book: &Book, (group, me): (GroupId, NodeId), wanted: usize) {
+    let (Some(_), Some(old)) = (driver.broken(group), driver.kept(group)) else { return };
+    let new = book.replica(group, me);
+    if old == new && wanted > 2 {
+        book.mark("replicas found damaged");
+        *book.renewed.borrow_mut().entry((group, me)).or_default() += 1;
+    } else if driver.is_called(group, new) && log.drop_group(group).is_ok() {
+        driver.close(group);
+        book.mark("replicas made anew");
     }
 }
 

@@ -80,7 +80,7 @@ impl Replicas {
         self.want(wanted.collect());
     }
 
-    /// The replica that a node has: it gets no other one before that is gone.
+    /// The replica that a node has: it gets no other one before that is gone, unless it is broken ([`Catalog::plan_renew`]).
     fn there(&self, node: u64) -> Option<Replica> {
         self.now.iter().find(|r| r.node == node).copied()
     }
@@ -423,6 +423,26 @@ impl Catalog {
         }
         topics.retain(|name, topic| self.topics.get(name) != Some(topic));
         self.changed(topics.into_values(), self.ids)
+    }
+
+    /// What is to be wanted in the place of replicas that take no part any more: others, with new ids, on the same nodes. Not where the rest of the replicas are no
+    /// majority, since then nobody could take the new one in, nor bring it up: what is left of the old one may be needed.
+    #[must_use = "a plan does nothing until its records are synced and applied"]
+    pub fn plan_renew(&self, broken: &[(GroupId, Replica)]) -> Plan {
+        let mut ids = self.ids;
+        let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
+        for (group, old) in broken {
+            let Some((topic, number)) = self.partition_of(*group).filter(|(topic, _)| topic.name != META) else { continue };
+            let topic = topics.entry(topic.name.clone()).or_insert_with(|| topic.clone());
+            let Some(replicas) = &mut topic.partitions[number as usize].replicas else { continue };
+            let others = replicas.now.iter().filter(|r| *r != old).count();
+            let Some(at) = replicas.wanted.iter().position(|r| r == old).filter(|_| 2 * others > replicas.now.len()) else { continue };
+            let mut wanted = replicas.wanted.clone();
+            wanted[at] = ids.replica_on(old.node);
+            replicas.want(wanted);
+        }
+        topics.retain(|name, topic| self.topics.get(name) != Some(topic));
+        self.changed(topics.into_values(), ids)
     }
 
     /// Whether replicas are wanted on a node that is to have none: then what is under way may never come to its end, and is planned anew.

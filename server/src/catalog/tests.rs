@@ -276,6 +276,36 @@ fn wanted(catalog: &Catalog, topic: &str) -> Vec<Vec<u64>> {
 }
 
 #[test]
+fn a_broken_replica_gets_a_successor_on_its_node_where_the_others_are_a_majority() {
+    let mut catalog = cluster(3);
+    for (name, replication) in [("t", 3), ("two", 2)] {
+        let topic = CreateTopic { replication, ..create(name, 2, &[]) };
+        let plan = catalog.plan_create(&topic, 1).expect("valid");
+        apply(&mut catalog, &plan);
+    }
+    let partition = |catalog: &Catalog, topic: &str| catalog.topic(topic).expect("created").partitions[1].clone();
+    let replicas = |catalog: &Catalog, topic: &str| *partition(catalog, topic).replicas.expect("it has some");
+    let (group, before) = (partition(&catalog, "t").group, replicas(&catalog, "t"));
+    let old = before.wanted[1];
+    let plan = catalog.plan_renew(&[(group, old), (META_GROUP, Replica { id: 1, node: 1 }), (GroupId(999), old)]);
+    apply(&mut catalog, &plan);
+    let after = replicas(&catalog, "t");
+    let new = after.wanted[1];
+    assert!(new.node == old.node && new.id > old.id, "{after:?}");
+    assert!(before.wanted.iter().zip(&after.wanted).all(|(b, a)| b == a || *b == old) && after.now == before.now, "{after:?}");
+    assert_eq!(partition(&catalog, "t").lives_on(old.node), Lives::Replica(new.id), "the new one is to be there");
+    // Told again, and late: nothing is left to do.
+    assert!(!catalog.plan_renew(&[(group, old)]).changes());
+    // Once it is done the successor may break as well.
+    let plan = catalog.plan_moved(&[(group, after.wanted.clone())]);
+    apply(&mut catalog, &plan);
+    assert!(replicas(&catalog, "t").is_settled() && catalog.plan_renew(&[(group, new)]).changes());
+    // The other one of two is no majority: it could not take in anybody.
+    let lone = (partition(&catalog, "two").group, replicas(&catalog, "two").wanted[0]);
+    assert!(!catalog.plan_renew(&[lone]).changes());
+}
+
+#[test]
 fn a_lost_node_is_replaced_one_for_one_and_goes_when_it_has_nothing() {
     let mut catalog = cluster(3);
     let plan = catalog.plan_create(&create("t", 6, &[]), 1).expect("valid");

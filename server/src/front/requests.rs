@@ -170,7 +170,7 @@ async fn try_carry_out<R: Rt>(
         Kind::DeleteTopic => reply(kind, done(core.change(Change::Delete(decode(kind, meta)?)).await)),
         Kind::AlterQuota => reply(kind, done(core.change(Change::Quota(decode(kind, meta)?)).await)),
         Kind::Join => reply(kind, core.join(decode(kind, meta)?).await),
-        Kind::Moved => reply(kind, done(core.change(moved(decode(kind, meta)?)).await)),
+        Kind::Moved => reply(kind, moved(front, decode(kind, meta)?).await),
         Kind::AlterNode => reply(kind, done(core.change(alter_node(decode(kind, meta)?)?).await)),
         Kind::Rebalance => {
             let Rebalance { dry_run } = decode(kind, meta)?;
@@ -262,9 +262,13 @@ fn done(changed: Result<Changed, Failure>) -> Result<Done, Failure> {
     changed.map(|_| Done {})
 }
 
-fn moved(moved: Moved) -> Change {
-    let replicas = |all: &[ReplicaInfo]| all.iter().map(|r| Replica { id: r.id, node: r.node_id }).collect();
-    Change::Moved(moved.groups.iter().map(|g| (GroupId(g.group), replicas(&g.replicas))).collect())
+/// What a node says of replicas.
+async fn moved<R: Rt>(front: Here<'_, R>, said: Moved) -> Result<Done, Failure> {
+    let replica = |r: &ReplicaInfo| Replica { id: r.id, node: r.node_id };
+    let groups = said.groups.iter().map(|g| (GroupId(g.group), g.replicas.iter().map(replica).collect()));
+    let broken = said.broken.iter().flat_map(|g| g.replicas.iter().map(|r| (GroupId(g.group), replica(r))));
+    front.core.change(Change::Moved(groups.collect())).await?;
+    done(front.core.change(Change::Renew(broken.collect())).await)
 }
 
 fn alter_node(request: AlterNode) -> Result<Change, Failure> {

@@ -111,7 +111,7 @@ impl<R: Rt> Core<R> {
         Ok(())
     }
 
-    async fn carry_out_one(&self, log: &Log<R>, effect: Effect) -> Result<Option<Lsn>, FollowError> {
+    pub(super) async fn carry_out_one(&self, log: &Log<R>, effect: Effect) -> Result<Option<Lsn>, FollowError> {
         loop {
             let done = match &effect {
                 Effect::Create(home, group, settings) => {
@@ -126,7 +126,7 @@ impl<R: Rt> Core<R> {
             };
             match done {
                 // The change is decided: it waits for room as long as it takes.
-                Err(LogError::Full { .. } | LogError::DiskFull { .. }) => {
+                Err(LogError::Full { .. } | LogError::DiskFull { .. } | LogError::Dropping { .. }) => {
                     self.rt.sleep(std::time::Duration::from_millis(20)).await;
                 }
                 done => return Ok(done?),
@@ -153,6 +153,9 @@ impl<R: Rt> Core<R> {
                     driver.create(group, config, &members)?;
                 } else if !log.is_replica(group) {
                     driver.adopt(group, &members).await?;
+                } else if group != META_GROUP && driver.kept(group).is_some_and(|old| old < id) {
+                    // It was to be made anew, or went and comes again, and this node did not come to it.
+                    driver.retire(group, format!("replica {id} is to have its place"));
                 } else if driver.status(group).is_none() && driver.broken(group).is_none() {
                     driver.open(group).map_err(|e| LogError::Replica { group, what: e.to_string() })?;
                 }
@@ -172,7 +175,7 @@ impl<R: Rt> Core<R> {
     }
 
     /// Makes the tables of the hot path agree with the catalog about one topic.
-    fn refresh(&self, name: &str) {
+    pub(super) fn refresh(&self, name: &str) {
         let catalog = self.catalog.borrow();
         let topic = catalog.topic(name);
         let before = self.routes.borrow_mut().remove(name);

@@ -55,6 +55,8 @@ pub enum Change {
     NodeGone(u64),
     /// Groups have these replicas now.
     Moved(Vec<(GroupId, Vec<Replica>)>),
+    /// These replicas take no part any more, and are to be made anew.
+    Renew(Vec<(GroupId, Replica)>),
     /// The catalog is to want what it should.
     Heal,
     /// Replicas and leaders are to be spread evenly; or only said where they would go.
@@ -158,6 +160,7 @@ impl<R: Rt> Core<R> {
             Change::NodeState(id, state) => catalog.plan_node_state(*id, *state),
             Change::NodeGone(id) => catalog.plan_node_gone(*id),
             Change::Moved(moved) => Ok(catalog.plan_moved(moved)),
+            Change::Renew(broken) => Ok(catalog.plan_renew(broken)),
             Change::Heal => Ok(catalog.plan_heal()),
             Change::Rebalance(_) => {
                 let (plan, moves) = catalog.plan_rebalance();

@@ -28,6 +28,7 @@ pub mod partition;
 pub mod produce;
 pub mod read;
 pub mod remote;
+mod renew;
 pub mod shared;
 mod starts;
 pub mod steer;
@@ -54,6 +55,8 @@ pub fn failure_of(error: &LogError) -> Failure {
         LogError::Stopped { .. } => (Code::MaybeDone, 500),
         // It was alone a moment ago.
         LogError::Replica { .. } => (Code::NotOwner, 20),
+        // Another replica leads soon.
+        LogError::Damaged { .. } => (Code::NotOwner, 50),
         full if full.is_disk_full() => (Code::DiskFull, 1_000),
         _ => (Code::Internal, 0),
     };

@@ -50,6 +50,9 @@ impl<R: Rt> Core<R> {
                     continue;
                 }
                 core.look_after_groups(turn).await;
+                if turn.is_multiple_of(HEAL_EVERY) {
+                    core.renew().await;
+                }
                 if core.id() == CoreId(0) && turn.is_multiple_of(HEAL_EVERY) {
                     core.heal().await;
                 }
@@ -133,7 +136,7 @@ impl<R: Rt> Core<R> {
             self.rt.yield_if_needed().await;
         }
         if !moved.is_empty() {
-            self.say_moved(moved).await;
+            self.tell_meta(Change::Moved(moved), "replicas that have moved").await;
         }
     }
 
@@ -204,32 +207,24 @@ impl<R: Rt> Core<R> {
         }
     }
 
-    /// Says that groups have the members that are wanted.
-    async fn say_moved(self: &Rc<Self>, moved: Vec<(GroupId, Vec<Replica>)>) {
-        let (groups, first) = (moved.len(), moved.first().map(|(group, _)| group.0));
-        let leader = self.leader_of(META_GROUP);
-        let told = match leader {
-            Some(node) if node.0 != self.identity.node_id => {
-                let replica = |r: &Replica| ReplicaInfo { id: r.id, node_id: r.node };
-                let group =
-                    |(group, all): &(GroupId, Vec<Replica>)| MovedGroup { group: group.0, replicas: all.iter().map(replica).collect() };
-                let message = Moved { groups: moved.iter().map(group).collect() };
-                self.ask_node::<Done>(node, Kind::Moved, &message).await.map(drop)
+    /// Tells the leader of the meta group of groups: that they have the members that are wanted, or need others. It is told again until the catalog says so.
+    pub(super) async fn tell_meta(self: &Rc<Self>, change: Change, what: &str) {
+        let (groups, message) = match &change {
+            Change::Moved(groups) => {
+                (groups.len(), Moved { groups: groups.iter().map(|(group, all)| told(*group, all)).collect(), ..Moved::default() })
             }
-            _ => self.change(Change::Moved(moved)).await.map(drop),
+            Change::Renew(broken) => {
+                (broken.len(), Moved { broken: broken.iter().map(|(group, one)| told(*group, &[*one])).collect(), ..Moved::default() })
+            }
+            _ => return,
         };
-        match told {
-            Ok(()) => {
-                tracing::info!(groups, group = first, "replicas have moved: this many groups, from this one on, have those that are wanted")
-            }
-            Err(failure) => {
-                tracing::debug!(
-                    groups,
-                    group = first,
-                    failure = failure.message,
-                    "the catalog cannot be told of moved replicas: they are told of again"
-                );
-            }
+        let done = match self.leader_of(META_GROUP) {
+            Some(node) if node.0 != self.identity.node_id => self.ask_node::<Done>(node, Kind::Moved, &message).await.map(drop),
+            _ => self.change(change).await.map(drop),
+        };
+        match done {
+            Ok(()) => tracing::info!(groups, "the catalog was told of {what}"),
+            Err(failure) => tracing::debug!(groups, failure = failure.message, "the catalog cannot be told of {what}"),
         }
     }
 
@@ -266,6 +261,10 @@ impl<R: Rt> Core<R> {
     pub fn is_founder(&self) -> bool {
         self.identity.node_id == FOUNDER
     }
+}
+
+fn told(group: GroupId, replicas: &[Replica]) -> MovedGroup {
+    MovedGroup { group: group.0, replicas: replicas.iter().map(|r| ReplicaInfo { id: r.id, node_id: r.node }).collect() }
 }
 
 fn transfer<R: Rt>(driver: &Driver<R>, group: GroupId, to: &Replica, status: &Status) -> bool {

@@ -1,6 +1,7 @@
 //! Several real nodes that make a cluster: processes, their disks, and what happens when some of them go.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes, in real time")]
 
+mod damage;
 mod member;
 #[path = "../native/node.rs"]
 mod node;
