@@ -470,6 +470,7 @@ impl<R: Rt> Driver<R> {
             replica.lose_waiters();
             // It may have led.
             self.begin_life();
+            self.tell_leader(group, None);
         }
     }
 
@@ -489,7 +490,7 @@ impl<R: Rt> Driver<R> {
             leads: replica.is_leader(),
             serves: replica.is_leader() && self.0.log.term_of(group, replica.applied) == Some(replica.term()),
             leader: replica.leader(),
-            leader_node: replica.leader().and_then(|leader| replica.members.nodes.get(&leader).copied()),
+            leader_node: replica.leader().and_then(|leader| replica.node_of(leader)),
             term: replica.term(),
             applied: replica.applied,
             quiet: replica.quiet,
@@ -622,8 +623,10 @@ impl<R: Rt> Driver<R> {
             tracing::error!(group = group.0, term, why, "a replica takes no part any more until it is repaired");
             drop(replicas.remove(&group));
             self.begin_life();
+            self.tell_leader(group, None);
         } else if let Err(error) = driven {
             self.begin_life();
+            self.tell_leader(group, None);
             self.refused(replicas.remove(&group), group, &error);
         }
         Some(answer)
@@ -695,6 +698,6 @@ fn leads<R: Rt>(replica: &Replica<R>) -> Result<(), ProposeError> {
     if replica.is_leader() {
         return Ok(());
     }
-    let leader = replica.leader().and_then(|id| replica.members.nodes.get(&id).copied());
+    let leader = replica.leader().and_then(|id| replica.node_of(id));
     Err(ProposeError::NotLeader { leader })
 }

@@ -37,6 +37,9 @@ pub(crate) struct Waiter {
     pub(crate) tell: oneshot::Sender<Result<(), Lost>>,
 }
 
+/// A leader, the term in which it leads, and where it lives: a new replica may hear from one before it knows that.
+type Followed = (RaftId, Term, Option<NodeId>);
+
 /// See the module.
 pub(crate) struct Replica<R: Rt> {
     pub(crate) group: GroupId,
@@ -63,8 +66,8 @@ pub(crate) struct Replica<R: Rt> {
     /// For so many ticks its leadership has been being handed over; see `driver/handover.rs`.
     pub(crate) handing: Option<usize>,
     was_leader: bool,
-    /// Whom it followed, and in which term, when that was last told.
-    followed: Option<(RaftId, Term)>,
+    /// Whom it followed, in which term, and where that lives, when it was last told.
+    followed: Option<Followed>,
     seed: u64,
     /// In this term it asks for votes so many ticks after the time in which others would not give theirs.
     hurried: Option<(u64, usize)>,
@@ -135,6 +138,11 @@ impl<R: Rt> Replica<R> {
         Some(self.raw.raft.leader_id).filter(|id| *id != 0)
     }
 
+    /// Where a replica lives, as far as is known: as a member, or since it has spoken.
+    pub(crate) fn node_of(&self, id: RaftId) -> Option<NodeId> {
+        self.members.nodes.get(&id).or_else(|| self.heard.get(&id)).copied()
+    }
+
     pub(crate) fn term(&self) -> Term {
         Term(self.raw.raft.term)
     }
@@ -153,7 +161,7 @@ impl<R: Rt> Replica<R> {
     pub(crate) fn address(&self, messages: Vec<Message>) -> impl Iterator<Item = (NodeId, Envelope)> {
         let group = self.group;
         messages.into_iter().filter_map(move |message| {
-            let node = *self.members.nodes.get(&message.to).or_else(|| self.heard.get(&message.to))?;
+            let node = self.node_of(message.to)?;
             Some((node, Envelope { group, said: Said::Raft(message) }))
         })
     }
@@ -169,7 +177,7 @@ impl<R: Rt> Replica<R> {
     }
 
     /// One that no longer leads cannot say what becomes of its entries, unless it has handed over: then the new leader has them, and commits them. Whether it
-    /// follows somebody else than before, or the same one in another term.
+    /// follows somebody else than before, or the same one in another term or elsewhere.
     pub(crate) fn note_role(&mut self) -> bool {
         let (led, leads) = (self.was_leader, self.is_leader());
         self.was_leader = leads;
@@ -180,7 +188,7 @@ impl<R: Rt> Replica<R> {
             (false, true) => self.lose_proposals(),
             _ => {}
         }
-        let follows = self.leader().map(|leader| (leader, self.term()));
+        let follows = self.leader().map(|leader| (leader, self.term(), self.node_of(leader)));
         std::mem::replace(&mut self.followed, follows) != follows
     }
 

@@ -7,7 +7,7 @@ use crate::{
     storage::to_log,
 };
 use millpond_log::{HardState, LogError, Members};
-use millpond_runtime::{GroupId, Index, Rt, Share, Term};
+use millpond_runtime::{GroupId, Index, NodeId, Rt, Share, Term};
 use raft::eraftpb::{Entry, EntryType, Message};
 
 impl<R: Rt> Driver<R> {
@@ -38,15 +38,20 @@ impl<R: Rt> Driver<R> {
         replica.note_handover();
         if replica.note_role() {
             let leader = replica.leader();
-            let node = leader.and_then(|leader| replica.members.nodes.get(&leader).copied());
+            let node = leader.and_then(|leader| replica.node_of(leader));
             self.count(|c| c.elections += u64::from(leader.is_some()));
             let (group, term) = (replica.group.0, replica.term().0);
             tracing::debug!(group, term, replica = leader, node = node.map(|node| node.0), leads = replica.is_leader(), "a group's leader");
-            if let Some(callback) = &*self.0.on_leader.borrow() {
-                callback(replica.group, node.map(|node| (node, replica.term())));
-            }
+            self.tell_leader(replica.group, node.map(|node| (node, replica.term())));
         }
         Ok(())
+    }
+
+    /// Says who leads a group, as far as is known here now.
+    pub(super) fn tell_leader(&self, group: GroupId, leader: Option<(NodeId, Term)>) {
+        if let Some(callback) = &*self.0.on_leader.borrow() {
+            callback(group, leader);
+        }
     }
 
     /// Puts into the journal what must last: first a new term or vote, so that no entry there is of a newer term; last how far the log is

@@ -260,12 +260,17 @@ impl<R: Rt> Core<R> {
     }
 
     fn hear_leaders(&self, news: &[(GroupId, Leader)]) {
-        let now = self.rt.mono().max(1);
+        let (now, me) = (self.rt.mono().max(1), NodeId(self.identity.node_id));
         let mut leaders = self.cluster.leaders.borrow_mut();
         for (group, leader) in news {
-            // The last one that is known is a better guess than none.
-            let Some((_, term)) = leader else { continue };
             let heard = leaders.entry(*group).or_default();
+            let Some((_, term)) = leader else {
+                // The last one that is known is a better guess than none, unless that was a replica here, which would know.
+                if heard.leader.is_some_and(|(node, _)| node == me) {
+                    *heard = Heard::default();
+                }
+                continue;
+            };
             if heard.leader.is_none_or(|(_, known)| known <= *term) {
                 *heard = Heard { leader: *leader, at: now };
             }

@@ -218,7 +218,7 @@ impl<R: Rt> Partition<R> {
         let Ok(asked) = u64::try_from(epoch) else { return Ok(None) };
         // Epochs past the largest are one.
         let term = self.term().filter(|term| epoch_of(*term) == epoch).unwrap_or(Term(asked));
-        let found = self.log.term_end(self.group, term).await.map_err(|e| failure_of(&e))?;
+        let found = self.log.term_end(self.group, term).await.map_err(|e| self.failed(&e))?;
         Ok(found.map(|(term, Offset(end_offset))| EpochEnd { epoch: epoch_of(term), end_offset }))
     }
 
@@ -335,7 +335,15 @@ impl<R: Rt> Partition<R> {
 
     /// Where the partition stands.
     pub fn state(&self) -> Result<GroupState, Failure> {
-        self.log.state(self.group).ok_or_else(|| failure_of(&LogError::UnknownGroup { group: self.group }))
+        self.log.state(self.group).ok_or_else(|| self.failed(&LogError::UnknownGroup { group: self.group }))
+    }
+
+    /// What whoever asks is told of an error of the log. A replica that is not in it is about to begin, anew perhaps.
+    fn failed(&self, error: &LogError) -> Failure {
+        match error {
+            LogError::UnknownGroup { .. } if self.is_replica() => self.serves().err().unwrap_or_else(|| not_owner(None)),
+            error => failure_of(error),
+        }
     }
 
     /// Whether its leadership is being handed over just now: it takes no batches, and soon knows who does.
@@ -373,7 +381,7 @@ impl<R: Rt> Partition<R> {
             return Ok(ReadOut { batches: Vec::new(), next: from });
         }
         let limits = ReadLimits { bytes_max, end };
-        self.log.read(self.group, from, limits).await.map_err(|e| failure_of(&e))
+        self.log.read(self.group, from, limits).await.map_err(|e| self.failed(&e))
     }
 
     /// The offset for a time, with the special times of ListOffsets, the timestamp of the record there (-1 for none), and its epoch, or that of the leader at
@@ -395,7 +403,7 @@ impl<R: Rt> Partition<R> {
         let wanted = match time_ms {
             END => return Ok((end, -1, leads.map(epoch_of))),
             START => {
-                let term = self.log.term_at(self.group, state.start_offset).await.map_err(|e| failure_of(&e))?;
+                let term = self.log.term_at(self.group, state.start_offset).await.map_err(|e| self.failed(&e))?;
                 return Ok((state.start_offset, -1, term.or(leads).map(epoch_of)));
             }
             NEWEST => match state.max_timestamp {
@@ -408,9 +416,9 @@ impl<R: Rt> Partition<R> {
                 return Err(Failure::new(Code::InvalidArgument, message, "ask for milliseconds since 1970"));
             }
         };
-        let found = self.log.offset_for_time(self.group, wanted).await.map_err(|e| failure_of(&e))?;
+        let found = self.log.offset_for_time(self.group, wanted).await.map_err(|e| self.failed(&e))?;
         let Some((offset, ms)) = found.filter(|(offset, _)| *offset < end) else { return Ok((end, -1, leads.map(epoch_of))) };
-        let term = self.log.term_at(self.group, offset).await.map_err(|e| failure_of(&e))?;
+        let term = self.log.term_at(self.group, offset).await.map_err(|e| self.failed(&e))?;
         Ok((offset, ms, term.map(epoch_of)))
     }
 
@@ -423,7 +431,7 @@ impl<R: Rt> Partition<R> {
                 LogError::OffsetOutOfRange { group: self.group, start: state.start_offset, end: state.high_watermark, asked: before };
             return Err(failure_of(&error));
         }
-        let lsn = self.log.trim(self.group, before).map_err(|e| failure_of(&e))?;
+        let lsn = self.log.trim(self.group, before).map_err(|e| self.failed(&e))?;
         self.log.synced(lsn).await.map_err(|e| failure_of(&e))?;
         Ok(self.state()?.start_offset)
     }

@@ -43,6 +43,18 @@ async fn says(node: &Node, what: &str) {
     until(what, || async { if node.said().contains(what) { Ok(()) } else { Err(node.said()) } }).await;
 }
 
+/// Waits until all nodes name the same leaders: also one whose replicas led, and were made anew under leaders that they did not know.
+async fn agree(nodes: &[Node]) {
+    until("all name the same leaders", || async {
+        let mut named = Vec::new();
+        for node in nodes {
+            named.push(topic(&client(std::slice::from_ref(node)).await, "t").await.1);
+        }
+        if named.windows(2).all(|pair| pair[0] == pair[1]) { Ok(()) } else { Err(format!("{named:?}")) }
+    })
+    .await;
+}
+
 /// Has one node lead all, so that whatever is read comes from its disk.
 async fn read_from(client: &Client, node: u64, count: u64) {
     for other in (1..=3).filter(|other| *other != node) {
@@ -104,6 +116,7 @@ async fn damaged_replicas_are_made_anew_from_the_others() {
     fill(&producer, count + 1_000..count + 2_000).await;
     producer.close().await.expect("delivered");
     everywhere(&client, 3).await;
+    agree(&nodes).await;
     read_from(&client, 1, count + 2_000).await;
     // None of them had to be started again for it.
     assert!(nodes.iter_mut().all(|node| node.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))));
