@@ -29,17 +29,20 @@ pub struct Groups {
     held: BTreeMap<u64, usize>,
     unsettled_bytes: usize,
     cached_bytes: usize,
+    /// See [`enough`].
+    node_id: u64,
 }
 
 impl Groups {
-    /// What recovery has read.
+    /// What recovery has read on this node.
     #[must_use]
-    pub fn new(groups: BTreeMap<GroupId, Group>) -> Self {
+    pub fn new(groups: BTreeMap<GroupId, Group>, node_id: u64) -> Self {
         let ids: Vec<GroupId> = groups.keys().copied().collect();
         let mut all = Self {
             unsettled_bytes: groups.values().map(|g| g.tail.unsettled_bytes()).sum(),
             cached_bytes: groups.values().map(|g| g.tail.cached_bytes()).sum(),
             groups,
+            node_id,
             ..Self::default()
         };
         for id in ids {
@@ -252,7 +255,7 @@ impl Groups {
         let before = group.lasting_offset();
         change(group);
         let now = group.lasting_offset();
-        let enough = enough(id, group.settled.index, settle_bytes);
+        let enough = enough(self.node_id, id, group.settled.index, settle_bytes);
         if !group.queued && group.tail.unsettled_bytes() >= enough && group.lasting_index() > group.settled.index {
             group.queued = true;
             self.ready.push_back(id);
@@ -324,10 +327,12 @@ impl Groups {
     }
 }
 
-/// Unsettled bytes with which a group is settled: between half of `settle_bytes` and all, each time another part. Groups that grow alike would
-/// else be settled all at once, and what is served meanwhile would wait.
-fn enough(id: GroupId, settled: Index, settle_bytes: usize) -> usize {
-    let part = (id.0.rotate_left(32) ^ settled.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+/// Unsettled bytes with which a group is settled: between half of `settle_bytes` and all, each time and on each node another part. Groups that grow alike would
+/// else be settled all at once, and what is served meanwhile would wait; and replicas of one group, so that no majority of them would be free of it.
+fn enough(node_id: u64, id: GroupId, settled: Index, settle_bytes: usize) -> usize {
+    let (one, other) = (0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9);
+    let mixed = (id.0.rotate_left(32) ^ settled.0).wrapping_mul(one) ^ node_id.wrapping_mul(other);
+    let part = (mixed ^ (mixed >> 29)).wrapping_mul(other) >> 56;
     settle_bytes - settle_bytes / 2 * part as usize / 256
 }
 

@@ -85,7 +85,8 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         quiet: Notify::new(),
         together: Notify::new(),
     };
-    let home = Rc::new(Home::new(rt, dir, journal, Groups::new(groups), Rc::new(store)));
+    let groups = Groups::new(groups, journal.config.node_id);
+    let home = Rc::new(Home::new(rt, dir, journal, groups, Rc::new(store)));
     begin_writing(&home, fresh).await?;
     home.groups.borrow().check();
     home.journal.check();

@@ -173,10 +173,14 @@ fn what_is_gone_holds_its_file_until_that_is_known() {
 #[test]
 fn groups_that_grow_alike_are_not_settled_at_once() {
     let bytes: usize = 4 << 20;
-    let all: Vec<usize> = (0..16).flat_map(|id| [0, 1000, 2000].map(|settled| enough(GroupId(id), Index(settled), bytes))).collect();
+    let of = |node, id, settled| enough(node, GroupId(id), Index(settled), bytes);
+    let all: Vec<usize> = (0..16).flat_map(|id| [0, 1000, 2000].map(|settled| of(1, id, settled))).collect();
     assert!(all.iter().all(|one| (bytes / 2..=bytes).contains(one)), "{all:?}");
     for eighth in 4..8 {
         let within = all.iter().filter(|one| (bytes / 8 * eighth..bytes / 8 * (eighth + 1)).contains(*one)).count();
         assert!(within >= all.len() / 8, "{within} of {} lie in eighth {eighth}: {all:?}", all.len());
     }
+    let near = |id: u64, (a, b): (u64, u64)| of(a, id, 0).abs_diff(of(b, id, 0)) < bytes / 32;
+    let together = (0..100).flat_map(|id| [(1, 2), (2, 3), (1, 3)].map(|pair| near(id, pair))).filter(|near| *near).count();
+    assert!(together < 60, "replicas of one group are settled at once, {together} pairs of 300");
 }
