@@ -135,7 +135,8 @@ async fn guide(
 ) -> Outcome {
     let gone = |_| Err(StartFailed::new("cannot go on", "the thread that waits for the cores has ended", "report this as a bug"));
     let mut stop = std::pin::pin!(stop);
-    tokio::select! {
+    // A node may be asked to stop while it starts.
+    let goes_on = tokio::select! {
         stage = shared.reached(|s| matches!(s, Stage::Serving { .. } | Stage::Stopping)) => {
             if let Stage::Serving { identity, port, ports } = stage {
                 let at = |port| SocketAddr::new(config.node.listen.ip(), port);
@@ -147,14 +148,18 @@ async fn guide(
                     node_id: identity.node_id,
                 });
             }
+            true
         }
-        () = &mut stop => shared.stop(),
+        () = &mut stop => false,
         outcome = &mut *end => return outcome.unwrap_or_else(gone),
+    };
+    if goes_on {
+        tokio::select! {
+            () = stop => {}
+            outcome = &mut *end => return outcome.unwrap_or_else(gone),
+        }
     }
-    tokio::select! {
-        () = &mut stop => shared.stop(),
-        outcome = &mut *end => return outcome.unwrap_or_else(gone),
-    }
+    shared.stop();
     end.await.unwrap_or_else(gone)
 }
 

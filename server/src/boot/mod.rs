@@ -110,7 +110,11 @@ pub async fn begin<R: Rt>(rt: R, start: Start<R>) -> Result<Option<Begun<R>>, St
     let me = rt.core();
     let (mut joined, mut begun) = (None, false);
     if me == CoreId(0) {
-        let identity = identity::establish(&rt, &config, mesh.len(), &mut joined).await?;
+        // A cluster may take its time to take it in.
+        let Some(identity) = shared.unless_stopping(identity::establish(&rt, &config, mesh.len(), &mut joined)).await.transpose()? else {
+            shared.core_drained();
+            return Ok(None);
+        };
         let counted = age::count_up(&rt, &config.data).await?;
         shared.set_age(Age { count: counted.count, start: rt.rand() });
         begun = counted.begun;
@@ -121,10 +125,12 @@ pub async fn begin<R: Rt>(rt: R, start: Start<R>) -> Result<Option<Begun<R>>, St
         return Ok(None);
     };
     let logs = open_homes(&rt, &config, identity, mesh.len()).await?;
-    let core = Core::new(rt, config, shared, identity, logs, mesh);
+    let core = Core::new(rt, config, Arc::clone(&shared), identity, logs, mesh);
     core.answer_calls(calls);
     if me == CoreId(0) {
-        know(&core, joined, begun).await?;
+        let Some(()) = shared.unless_stopping(know(&core, joined, begun)).await.transpose()? else {
+            return close(&core).await.map(|()| None);
+        };
         if !begun {
             age::begin(&core.rt, &core.config.data).await?;
         }
@@ -185,12 +191,7 @@ async fn introduce<R: Rt>(core: &Rc<Core<R>>, ports: &Ports) -> Result<bool, Sta
             here.rt.halt(&failed.to_string());
         }
     });
-    let stopping = async {
-        core.shared.reached(|stage| *stage == Stage::Stopping).await;
-        None
-    };
-    let told = async { Some(timeout(&core.rt, join::LEARN_MAX, tell).await) };
-    match futures_lite::future::or(told, stopping).await {
+    match core.shared.unless_stopping(timeout(&core.rt, join::LEARN_MAX, tell)).await {
         None => Ok(false),
         Some(Ok(Ok(outcome))) => outcome.map(|()| true),
         Some(_) => {

@@ -179,6 +179,15 @@ impl Shared {
         reached.clone()
     }
 
+    /// What comes of `work`; nothing if the node is asked to stop before, whereupon it is given up.
+    pub async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let stopping = async {
+            self.reached(|stage| *stage == Stage::Stopping).await;
+            None
+        };
+        futures_lite::future::or(async { Some(work.await) }, stopping).await
+    }
+
     /// Core `core` of `cores` listens.
     pub fn door_open(&self, cores: usize, core: u16, all: u16, own: u16) {
         self.doors.send_modify(|doors| {
@@ -193,10 +202,6 @@ impl Shared {
     /// the node is asked to stop before.
     pub async fn doors_of<T>(&self, mut enough: impl FnMut(&[Option<Door>]) -> Option<T>) -> Option<T> {
         let mut doors = self.doors.subscribe();
-        let stopping = async {
-            self.reached(|stage| *stage == Stage::Stopping).await;
-            None
-        };
         let looking = async {
             loop {
                 let found = {
@@ -208,7 +213,7 @@ impl Shared {
                 }
             }
         };
-        futures_lite::future::or(looking, stopping).await
+        self.unless_stopping(looking).await.flatten()
     }
 
     /// This node does not know what its cluster knows, or knows it from here on.

@@ -345,6 +345,23 @@ async fn a_lost_disk_is_replaced_by_one_command() {
     exactly(numbers(&client, "t").await, 15_000);
 }
 
+/// One that waits to be taken in has not served yet, and stops when it is asked to as any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_for_its_cluster_stops_when_it_is_asked_to() {
+    // Nobody listens there: it has been started and has ended.
+    let mut gone = Node::start();
+    gone.kill();
+    let mut node = Node::new(Some(gone.address()), None);
+    node.launch();
+    until("it waits", || async {
+        let said = node.said();
+        if said.contains("has not taken us in yet") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    node.stop();
+    assert!(!node.said().contains("panicked"), "{}", node.said());
+}
+
 /// A disk of another cluster, or a node that was taken out, is not taken in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_refused() {
