@@ -32,8 +32,8 @@ impl<R: Rt> Core<R> {
             // Without it nothing here is known to be as the cluster wants it.
             self.rt.halt(&format!("the catalog's log is damaged, and this node needs an empty disk (`millpond serve --replace`): {what}"));
         }
-        broken.retain(|(group, _)| *group != META_GROUP);
-        if !broken.is_empty() {
+        // Not of those that nobody could take in anew: an operator is told of them by the health of the cluster.
+        if self.catalog.borrow().plan_renew(&broken).changes() {
             self.tell_meta(Change::Renew(broken), "broken replicas").await;
         }
     }
