@@ -9,7 +9,7 @@
 //! other · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
 //! wherever the partition lives · `hold` what comes while leadership is handed over · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
 //! the catalog · [`groups`] consumer groups · [`cluster`] the other nodes, and who leads what · [`remote`] asking another node · [`steer`] replicas
-//! become what the catalog wants · `starts` replicas begin where their leader does · [`health`] how the cluster is · [`census`] what is counted of it for
+//! become what the catalog wants · `renew` damaged ones are made anew · `starts` replicas begin where their leader does · [`health`] how the cluster is · [`census`] what is counted of it for
 //! the metrics.
 
 pub mod budget;
