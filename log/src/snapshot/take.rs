@@ -69,7 +69,7 @@ impl<R: Rt> Log<R> {
                 }
                 // A segment has gone meanwhile: trimmed, or compacted.
                 Err(LogError::Io(error)) if error.is_not_found() => {}
-                Err(error) => return self.heed(group, Err(error)),
+                Err(error) => return Err(error),
             }
         }
         Ok(None)

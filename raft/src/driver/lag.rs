@@ -58,9 +58,6 @@ impl<R: Rt> Driver<R> {
             c.lag_reads += 1;
             c.lag_gone += u64::from(matches!(read, Ok(None)));
         });
-        if let Err(error) = &read {
-            self.doubt(group, error);
-        }
         self.with(group, |replica| {
             match read {
                 Ok(entries) => {
