@@ -1,7 +1,8 @@
 //! What all groups of a home share to read their segments: open files, blocks read lately, blocks read ahead.
 //!
 //! Ten thousand partitions must not hold ten thousand descriptors: of the files, growing ones too, at most so many are
-//! open, and the least recently used are closed. Blocks are kept and read ahead within two budgets of bytes.
+//! open, and the least recently used are closed. Fewer indexes of sealed ones are kept, which take more memory than a file that is open. Blocks are kept and
+//! read ahead within two budgets of bytes.
 
 use super::{
     ahead::{Ahead, Run},
@@ -26,6 +27,8 @@ const WORK_SHARE: usize = 8;
 const WORK_BYTES_MIN: usize = 4 << 20;
 /// Of that a quarter is for the keys that it remembers; each takes so many bytes.
 const KEY_BYTES: usize = 27;
+/// Indexes of sealed segments that are kept: each takes some 60 bytes for each block of its segment.
+const INDEXES_MAX: usize = 256;
 
 /// A segment, open, with its blocks in order.
 pub struct Opened<R: Rt> {
@@ -42,12 +45,6 @@ pub type Key = (GroupId, SegmentName, u64);
 /// A block of a segment, by its position.
 pub(super) type BlockKey = (Key, u64);
 
-/// A file that is open, and its index if it is sealed and was asked for.
-struct Held<R: Rt> {
-    file: Rc<SegmentFile<R>>,
-    index: Option<Rc<Vec<BlockIndex>>>,
-}
-
 /// See the module. Shared by all groups of a home.
 pub struct Handles<R: Rt> {
     rt: R,
@@ -55,7 +52,9 @@ pub struct Handles<R: Rt> {
     cache_bytes_max: usize,
     /// What one compaction may take for what it unpacks.
     work_bytes: usize,
-    open: RefCell<Lru<Key, Held<R>>>,
+    open: RefCell<Lru<Key, Rc<SegmentFile<R>>>>,
+    /// Of sealed segments that were asked for, whether they are open or not.
+    indexes: RefCell<Lru<Key, Rc<Vec<BlockIndex>>>>,
     /// How often a segment was forgotten.
     forgotten: Cell<u64>,
     /// Rows of segments so far.
@@ -84,6 +83,7 @@ impl<R: Rt> Handles<R> {
             cache_bytes_max: half,
             work_bytes: (cache_bytes_max * WORK_SHARE).max(WORK_BYTES_MIN),
             open: RefCell::default(),
+            indexes: RefCell::default(),
             forgotten: Cell::new(0),
             rows: Cell::new(0),
             cache: RefCell::default(),
@@ -116,8 +116,8 @@ impl<R: Rt> Handles<R> {
 
     /// A segment's file, opened if it is not.
     pub async fn file(&self, key: Key, how: Open, path: impl FnOnce() -> PathBuf) -> Result<Rc<SegmentFile<R>>> {
-        if let Some(held) = self.open.borrow_mut().get(&key) {
-            return Ok(Rc::clone(&held.file));
+        if let Some(file) = self.open.borrow_mut().get(&key) {
+            return Ok(Rc::clone(file));
         }
         let forgotten = self.forgotten.get();
         let file = Rc::new(SegmentFile::open(&self.rt, path(), how, key.0).await?.on_lane(&self.lane));
@@ -130,27 +130,36 @@ impl<R: Rt> Handles<R> {
 
     /// A sealed segment's file and index.
     pub async fn sealed(&self, key: Key, path: impl FnOnce() -> PathBuf) -> Result<Opened<R>> {
-        let known = self.open.borrow_mut().get(&key).and_then(|held| {
-            let index = held.index.clone()?;
-            Some(Opened { key, file: Rc::clone(&held.file), index })
-        });
-        if let Some(opened) = known {
-            return Ok(opened);
-        }
         let file = self.file(key, Open::Read, path).await?;
+        let known = self.indexes.borrow_mut().get(&key).map(|index| Rc::clone(index));
+        if let Some(index) = known {
+            return Ok(Opened { key, file, index });
+        }
         let index = Rc::new(file.index(&self.rt, Bound::Sealed).await?);
-        if let Some(held) = self.open.borrow_mut().get(&key).filter(|held| Rc::ptr_eq(&held.file, &file)) {
-            held.index = Some(Rc::clone(&index));
+        // It may have been deleted meanwhile.
+        if self.open.borrow().peek(&key).is_some_and(|held| Rc::ptr_eq(held, &file)) {
+            self.hold_index(key, Rc::clone(&index));
         }
         Ok(Opened { key, file, index })
     }
 
-    /// Keeps a file that its owner has opened, closing the least recently used ones past the bound.
+    /// Keeps a file that its owner has opened, and its index if it is sealed, closing the least recently used ones past the bound.
     pub fn hold(&self, key: Key, file: Rc<SegmentFile<R>>, index: Option<Rc<Vec<BlockIndex>>>) {
         let mut open = self.open.borrow_mut();
-        open.insert(key, Held { file, index });
+        open.insert(key, file);
         while open.len() > self.open_max {
             open.pop_oldest();
+        }
+        if let Some(index) = index {
+            self.hold_index(key, index);
+        }
+    }
+
+    fn hold_index(&self, key: Key, index: Rc<Vec<BlockIndex>>) {
+        let mut indexes = self.indexes.borrow_mut();
+        indexes.insert(key, index);
+        while indexes.len() > INDEXES_MAX {
+            indexes.pop_oldest();
         }
     }
 
@@ -197,6 +206,7 @@ impl<R: Rt> Handles<R> {
     pub fn forget(&self, key: Key) {
         self.forgotten.set(self.forgotten.get() + 1);
         self.open.borrow_mut().remove(&key);
+        self.indexes.borrow_mut().remove(&key);
         self.ahead.forget(key);
         let cache = &mut *self.cache.borrow_mut();
         for gone in cache.blocks.remove_where(|(k, _)| *k == key) {

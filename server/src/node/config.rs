@@ -3,7 +3,7 @@
 use crate::security::{PrincipalRules, Strangers};
 use millpond_log::LogConfig;
 use millpond_raft::RaftConfig;
-use millpond_runtime::{limits::FRAME_BYTES_MAX, tls::SESSION_BYTES};
+use millpond_runtime::{limits::FRAME_BYTES_MAX, sys, tls::SESSION_BYTES};
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -15,6 +15,10 @@ pub const MEMORY_PER_CORE_MIN: usize = 64 << 20;
 pub const FETCH_BYTES_DEFAULT: usize = 1 << 20;
 /// Most bytes of one fetch, a single larger batch excepted.
 pub const FETCH_BYTES_MAX: usize = 8 << 20;
+/// Segments of all homes may be this part of the files that the process may have open...
+const OPEN_SEGMENTS_PART: u64 = 4;
+/// ...but no more than so many in one home: where each of a thousand partitions is written to, none is to be opened for each write.
+const OPEN_SEGMENTS_MAX: u64 = 4096;
 /// Longest wait of a fetch, in ms.
 pub const FETCH_WAIT_MS_MAX: u32 = 60_000;
 
@@ -28,7 +32,7 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// The host that clients are told to connect to.
     pub advertise: String,
-    /// Settings of each journal home; ids, the home's number and its share of the memory are filled in.
+    /// Settings of each journal home; ids, the home's number and its share of memory and open files are filled in.
     pub log: LogConfig,
     /// How replicas behave.
     pub raft: RaftConfig,
@@ -154,12 +158,14 @@ impl NodeConfig {
         let tail = self.memory_plan(cores, homes).tail;
         // They are in the tail and once more in the flush that takes them.
         let unsynced = self.log.unsynced_bytes_max.min(tail / 8);
+        let open = (sys::open_files().soft / OPEN_SEGMENTS_PART / homes.max(1) as u64).min(OPEN_SEGMENTS_MAX);
         LogConfig {
             home,
             tail_bytes_max: tail,
             unsynced_bytes_max: unsynced,
             flush_bytes_max: self.log.flush_bytes_max.min(unsynced),
             settle_bytes: self.log.settle_bytes.min(tail / 4),
+            open_segments_max: self.log.open_segments_max.max(open as usize),
             ..self.log.clone()
         }
     }
