@@ -93,6 +93,12 @@ impl<R: Rt> Log<R> {
         })
     }
 
+    /// The last entry of a group and the offset behind it; `None` if the group does not live here.
+    #[must_use]
+    pub fn end_of(&self, group: GroupId) -> Option<(Index, Offset)> {
+        self.home.groups.borrow().get(group).map(|g| (g.last_index, g.end_offset))
+    }
+
     /// The term of an entry: 0 before the first one, `None` behind the last one, and where it is not known any more.
     #[must_use]
     pub fn term_of(&self, group: GroupId, index: Index) -> Option<Term> {
@@ -233,7 +239,7 @@ impl<R: Rt> Log<R> {
 
     /// Puts who the members are.
     pub fn set_members(&self, group: GroupId, members: Members) -> Result<Lsn> {
-        if self.replica(group).is_none() {
+        if !self.is_replica(group) {
             return Err(LogError::Replica { group, what: "it has no members: it is alone, or not here".into() });
         }
         let members = Members { bytes: check_members(group, members.bytes)?, ..members };

@@ -4,6 +4,7 @@
 //! messages to a node wait in one queue ([`Queue`]), so that they leave in one frame. Nothing here waits but two tasks: one ticks, one
 //! keeps promises (`Promise`) when the journal has synced. What others say comes in by `incoming`, what Raft wants is done in `ready`.
 
+pub(crate) mod commits;
 mod damage;
 mod handover;
 mod incoming;
@@ -56,6 +57,10 @@ pub struct RaftConfig {
     pub election_ticks: usize,
     /// A group in which nothing was done for so many ticks rests: no ticks and no messages until something is done again.
     pub quiet_ticks: usize,
+    /// So long after an entry is committed followers hear of it if nothing else was said to them meanwhile.
+    pub commit_after: Duration,
+    /// Groups with numbers below this one, those of the system, do not wait for that.
+    pub prompt_below: u64,
     /// Decides election timeouts.
     pub seed: u64,
     /// Entries in one message, in bytes; one entry always goes.
@@ -86,6 +91,8 @@ impl Default for RaftConfig {
             heartbeat_ticks: 2,
             election_ticks: 8,
             quiet_ticks: 8,
+            commit_after: Duration::from_millis(20),
+            prompt_below: 16,
             seed: 0,
             message_bytes_max: 1 << 20,
             messages_in_flight_max: 64,
@@ -312,6 +319,9 @@ struct Inner<R: Rt> {
     /// Promises of all groups, by their place in the journal.
     due: RefCell<BTreeSet<(Lsn, GroupId)>>,
     promised: Notify,
+    /// Groups that are led here and of which followers may not have heard how far they are committed; see `driver/commits.rs`.
+    untold: RefCell<BTreeMap<GroupId, commits::Untold>>,
+    committed: Notify,
     stopping: Cell<bool>,
     counters: Cell<Counters>,
     on_committed: RefCell<Option<OnCommitted>>,
@@ -351,6 +361,8 @@ impl<R: Rt> Driver<R> {
             queues: RefCell::default(),
             due: RefCell::default(),
             promised: Notify::new(),
+            untold: RefCell::default(),
+            committed: Notify::new(),
             stopping: Cell::new(false),
             counters: Cell::default(),
             on_committed: RefCell::default(),
@@ -365,6 +377,8 @@ impl<R: Rt> Driver<R> {
         rt.spawn("raft ticks", Share::Serve, async move { ticks.tick().await });
         let keeps = this.clone();
         rt.spawn("raft promises", Share::Serve, async move { keeps.keep_promises().await });
+        let tells = this.clone();
+        rt.spawn("raft commits", Share::Serve, async move { tells.tell_commits().await });
         this
     }
 
@@ -372,6 +386,7 @@ impl<R: Rt> Driver<R> {
     pub fn stop(&self) {
         self.0.stopping.set(true);
         self.0.promised.notify_waiters();
+        self.0.committed.notify_waiters();
         self.0.queues.borrow().values().for_each(|queue| queue.wake());
         for replica in self.0.replicas.borrow_mut().values_mut() {
             replica.lose_waiters();
@@ -421,7 +436,8 @@ impl<R: Rt> Driver<R> {
             self.retire(group, what);
             return Ok(());
         }
-        let replica = Replica::open(&inner.log, group, &inner.raft, inner.config.seed, &inner.logger)?;
+        let mut replica = Replica::open(&inner.log, group, &inner.raft, inner.config.seed, &inner.logger)?;
+        replica.ask(|raw| raw.raft.skip_bcast_commit(!self.is_prompt(group)));
         for node in replica.members.nodes.values() {
             self.queue(*node);
         }
@@ -578,7 +594,7 @@ impl<R: Rt> Driver<R> {
             if !log.room() {
                 return Err(ProposeError::Busy);
             }
-            let offset = log.state(group).ok_or(ProposeError::Unknown(group))?.end_offset;
+            let (_, offset) = log.end_of(group).ok_or(ProposeError::Unknown(group))?;
             millpond_batch::stamp(&mut batch, offset.0, millpond_log::epoch_of(replica.term()));
             let mut proposal = Message { from: replica.members.me, ..Message::default() };
             proposal.set_msg_type(MessageType::MsgPropose);

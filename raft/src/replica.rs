@@ -4,7 +4,7 @@
 //! applied, so that members are never older than the commit; election timeouts are a function of seed, replica and term.
 
 use crate::{
-    driver::{Lost, Read},
+    driver::{Lost, Read, commits::Spared},
     logger::of_group,
     members::{Membership, RaftId},
     storage::{OpenError, Storage},
@@ -65,6 +65,8 @@ pub(crate) struct Replica<R: Rt> {
     pub(crate) idle_ticks: usize,
     /// For so many ticks its leadership has been being handed over; see `driver/handover.rs`.
     pub(crate) handing: Option<usize>,
+    /// Heartbeats that need not leave; see `driver/commits.rs`.
+    pub(crate) spared: Spared,
     was_leader: bool,
     /// Whom it followed, in which term, and where that lives, when it was last told.
     followed: Option<Followed>,
@@ -94,6 +96,7 @@ impl<R: Rt> Replica<R> {
             quiet: false,
             idle_ticks: 0,
             handing: None,
+            spared: Spared::default(),
             was_leader: false,
             followed: None,
             hurried: None,
@@ -185,7 +188,10 @@ impl<R: Rt> Replica<R> {
             (true, false) if self.handing.is_some() => self.reads.clear(),
             (true, false) => self.lose_waiters(),
             // What is left over from another time as a leader is not in the order of what comes now.
-            (false, true) => self.lose_proposals(),
+            (false, true) => {
+                self.lose_proposals();
+                self.spared = Spared::default();
+            }
             _ => {}
         }
         let follows = self.leader().map(|leader| (leader, self.term(), self.node_of(leader)));

@@ -220,7 +220,7 @@ impl<R: Rt> raft::Storage for Storage<R> {
     }
 
     fn last_index(&self) -> Result<u64> {
-        Ok(self.log.replica(self.group).map_or(0, |replica| replica.last_index.0))
+        Ok(self.log.end_of(self.group).map_or(0, |(last, _)| last.0))
     }
 
     fn snapshot(&self, _: u64, to: u64) -> Result<Snapshot> {

@@ -30,11 +30,19 @@ fn id(group: GroupId, node: NodeId) -> RaftId {
     group.0 * 10 + node.0
 }
 
+/// A batch of one record.
+fn a_batch() -> BytesMut {
+    let mut builder = Builder::new(Compression::None, 256);
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    builder.append(1_700_000_000_000, None, Some(b"value"), &headers);
+    builder.build(None).unwrap()
+}
+
 /// One life of a node.
 async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: SocketAddr, drivers: Drivers) {
     let config = LogConfig { disk_reserve_bytes: 0, ..LogConfig::default() };
     let (log, _) = Log::open(rt.clone(), PathBuf::from("/data/core-00"), config).await.unwrap();
-    let driver = Driver::start(rt.clone(), log.clone(), RaftConfig::default());
+    let driver = Driver::start(rt.clone(), log.clone(), RaftConfig { prompt_below: 1, ..RaftConfig::default() });
     for group in groups() {
         if log.replica(group).is_some() {
             driver.open(group).unwrap();
@@ -126,10 +134,7 @@ impl Cluster {
             written += led.len() as u64;
             let write = async move {
                 for group in led {
-                    let mut builder = Builder::new(Compression::None, 256);
-                    let headers: [(&[u8], Option<&[u8]>); 0] = [];
-                    builder.append(1_700_000_000_000, None, Some(b"value"), &headers);
-                    let batch = builder.build(None).unwrap();
+                    let batch = a_batch();
                     let header = Header::parse(&batch).unwrap();
                     driver.propose(group, batch, &header).unwrap().committed().await.unwrap();
                 }
@@ -155,6 +160,51 @@ fn groups_that_rest_say_nothing_and_wake_for_a_write() {
     cluster.writes();
     assert!(cluster.messages() >= before + 2 * GROUPS);
     cluster.within(Duration::from_secs(5), "they rest again", |all| all.iter().all(|status| status.quiet));
+}
+
+/// Where each of many groups is written to now and then: an entry to two followers, their answers, and word to both that it is committed and that the group
+/// rests. Nothing else: neither heartbeats nor their answers.
+#[test]
+fn an_entry_that_comes_alone_costs_six_messages() {
+    let cluster = Cluster::at_rest(9);
+    let before = cluster.messages();
+    cluster.writes();
+    cluster.sim.run_for(Duration::from_millis(100)).unwrap();
+    let all = cluster.stands();
+    assert!(all.iter().all(|status| status.quiet), "a group rests once its followers know that its entry is committed");
+    let applied = |node: NodeId| {
+        let driver = cluster.drivers.borrow()[&node].clone();
+        groups().map(|group| driver.status(group).unwrap().applied).collect::<Vec<_>>()
+    };
+    assert!(NODES.iter().all(|node| applied(*node) == applied(NODES[0])), "all have applied it");
+    let messages = cluster.messages() - before;
+    assert!((6 * GROUPS..=6 * GROUPS + GROUPS / 10).contains(&messages), "{messages} messages for {GROUPS} entries");
+}
+
+/// Whoever goes on writing has followers told by the next entry; heartbeats beside it leave now and then.
+#[test]
+fn a_group_that_is_written_to_all_the_time_hardly_beats() {
+    let cluster = Cluster::at_rest(10);
+    let node = cluster.busiest();
+    let (driver, group) = (cluster.drivers.borrow()[&node].clone(), cluster.leads(node)[0]);
+    let write = |driver: Driver<SimRt>| async move {
+        let rt = driver.rt().clone();
+        let (began, mut entries) = (rt.mono(), 0);
+        while rt.mono() - began < 10_000_000_000 {
+            let batch = a_batch();
+            let header = Header::parse(&batch).unwrap();
+            let first = driver.propose(group, batch, &header).unwrap();
+            rt.sleep(Duration::from_millis(1)).await;
+            first.committed().await.unwrap();
+            entries += 1;
+        }
+        entries
+    };
+    let before = cluster.messages();
+    let entries: u64 = cluster.sim.block_on(node, |_| write(driver)).unwrap();
+    let messages = cluster.messages() - before;
+    assert!(entries > 1_000, "{entries} entries");
+    assert!(messages < entries * 5, "{messages} messages for {entries} entries: 4 for each, and hardly any more");
 }
 
 #[test]

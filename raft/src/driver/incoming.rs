@@ -55,8 +55,7 @@ impl<R: Rt> Driver<R> {
         }
         replica.hear(message.from, from);
         if message.get_msg_type() == MessageType::MsgBeat {
-            if replica.may_rest_with(&message, life) {
-                replica.quiet = true;
+            if replica.rest_with(&message, life) {
                 return;
             }
             // What it lacks it gets by answering.

@@ -48,7 +48,7 @@ impl<R: Rt> Driver<R> {
             let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
             let rate = self.0.pace.borrow_mut().of(self.0.config.lag_bytes_per_second);
             let wait = self.0.lag_turns.borrow_mut().wait(self.0.rt.mono(), bytes, rate);
-            let last = self.0.log.replica(group).map_or(low, |replica| replica.last_index);
+            let last = self.0.log.end_of(group).map_or(low, |(last, _)| last);
             let gains = self.with(group, |replica| replica.raw.store().gains(low, entries.len() as u64, last)).unwrap_or(true);
             if wait > 0 && gains {
                 self.0.rt.sleep(Duration::from_nanos(wait)).await;

@@ -19,7 +19,8 @@ impl<R: Rt> Driver<R> {
             let before = replica.last_put;
             let (entries, committed, number) = (ready.take_entries(), ready.take_committed_entries(), ready.number());
             let reads = ready.take_read_states();
-            let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
+            let (mut now, later) = (ready.take_messages(), ready.take_persisted_messages());
+            replica.spare(&mut now);
             let vote = ready.hs().map(|hs| (Term(hs.term), hs.vote));
             self.put(replica, vote, entries)?;
             replica.ask(|raw| raw.advance_append_async(ready));
@@ -92,6 +93,7 @@ impl<R: Rt> Driver<R> {
         replica.ask(|raw| raw.advance_apply_to(last.index));
         self.tell_applied(replica);
         tell_reads(replica);
+        self.note_commit(replica);
         Ok(())
     }
 

@@ -2,7 +2,9 @@
 //!
 //! A leader whose group has been idle for a while, and whose replicas all have all of its log, says `MsgBeat` to each of them and rests: it no
 //! longer ticks. A follower that agrees rests, too; one that does not takes it as a heartbeat, and its answer wakes the leader. So does whatever
-//! else is said to one that rests. This is about time alone: a replica that rests votes, answers and appends as any other.
+//! else is said to one that rests. This is about time alone: a replica that rests votes, answers and appends as any other. Since all have all of the log, the
+//! message also says that all of it is committed, as a heartbeat would: so one whose followers have yet to hear that rests at once
+//! (`driver/commits.rs`), and thousands of groups of which each is written to now and then neither tick nor beat in between.
 //!
 //! Who would miss the leader, when nobody ticks? Nodes say to each other that they live, for all groups at once, in frames without messages.
 //! Followers wake when the node of their leader is silent for as long as a leader may be, or begins another life: it has started again, or a
@@ -21,8 +23,15 @@ use raft::{
 impl<R: Rt> Driver<R> {
     /// Has a group rest that has been idle for long enough.
     pub(super) fn rest(&self, replica: &mut Replica<R>) {
-        if replica.idle_ticks < self.0.config.quiet_ticks || !replica.may_rest() {
-            return;
+        if replica.idle_ticks >= self.0.config.quiet_ticks {
+            self.rest_now(replica);
+        }
+    }
+
+    /// Has a group rest if nobody needs anything of it, and says so. Whether it does.
+    pub(super) fn rest_now(&self, replica: &mut Replica<R>) -> bool {
+        if !replica.may_rest() {
+            return false;
         }
         replica.quiet = true;
         self.count(|c| c.rests += 1);
@@ -36,6 +45,7 @@ impl<R: Rt> Driver<R> {
         };
         let beats = others.map(beat).collect();
         self.post(replica, beats);
+        true
     }
 }
 
@@ -45,14 +55,10 @@ impl<R: Rt> Replica<R> {
         (self.quiet, self.idle_ticks) = (false, 0);
     }
 
-    /// Nothing is under way in it, and everything that it has is committed and applied.
-    fn is_done(&self) -> bool {
+    /// Nothing is under way in it, and all that it has lasts.
+    fn is_idle(&self) -> bool {
         let log = &self.raw.raft.raft_log;
-        let last = log.last_index();
-        self.promises.is_empty()
-            && self.reads.is_empty()
-            && self.waiters.is_empty()
-            && (log.persisted, log.committed, self.applied.0) == (last, last, last)
+        self.promises.is_empty() && self.reads.is_empty() && self.waiters.is_empty() && log.persisted == log.last_index()
     }
 
     /// Whether a leader may rest: nobody needs anything of it.
@@ -61,7 +67,8 @@ impl<R: Rt> Replica<R> {
         let last = raft.raft_log.last_index();
         let settled = self.members.conf.voters_outgoing.is_empty() && self.members.conf.learners_next.is_empty();
         self.is_leader()
-            && self.is_done()
+            && self.is_idle()
+            && (raft.raft_log.committed, self.applied.0) == (last, last)
             && settled
             && raft.lead_transferee.is_none()
             && raft.pending_read_count() == 0
@@ -72,13 +79,19 @@ impl<R: Rt> Replica<R> {
             })
     }
 
-    /// Whether it may rest as its leader says, whose node is in this life: it has all that the leader has, and knows where that lives.
-    pub(crate) fn may_rest_with(&self, message: &Message, life: u64) -> bool {
+    /// Rests as its leader says, whose node is in this life, if it has all that the leader has, which is committed, and knows where that lives. Whether it does.
+    pub(crate) fn rest_with(&mut self, message: &Message, life: u64) -> bool {
         let raft = &self.raw.raft;
-        (raft.state, raft.term, raft.leader_id) == (StateRole::Follower, message.term, message.from)
+        let may = (raft.state, raft.term, raft.leader_id) == (StateRole::Follower, message.term, message.from)
             && message.index == life
-            && self.is_done()
+            && self.is_idle()
             && raft.raft_log.last_index() == message.commit
-            && self.members.nodes.contains_key(&message.from)
+            && self.members.nodes.contains_key(&message.from);
+        if may {
+            // The leader has heard, in this term, that it has all up to there: what it has there is the leader's.
+            self.ask(|raw| raw.raft.raft_log.commit_to(message.commit));
+            self.quiet = true;
+        }
+        may
     }
 }
