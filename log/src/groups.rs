@@ -11,7 +11,7 @@ use crate::{
     replica::Truncation,
     tail::{Moved, TailEntry},
 };
-use millpond_runtime::{GroupId, Index, Offset};
+use millpond_runtime::{FxHashMap, GroupId, Index, Offset};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,7 +20,8 @@ use std::{
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Groups {
-    groups: BTreeMap<GroupId, Group>,
+    /// Each is looked at several times for every entry: where there are thousands, a tree would be in no cache.
+    groups: FxHashMap<GroupId, Box<Group>>,
     needed: BTreeSet<(u64, GroupId)>,
     needed_of: BTreeMap<GroupId, u64>,
     cache: VecDeque<(GroupId, Index)>,
@@ -41,7 +42,7 @@ impl Groups {
         let mut all = Self {
             unsettled_bytes: groups.values().map(|g| g.tail.unsettled_bytes()).sum(),
             cached_bytes: groups.values().map(|g| g.tail.cached_bytes()).sum(),
-            groups,
+            groups: groups.into_iter().map(|(id, group)| (id, Box::new(group))).collect(),
             node_id,
             ..Self::default()
         };
@@ -54,17 +55,25 @@ impl Groups {
     /// A group.
     #[must_use]
     pub fn get(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(&id)
+        self.groups.get(&id).map(|group| &**group)
     }
 
     /// A group, to change what has no account here.
     pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
-        self.groups.get_mut(&id)
+        self.groups.get_mut(&id).map(|group| &mut **group)
     }
 
-    /// All groups, in order of their ids.
+    /// All groups, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.groups.values()
+        self.groups.values().map(|group| &**group)
+    }
+
+    /// The ids of all groups, in order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<GroupId> {
+        let mut ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// How many there are.
@@ -93,7 +102,7 @@ impl Groups {
 
     /// Adds a group without entries.
     pub fn insert(&mut self, group: Group) {
-        self.groups.insert(group.id, group);
+        self.groups.insert(group.id, Box::new(group));
     }
 
     /// Takes a group away. The journal files that hold its entries stay needed until [`Groups::forget`].
@@ -101,7 +110,7 @@ impl Groups {
         let group = self.groups.remove(&id)?;
         self.unsettled_bytes -= group.tail.unsettled_bytes();
         self.cached_bytes -= group.tail.cached_bytes();
-        Some(group)
+        Some(*group)
     }
 
     /// Nothing of a removed group is needed any more.
@@ -147,7 +156,7 @@ impl Groups {
     pub fn largest(&self, n: usize) -> Vec<GroupId> {
         let has_more =
             |g: &&Group| g.lasting_index() > g.settled.index && g.tail.first_unsettled().is_some_and(|first| first > g.settled.index);
-        let groups = self.needed_of.keys().filter_map(|id| self.groups.get(id)).filter(has_more);
+        let groups = self.needed_of.keys().filter_map(|id| self.get(*id)).filter(has_more);
         let mut all: Vec<_> = groups.map(|g| (Reverse(g.tail.unsettled_bytes()), g.id)).collect();
         if n < all.len() {
             all.select_nth_unstable(n);
@@ -310,11 +319,11 @@ impl Groups {
 
     /// Everything that must hold.
     pub fn check(&self) {
-        let sum = |f: fn(&Group) -> usize| self.groups.values().map(f).sum::<usize>();
+        let sum = |f: fn(&Group) -> usize| self.iter().map(f).sum::<usize>();
         assert!(sum(|g| g.tail.unsettled_bytes()) == self.unsettled_bytes, "unsettled bytes are miscounted");
         assert!(sum(|g| g.tail.cached_bytes()) == self.cached_bytes, "cached bytes are miscounted");
         assert!(self.needed.len() == self.needed_of.len(), "the two lists of needed files differ");
-        for group in self.groups.values() {
+        for group in self.iter() {
             group.check();
             let needed = self.needed_of.get(&group.id).copied();
             assert!(

@@ -154,7 +154,7 @@ impl<R: Rt> Log<R> {
     /// The groups that live here, in order.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupId> {
-        self.home.groups.borrow().iter().map(|g| g.id).collect()
+        self.home.groups.borrow().ids()
     }
 
     /// What a group looks like.
@@ -440,7 +440,7 @@ pub(crate) fn config_bytes(config: &GroupConfig) -> Vec<u8> {
 pub(crate) fn checkpoint<R: Rt>(home: &Home<R>) -> Vec<(FrameHead, Vec<u8>)> {
     let groups = home.groups.borrow();
     let mut frames = Vec::with_capacity(groups.len() + 1);
-    for group in groups.iter() {
+    for group in groups.ids().into_iter().filter_map(|id| groups.get(id)) {
         let mut out = Vec::new();
         encode_group(group, &mut out);
         frames.push((FrameHead::note(FrameKind::CheckpointGroup, group.id), out));

@@ -20,7 +20,7 @@ use millpond_runtime::{GroupId, Index, Offset, Rt};
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 /// Groups settled in one go before new ones are picked.
-const ROUND_MAX: usize = 16;
+const ROUND_MAX: usize = 32;
 /// Groups settled side by side at most: while one is compressed another is written and a third is synced.
 const SIDE_BY_SIDE_MAX: usize = 3;
 /// Each of them may take this part of the tail's memory for what it makes.

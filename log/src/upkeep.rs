@@ -55,7 +55,7 @@ const PRODUCER_BYTES: usize = 115;
 /// Forgets the producers that were silent longest, in all groups alike, until those that are left take at most `bytes_max` in a
 /// checkpoint: it must leave room for entries in a journal file, whatever clients do.
 pub(crate) fn bound_producers(groups: &mut Groups, now_ms: i64, bytes_max: usize) {
-    let ids: Vec<GroupId> = groups.iter().map(|g| g.id).collect();
+    let ids = groups.ids();
     let mut silent_ms = 24 * 3600 * 1000;
     while groups.iter().map(|g| g.producers.len()).sum::<usize>() * PRODUCER_BYTES > bytes_max && silent_ms > 0 {
         silent_ms /= 2;
@@ -100,7 +100,7 @@ pub(crate) async fn run_compaction<R: Rt>(home: Rc<Home<R>>) {
 }
 
 fn ids<R: Rt>(home: &Home<R>) -> Vec<GroupId> {
-    home.groups.borrow().iter().map(|g| g.id).collect()
+    home.groups.borrow().ids()
 }
 
 /// Does `work` and deals with its failure; whether the log has stopped.

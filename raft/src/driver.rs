@@ -33,7 +33,7 @@ use crate::{
 use bytes::BytesMut;
 use millpond_batch::Header;
 use millpond_log::{GroupConfig, HardState, Log, LogError, Lsn};
-use millpond_runtime::{GroupId, Index, NodeId, Offset, Rt, Share, Term};
+use millpond_runtime::{FxHashMap, GroupId, Index, NodeId, Offset, Rt, Share, Term};
 use raft::{
     Config,
     eraftpb::{Entry, Message, MessageType},
@@ -305,7 +305,8 @@ struct Inner<R: Rt> {
     config: RaftConfig,
     raft: Config,
     logger: slog::Logger,
-    replicas: RefCell<BTreeMap<GroupId, Replica<R>>>,
+    /// Looked at for every message: where there are thousands, a tree would be in no cache.
+    replicas: RefCell<FxHashMap<GroupId, Box<Replica<R>>>>,
     /// Replicas that must not take part any more, and why.
     broken: RefCell<BTreeMap<GroupId, String>>,
     /// Of those, replicas that others speak to in the place of the one here; see [`Driver::is_called`].
@@ -441,7 +442,7 @@ impl<R: Rt> Driver<R> {
         for node in replica.members.nodes.values() {
             self.queue(*node);
         }
-        inner.replicas.borrow_mut().insert(group, replica);
+        inner.replicas.borrow_mut().insert(group, Box::new(replica));
         Ok(())
     }
 
@@ -643,7 +644,7 @@ impl<R: Rt> Driver<R> {
         } else if let Err(error) = driven {
             self.begin_life();
             self.tell_leader(group, None);
-            self.refused(replicas.remove(&group), group, &error);
+            self.refused(replicas.remove(&group).map(|replica| *replica), group, &error);
         }
         Some(answer)
     }
@@ -673,9 +674,12 @@ impl<R: Rt> Driver<R> {
         }
     }
 
-    /// Groups whose replicas here are as asked.
+    /// Groups whose replicas here are as asked, in order.
     fn groups(&self, which: impl Fn(&Replica<R>) -> bool) -> Vec<GroupId> {
-        self.0.replicas.borrow().iter().filter(|(_, replica)| which(replica)).map(|(group, _)| *group).collect()
+        let replicas = self.0.replicas.borrow();
+        let mut groups: Vec<GroupId> = replicas.iter().filter(|(_, replica)| which(replica)).map(|(group, _)| *group).collect();
+        groups.sort_unstable();
+        groups
     }
 
     async fn keep_promises(&self) {

@@ -105,6 +105,11 @@ impl<R: Rt> SegmentFile<R> {
         Ok(self.file.write_at(position, bytes).await?)
     }
 
+    /// The same, and syncs it: what was written before need not be.
+    pub async fn write_packed_synced(&self, position: u64, bytes: <R::File as File>::Buf) -> Result<()> {
+        Ok(self.file.write_synced_at(position, bytes).await?)
+    }
+
     /// Memory that this file's disk writes from, for at most so many bytes.
     #[must_use]
     pub fn buf(&self, capacity: usize) -> <R::File as File>::Buf {

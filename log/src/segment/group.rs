@@ -295,7 +295,6 @@ impl<R: Rt> GroupSegments<R> {
         };
         let options = ChunkOptions { group: self.group, position, level };
         let (len, blocks) = self.write(&file, batch, next_offset, options, before).await?;
-        file.sync().await?;
         let mut state = self.state.borrow_mut();
         let active = state.active.as_mut().expect("only settling takes it away, and that is us");
         active.position = position + len as u64;
@@ -305,7 +304,7 @@ impl<R: Rt> GroupSegments<R> {
         Ok(Mark { name: active.name, position: active.position, next_offset })
     }
 
-    /// Writes a chunk; its length in bytes and its blocks. Compresses on the pool. What is not compressed is packed here, block by
+    /// Writes a chunk and syncs it; its length in bytes and its blocks. Compresses on the pool. What is not compressed is packed here, block by
     /// block, where the disk takes it: memory has run short, producers wait for it, and the pool may have others to work for.
     async fn write(
         &self,
@@ -319,6 +318,7 @@ impl<R: Rt> GroupSegments<R> {
         if options.level > 0 {
             let chunk = rt.offload("pack blocks", move || encode_chunk(&batch, next_offset, options, &before)).await?;
             file.write_chunk(options.position, &chunk).await?;
+            file.sync().await?;
             return Ok((chunk.bytes.len(), chunk.index));
         }
         let mut packer = Packer::new(options, file.buf(chunk_bytes_max(&batch)));
@@ -329,7 +329,14 @@ impl<R: Rt> GroupSegments<R> {
         }
         let chunk = packer.finish(next_offset, &before);
         let len = chunk.bytes.len();
-        file.write_packed(options.position, chunk.bytes).await?;
+        if options.position > HEADER_BYTES {
+            // One operation of the disk instead of two. All before it that counts was synced with the chunks before.
+            file.write_packed_synced(options.position, chunk.bytes).await?;
+        } else {
+            // The header is to last, too.
+            file.write_packed(options.position, chunk.bytes).await?;
+            file.sync().await?;
+        }
         Ok((len, chunk.index))
     }
 

@@ -149,9 +149,13 @@ impl File for RingFile {
         self.write(position, buf, false).await
     }
 
-    /// One operation of the kernel instead of two: it syncs when the write has ended, and the core is woken once.
+    /// One operation of the kernel instead of two, where one can write it all: it syncs when the write has ended, and the core is woken once.
     async fn write_synced_at(&self, position: u64, buf: RingBuf) -> Result<()> {
-        self.write(position, buf, true).await
+        if IoBuf::len(&buf) <= WRITE_BYTES_MAX {
+            return self.write(position, buf, true).await;
+        }
+        self.write(position, buf, false).await?;
+        self.sync().await
     }
 
     async fn sync(&self) -> Result<()> {
