@@ -4,7 +4,7 @@
 //! applied, so that members are never older than the commit; election timeouts are a function of seed, replica and term.
 
 use crate::{
-    driver::{Lost, Read, commits::Spared},
+    driver::{Lost, Read, commits::Spared, leases::Lease},
     logger::of_group,
     members::{Membership, RaftId},
     storage::{OpenError, Storage},
@@ -67,6 +67,10 @@ pub(crate) struct Replica<R: Rt> {
     pub(crate) handing: Option<usize>,
     /// Heartbeats that need not leave; see `driver/commits.rs`.
     pub(crate) spared: Spared,
+    /// For how long it may be read without asking anybody, where it leads; see `driver/leases.rs`.
+    pub(crate) lease: Lease,
+    /// When it began, if it was there before.
+    pub(crate) begun: Option<Nanos>,
     was_leader: bool,
     /// Whom it followed, in which term, and where that lives, when it was last told.
     followed: Option<Followed>,
@@ -97,6 +101,8 @@ impl<R: Rt> Replica<R> {
             idle_ticks: 0,
             handing: None,
             spared: Spared::default(),
+            lease: Lease::default(),
+            begun: None,
             was_leader: false,
             followed: None,
             hurried: None,

@@ -77,7 +77,8 @@ pub enum Said {
 /// What one node has sent to another at once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// Which life of the sender this is, a number that looks like chance.
+    /// Which life of the sender this is, a number that looks like chance, but for its lowest bit: whether the sender keeps to leases of leaders
+    /// (`driver/leases.rs`).
     pub life: u64,
     /// What its replicas say.
     pub envelopes: Vec<Envelope>,

@@ -20,6 +20,7 @@ impl<R: Rt> Driver<R> {
                 return false;
             }
             replica.wake();
+            replica.lease.end(replica.term());
             replica.ask(|raw| raw.transfer_leader(to));
             replica.handing = replica.raw.raft.lead_transferee.map(|_| 0);
             replica.handing.is_some()

@@ -54,6 +54,13 @@ impl<R: Rt> Driver<R> {
             return;
         }
         replica.hear(message.from, from);
+        if self.is_too_young(replica, &message, life) {
+            return;
+        }
+        if message.get_msg_type() == MessageType::MsgTransferLeader {
+            let term = replica.term();
+            replica.lease.end(term);
+        }
         if message.get_msg_type() == MessageType::MsgBeat {
             if replica.rest_with(&message, life) {
                 return;

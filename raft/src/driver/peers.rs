@@ -48,6 +48,11 @@ impl Peers {
         self.known.insert(node, Peer { life, heard: self.ticks, silent: false })
     }
 
+    /// The last life that a node was heard from in.
+    pub(super) fn life_of(&self, node: NodeId) -> Option<u64> {
+        self.known.get(&node).map(|peer| peer.life)
+    }
+
     /// A node has ended. Whether that is new.
     fn end(&mut self, node: NodeId) -> bool {
         self.known.get_mut(&node).is_some_and(|peer| !std::mem::replace(&mut peer.silent, true))
@@ -95,7 +100,7 @@ impl<R: Rt> Driver<R> {
 
     /// A replica here no longer does what others count on while they rest: they are to look for themselves.
     pub(super) fn begin_life(&self) {
-        self.0.life.set(self.0.rt.rand());
+        self.0.life.set(Self::new_life(&self.0.rt, self.keeps_leases()));
     }
 
     /// A node has sent something.
@@ -126,6 +131,10 @@ impl<R: Rt> Driver<R> {
         }
         tracing::warn!(node = node.0, "a node has ended");
         self.wake_followers_of(node);
+        if self.keeps_leases() {
+            // Whoever has heard from a leader is not to vote before its time, whatever there is to be seen of it.
+            return;
+        }
         for replica in self.0.replicas.borrow_mut().values_mut() {
             let there = replica.leader().and_then(|leader| replica.members.nodes.get(&leader)) == Some(&node);
             if there {

@@ -103,6 +103,7 @@ impl<R: Rt> Driver<R> {
         let wrong = |what: String| LogError::Replica { group, what: format!("entry {} changes members: {what}", entry.index) };
         let (change, nodes) = crate::change::decode(entry).map_err(wrong)?;
         let conf = replica.ask(|raw| raw.apply_conf_change(&change)).map_err(|e| wrong(e.to_string()))?;
+        replica.lease.begin_anew(self.0.rt.mono());
         replica.members.nodes.extend(nodes);
         let known =
             |id: &RaftId| [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next].iter().any(|list| list.contains(id));

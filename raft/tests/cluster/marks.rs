@@ -119,6 +119,7 @@ pub(crate) fn of(cluster: &Cluster) -> BTreeMap<&'static str, u64> {
     book.add("changes of members", counters.changes);
     book.add("elections seen", counters.elections);
     book.add("rests of groups", counters.rests);
+    book.add("reads by a lease", counters.lease_reads);
     book.add("replicas woken for a node that was silent or began anew", counters.woken);
     book.add("snapshots offered", counters.snapshots_offered);
     book.add("snapshots installed", counters.snapshots_installed);

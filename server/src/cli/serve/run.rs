@@ -27,6 +27,8 @@ const CONNECTIONS_PER_CORE_MAX: usize = 100_000;
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 /// Partitions of a topic if nobody says.
 const PARTITIONS_DEFAULT: u32 = 1;
+/// So many hundredths clocks of two nodes may run apart by, where leaders trust them.
+const LEASE_DRIFT_PERCENT: u8 = 10;
 /// Where the machine's memory cannot be read.
 const MEMORY_FALLBACK_BYTES: u64 = 1 << 30;
 
@@ -108,7 +110,7 @@ impl Settings {
                 disk_reserve_bytes: self.disk_reserve.unwrap_or(LogConfig::default().disk_reserve_bytes),
                 ..LogConfig::default()
             },
-            raft: RaftConfig::default(),
+            raft: RaftConfig { lease_drift_percent: self.lease_reads.then_some(LEASE_DRIFT_PERCENT), ..RaftConfig::default() },
             ip,
             tls: tls.is_some(),
             authenticate: self.authenticate,

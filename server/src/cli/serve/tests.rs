@@ -25,7 +25,7 @@ fn nothing_needs_to_be_said() {
     assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
     assert_eq!(settings.http.map(|a| a.to_string()).as_deref(), Some("127.0.0.1:7480"));
     assert_eq!((settings.cores, settings.pin, settings.memory), (CoreChoice::All, true, None));
-    assert_eq!(settings.idle_poll, IDLE_POLL);
+    assert_eq!((settings.idle_poll, settings.lease_reads), (IDLE_POLL, false));
 }
 
 #[test]
@@ -38,8 +38,8 @@ fn the_command_line_goes_before_the_file() {
     assert_eq!((settings.cores, settings.pin, settings.http), (CoreChoice::Count(2), false, None));
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(settings.idle_poll, Duration::ZERO, "cores that are not pinned take no CPU from others");
-    let settings = with_file(&[], "idle-poll = '50us'").expect("valid");
-    assert_eq!(settings.idle_poll, Duration::from_micros(50));
+    let settings = with_file(&[], "idle-poll = '50us'\nlease-reads = true").expect("valid");
+    assert_eq!((settings.idle_poll, settings.lease_reads), (Duration::from_micros(50), true));
 }
 
 #[test]

@@ -25,12 +25,13 @@ impl Cores {
         for (name, help, of) in list {
             self.per_core(e, name, help, MetricType::Gauge, of, gauge)?;
         }
-        let list: [Column; 15] = [
+        let list: [Column; 16] = [
             ("elections", "Leaders that replicas here have come to know or have become", |c| c.cluster.counters.elections),
             ("member_changes", "Changes of members that replicas here have carried out", |c| c.cluster.counters.changes),
             ("replica_messages", "Messages that replicas here had for others", |c| c.cluster.counters.messages),
             ("replica_rests", "Partitions led here that came to rest", |c| c.cluster.counters.rests),
             ("replica_wakings", "Replicas woken since their leader's node was silent or had started again", |c| c.cluster.counters.woken),
+            ("lease_reads", "Reads that leaders here have answered by their lease, asking nobody", |c| c.cluster.counters.lease_reads),
             ("replica_restarts", "Replicas that began anew since their log had no room", |c| c.cluster.counters.begun_anew),
             ("replica_entries_refused", "Entries of leaders that were not taken for want of room", |c| c.cluster.counters.refused),
             ("replica_catch_up_reads", "Reads of segments for replicas that are behind", |c| c.cluster.counters.lag_reads),
