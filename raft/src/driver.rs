@@ -34,7 +34,7 @@ use crate::{
 use bytes::BytesMut;
 use millpond_batch::Header;
 use millpond_log::{GroupConfig, HardState, Log, LogError, Lsn};
-use millpond_runtime::{FxHashMap, GroupId, Index, NodeId, Offset, Rt, Share, Term};
+use millpond_runtime::{FxHashMap, GroupId, Index, Nanos, NodeId, Offset, Rt, Share, Term};
 use raft::{
     Config,
     eraftpb::{Entry, Message, MessageType},
@@ -437,23 +437,24 @@ impl<R: Rt> Driver<R> {
     /// or is added later: what changed since, it learns from the log.
     pub fn create(&self, group: GroupId, config: GroupConfig, members: &Membership) -> Result<(), LogError> {
         self.0.log.create_replica(group, config, members.encode())?;
-        self.open(group).map_err(|e| LogError::Replica { group, what: e.to_string() })?;
-        if let Some(replica) = self.0.replicas.borrow_mut().get_mut(&group) {
-            replica.begun = None;
-        }
-        Ok(())
+        self.begin(group, None).map_err(|e| LogError::Replica { group, what: e.to_string() })
     }
 
     /// Begins with a replica that the log has: all that it has must be on stable media, as after a start. One that is damaged takes no part.
     pub fn open(&self, group: GroupId) -> Result<(), OpenError> {
-        let inner = &self.0;
-        if let Some(what) = inner.log.damaged(group) {
+        if let Some(what) = self.0.log.damaged(group) {
             self.retire(group, what);
             return Ok(());
         }
+        self.begin(group, Some(self.0.rt.mono()))
+    }
+
+    /// Begins with a replica that the log has. `begun` is now if it was there before.
+    fn begin(&self, group: GroupId, begun: Option<Nanos>) -> Result<(), OpenError> {
+        let inner = &self.0;
         let mut replica = Replica::open(&inner.log, group, &inner.raft, inner.config.seed, &inner.logger)?;
         replica.ask(|raw| raw.raft.skip_bcast_commit(!self.is_prompt(group)));
-        replica.begun = Some(inner.rt.mono());
+        replica.begun = begun;
         for node in replica.members.nodes.values() {
             self.queue(*node);
         }
@@ -473,8 +474,7 @@ impl<R: Rt> Driver<R> {
     /// Has a replica ask for votes now rather than once it misses a leader. Of no effect where others do hear from one, or where it might break the lease of one.
     pub fn campaign(&self, group: GroupId) {
         self.with(group, |replica| {
-            let alone = replica.members.nodes.len() == 1;
-            if self.keeps_leases() && !alone && (replica.leader().is_some() || self.is_young(replica)) {
+            if self.keeps_leases() && !replica.is_alone() && (replica.leader().is_some() || self.is_young(replica)) {
                 return;
             }
             replica.wake();

@@ -142,6 +142,11 @@ impl<R: Rt> Replica<R> {
         self.raw.raft.state == StateRole::Leader
     }
 
+    /// Whether its group has no other member, as far as it knows.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.members.nodes.len() <= 1
+    }
+
     /// Whom it follows, if it knows.
     pub(crate) fn leader(&self) -> Option<RaftId> {
         Some(self.raw.raft.leader_id).filter(|id| *id != 0)

@@ -2,56 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use bytes::BytesMut;
-use millpond_log::{GroupConfig, Log, LogConfig};
-use millpond_raft::{Driver, Membership, RaftConfig, RaftId, accept, link, wire::Greeting};
+mod support;
+
+use millpond_raft::{Driver, RaftConfig};
 use millpond_runtime::{
-    Conn, ConnWrite, CoreId, GroupId, Listener, NodeId, Rt, Share,
+    GroupId, NodeId, Rt, Share,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
-use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use support::{NODES, Setup, id};
 
 const GROUP: GroupId = GroupId(1);
-const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
-const PORT: u16 = 9000;
 /// Time between two looks.
 const STEP: Duration = Duration::from_millis(5);
 
 type Drivers = Rc<RefCell<BTreeMap<NodeId, Driver<SimRt>>>>;
-
-fn id(node: NodeId) -> RaftId {
-    10 + node.0
-}
-
-async fn live(rt: SimRt, me: NodeId, keeps: bool, peers: BTreeMap<NodeId, SocketAddr>, at: SocketAddr, drivers: Drivers) {
-    let config = LogConfig { disk_reserve_bytes: 0, ..LogConfig::default() };
-    let (log, _) = Log::open(rt.clone(), PathBuf::from("/data/core-00"), config).await.unwrap();
-    // Nothing rests: whoever is cut off is to miss the leader, and the others are not.
-    let raft =
-        RaftConfig { lease_drift_percent: keeps.then_some(11), quiet_ticks: usize::MAX, prompt_below: u64::MAX, ..RaftConfig::default() };
-    let driver = Driver::start(rt.clone(), log.clone(), raft);
-    if log.replica(GROUP).is_some() {
-        driver.open(GROUP).unwrap();
-    } else {
-        let all = NODES.iter().map(|node| (id(*node), *node)).collect();
-        driver.create(GROUP, GroupConfig::default(), &Membership::first(id(me), all)).unwrap();
-    }
-    for (to, at) in peers {
-        link(&driver, to, move || Some((at, Greeting { cluster: 7, from: me, to, home: 0, age: 0, start: 0 })));
-    }
-    let listener = rt.listen(at).await.unwrap();
-    drivers.borrow_mut().insert(me, driver.clone());
-    loop {
-        let Ok(conn) = listener.accept().await else { continue };
-        let driver = driver.clone();
-        rt.spawn("peer", Share::Serve, async move {
-            // A connection that breaks is nothing to speak of.
-            let (mut read, mut write) = conn.split();
-            let _ =
-                accept(&mut read, async |welcome| write.send(&[welcome]).await, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
-        });
-    }
-}
 
 struct Cluster {
     sim: Sim,
@@ -70,10 +35,11 @@ impl Cluster {
     }
 
     fn boot(&self, me: NodeId) {
-        let at = |node: NodeId| self.sim.node(node).addr(PORT);
-        let peers = NODES.into_iter().filter(|node| *node != me).map(|node| (node, at(node))).collect();
-        let (at, drivers, keeps) = (at(me), Rc::clone(&self.drivers), self.keep.contains(&me));
-        self.sim.node(me).start(CoreId(0), |rt| live(rt, me, keeps, peers, at, drivers));
+        let keeps = self.keep.contains(&me).then_some(11);
+        // Nothing rests: whoever is cut off is to miss the leader, and the others are not.
+        let raft = RaftConfig { lease_drift_percent: keeps, quiet_ticks: usize::MAX, prompt_below: u64::MAX, ..RaftConfig::default() };
+        let drivers = Rc::clone(&self.drivers);
+        Setup { raft, ..Setup::default() }.boot(&self.sim, me, move |_, driver| drop(drivers.borrow_mut().insert(me, driver)));
     }
 
     /// All that say that they lead and may answer.
@@ -176,7 +142,7 @@ fn who_hands_over_has_no_lease_any_more() {
     // It has all of the log but hears of nothing.
     cluster.sim.cut(from, to);
     let driver = cluster.driver(from);
-    assert!(driver.transfer(GROUP, id(to)));
+    assert!(driver.transfer(GROUP, id(GROUP, to)));
     cluster.sim.run_for(Duration::from_secs(2)).unwrap();
     assert!(!driver.hands_over(GROUP), "it came to nothing");
     if cluster.leader() == from {

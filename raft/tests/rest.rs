@@ -2,70 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use bytes::BytesMut;
-use millpond_batch::{Builder, Compression, Header};
-use millpond_log::{GroupConfig, Log, LogConfig};
+mod support;
+
+use millpond_batch::Header;
 use millpond_raft::{
-    Driver, Membership, RaftConfig, RaftId, Status, accept, link,
-    wire::{Envelope, Greeting, Said, encode},
+    Driver, RaftConfig, Status,
+    wire::{Envelope, Said, encode},
 };
 use millpond_runtime::{
-    Conn, ConnWrite, CoreId, GroupId, Listener, NodeId, Rt, Share,
+    CoreId, GroupId, NodeId, Rt,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use raft::eraftpb::{Message, MessageType};
-use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use support::{NODES, Setup, batch, id};
 
 const GROUPS: u64 = 3_000;
-const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
-const PORT: u16 = 9000;
 
 type Drivers = Rc<RefCell<BTreeMap<NodeId, Driver<SimRt>>>>;
 
 fn groups() -> impl Iterator<Item = GroupId> {
     (1..=GROUPS).map(GroupId)
-}
-
-fn id(group: GroupId, node: NodeId) -> RaftId {
-    group.0 * 10 + node.0
-}
-
-/// A batch of one record.
-fn a_batch() -> BytesMut {
-    let mut builder = Builder::new(Compression::None, 256);
-    let headers: [(&[u8], Option<&[u8]>); 0] = [];
-    builder.append(1_700_000_000_000, None, Some(b"value"), &headers);
-    builder.build(None).unwrap()
-}
-
-/// One life of a node.
-async fn live(rt: SimRt, me: NodeId, peers: BTreeMap<NodeId, SocketAddr>, at: SocketAddr, drivers: Drivers) {
-    let config = LogConfig { disk_reserve_bytes: 0, ..LogConfig::default() };
-    let (log, _) = Log::open(rt.clone(), PathBuf::from("/data/core-00"), config).await.unwrap();
-    let driver = Driver::start(rt.clone(), log.clone(), RaftConfig { prompt_below: 1, ..RaftConfig::default() });
-    for group in groups() {
-        if log.replica(group).is_some() {
-            driver.open(group).unwrap();
-        } else {
-            let all = NODES.iter().map(|node| (id(group, *node), *node)).collect();
-            driver.create(group, GroupConfig::default(), &Membership::first(id(group, me), all)).unwrap();
-        }
-    }
-    for (to, at) in peers {
-        link(&driver, to, move || Some((at, Greeting { cluster: 7, from: me, to, home: 0, age: 0, start: 0 })));
-    }
-    let listener = rt.listen(at).await.unwrap();
-    drivers.borrow_mut().insert(me, driver.clone());
-    loop {
-        let Ok(conn) = listener.accept().await else { continue };
-        let driver = driver.clone();
-        rt.spawn("peer", Share::Serve, async move {
-            // A connection that breaks is nothing to speak of.
-            let (mut read, mut write) = conn.split();
-            let _ =
-                accept(&mut read, async |welcome| write.send(&[welcome]).await, BytesMut::new(), (7, me), |_| Some(driver.clone())).await;
-        });
-    }
 }
 
 struct Cluster {
@@ -83,10 +40,9 @@ impl Cluster {
     }
 
     fn boot(&self, me: NodeId) {
-        let at = |node: NodeId| self.sim.node(node).addr(PORT);
-        let peers = NODES.into_iter().filter(|node| *node != me).map(|node| (node, at(node))).collect();
-        let (at, drivers) = (at(me), Rc::clone(&self.drivers));
-        self.sim.node(me).start(CoreId(0), |rt| live(rt, me, peers, at, drivers));
+        let raft = RaftConfig { prompt_below: 1, ..RaftConfig::default() };
+        let (setup, drivers) = (Setup { groups: GROUPS, raft, ..Setup::default() }, Rc::clone(&self.drivers));
+        setup.boot(&self.sim, me, move |_, driver| drop(drivers.borrow_mut().insert(me, driver)));
     }
 
     fn down(&self, node: NodeId) {
@@ -134,7 +90,7 @@ impl Cluster {
             written += led.len() as u64;
             let write = async move {
                 for group in led {
-                    let batch = a_batch();
+                    let batch = batch(b"value");
                     let header = Header::parse(&batch).unwrap();
                     driver.propose(group, batch, &header).unwrap().committed().await.unwrap();
                 }
@@ -191,7 +147,7 @@ fn a_group_that_is_written_to_all_the_time_hardly_beats() {
         let rt = driver.rt().clone();
         let (began, mut entries) = (rt.mono(), 0);
         while rt.mono() - began < 10_000_000_000 {
-            let batch = a_batch();
+            let batch = batch(b"value");
             let header = Header::parse(&batch).unwrap();
             let first = driver.propose(group, batch, &header).unwrap();
             rt.sleep(Duration::from_millis(1)).await;

@@ -2,33 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use bytes::BytesMut;
-use millpond_batch::{Builder, Compression, Header};
+mod support;
+
+use millpond_batch::Header;
 use millpond_log::{GroupConfig, Log, LogConfig};
-use millpond_raft::{Driver, Membership, RaftConfig, RaftId, accept, link, wire::Greeting};
+use millpond_raft::{Driver, RaftConfig};
 use millpond_runtime::{
-    Conn, ConnWrite, CoreId, GroupId, Listener, NodeId, Offset, Rt, Share,
+    GroupId, NodeId, Offset,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    net::SocketAddr,
-    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
+use support::{NODES, Setup, batch, id};
 
-const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 /// The one that was away.
 const AWAY: NodeId = NodeId(3);
-const PORT: u16 = 9000;
 
 type Nodes = Rc<RefCell<BTreeMap<NodeId, (Log<SimRt>, Driver<SimRt>)>>>;
-
-fn id(group: GroupId, node: NodeId) -> RaftId {
-    group.0 * 10 + node.0
-}
 
 struct Cluster {
     sim: Sim,
@@ -52,40 +46,13 @@ impl Cluster {
     }
 
     fn boot(&self, me: NodeId) {
-        let at = |node: NodeId| self.sim.node(node).addr(PORT);
-        let peers: BTreeMap<NodeId, SocketAddr> = NODES.into_iter().filter(|node| *node != me).map(|node| (node, at(node))).collect();
-        let (at, nodes, raft, groups, installed) =
-            (at(me), Rc::clone(&self.nodes), self.raft.clone(), self.groups(), Rc::clone(&self.installed));
-        self.sim.node(me).start(CoreId(0), |rt| async move {
-            let config =
-                LogConfig { disk_reserve_bytes: 0, settle_bytes: 64 << 10, settle_run_bytes_max: 64 << 10, ..LogConfig::default() };
-            let (log, _) = Log::open(rt.clone(), PathBuf::from("/data/core-00"), config).await.unwrap();
-            let driver = Driver::start(rt.clone(), log.clone(), raft);
+        let defaults = Setup::default();
+        let log = LogConfig { settle_bytes: 64 << 10, settle_run_bytes_max: 64 << 10, ..defaults.log };
+        let group = GroupConfig { segment_bytes: 256 << 10, ..defaults.group };
+        let (nodes, installed) = (Rc::clone(&self.nodes), Rc::clone(&self.installed));
+        Setup { groups: self.groups, log, raft: self.raft.clone(), group }.boot(&self.sim, me, move |log, driver| {
             driver.on_installed(move |_, _| installed.set(installed.get() + 1));
-            for group in groups {
-                if log.replica(group).is_some() {
-                    driver.open(group).unwrap();
-                } else {
-                    let all = NODES.iter().map(|node| (id(group, *node), *node)).collect();
-                    let kept = GroupConfig { segment_bytes: 256 << 10, ..GroupConfig::default() };
-                    driver.create(group, kept, &Membership::first(id(group, me), all)).unwrap();
-                }
-            }
-            for (to, at) in peers {
-                link(&driver, to, move || Some((at, Greeting { cluster: 7, from: me, to, home: 0, age: 0, start: 0 })));
-            }
-            let listener = rt.listen(at).await.unwrap();
-            nodes.borrow_mut().insert(me, (log, driver.clone()));
-            loop {
-                let Ok(conn) = listener.accept().await else { continue };
-                let driver = driver.clone();
-                rt.spawn("peer", Share::Serve, async move {
-                    let (mut read, mut write) = conn.split();
-                    let _ =
-                        accept(&mut read, async |welcome| write.send(&[welcome]).await, BytesMut::new(), (7, me), |_| Some(driver.clone()))
-                            .await;
-                });
-            }
+            nodes.borrow_mut().insert(me, (log, driver));
         });
     }
 
@@ -122,16 +89,13 @@ impl Cluster {
             let driver = self.nodes.borrow()[&node].1.clone();
             let write = async move {
                 for n in 0..batches {
-                    let mut builder = Builder::new(Compression::None, 256);
-                    let headers: [(&[u8], Option<&[u8]>); 0] = [];
                     let noise: Vec<u8> = (0..bytes as u64)
                         .map(|at| {
                             ((at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ (n << 1)).rotate_left(23).wrapping_mul(0x94d0_49bb_1331_11eb)
                                 >> 40) as u8
                         })
                         .collect();
-                    builder.append(1_700_000_000_000, None, Some(&noise), &headers);
-                    let batch = builder.build(None).unwrap();
+                    let batch = batch(&noise);
                     let header = Header::parse(&batch).unwrap();
                     driver.propose(group, batch, &header).unwrap().committed().await.unwrap();
                 }

@@ -100,12 +100,7 @@ impl<R: Rt> SegmentFile<R> {
         self.write(position, &chunk.bytes).await
     }
 
-    /// The same of one that was made in memory from [`SegmentFile::buf`].
-    pub async fn write_packed(&self, position: u64, bytes: <R::File as File>::Buf) -> Result<()> {
-        Ok(self.file.write_at(position, bytes).await?)
-    }
-
-    /// The same, and syncs it: what was written before need not be.
+    /// Writes and syncs one that was made in memory from [`SegmentFile::buf`], by one operation of the disk. What was written before is not covered.
     pub async fn write_packed_synced(&self, position: u64, bytes: <R::File as File>::Buf) -> Result<()> {
         Ok(self.file.write_synced_at(position, bytes).await?)
     }

@@ -329,14 +329,11 @@ impl<R: Rt> GroupSegments<R> {
         }
         let chunk = packer.finish(next_offset, &before);
         let len = chunk.bytes.len();
-        if options.position > HEADER_BYTES {
-            // One operation of the disk instead of two. All before it that counts was synced with the chunks before.
-            file.write_packed_synced(options.position, chunk.bytes).await?;
-        } else {
-            // The header is to last, too.
-            file.write_packed(options.position, chunk.bytes).await?;
+        if options.position == HEADER_BYTES {
+            // The header is to last, too. What lies before any later chunk was synced with the one before that.
             file.sync().await?;
         }
+        file.write_packed_synced(options.position, chunk.bytes).await?;
         Ok((len, chunk.index))
     }
 

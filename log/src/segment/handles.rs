@@ -131,7 +131,7 @@ impl<R: Rt> Handles<R> {
     /// A sealed segment's file and index.
     pub async fn sealed(&self, key: Key, path: impl FnOnce() -> PathBuf) -> Result<Opened<R>> {
         let file = self.file(key, Open::Read, path).await?;
-        let known = self.indexes.borrow_mut().get(&key).map(|index| Rc::clone(index));
+        let known = self.indexes.borrow_mut().get(&key).cloned();
         if let Some(index) = known {
             return Ok(Opened { key, file, index });
         }

@@ -42,7 +42,7 @@ impl<R: Rt> Driver<R> {
 
     /// More of a group is committed; followers may have to be told if it is led here.
     pub(super) fn note_commit(&self, replica: &Replica<R>) {
-        if replica.is_leader() && !self.is_prompt(replica.group) && replica.raw.raft.prs().iter().count() > 1 {
+        if replica.is_leader() && !self.is_prompt(replica.group) && !replica.is_alone() {
             let mut untold = self.0.untold.borrow_mut();
             if untold.is_empty() {
                 self.0.committed.notify_one();

@@ -15,7 +15,7 @@
 
 use super::Driver;
 use crate::replica::Replica;
-use millpond_runtime::{Index, Nanos, NodeId, Rt, Term};
+use millpond_runtime::{GroupId, Index, Nanos, NodeId, Rt, Term};
 use raft::eraftpb::{Message, MessageType};
 
 /// The bit of a life that says that a node keeps to leases.
@@ -60,7 +60,7 @@ impl Lease {
 impl<R: Rt> Driver<R> {
     /// A number for a life of this node: see [`crate::wire::Frame::life`].
     pub(super) fn new_life(rt: &R, keeps: bool) -> u64 {
-        rt.rand() & !KEEPS | if keeps { KEEPS } else { 0 }
+        rt.rand() & !KEEPS | u64::from(keeps)
     }
 
     /// Whether this node keeps to leases of leaders, here and elsewhere.
@@ -74,7 +74,9 @@ impl<R: Rt> Driver<R> {
     }
 
     /// Up to where a replica may be read without asking anybody.
-    pub(super) fn leased(&self, replica: &Replica<R>) -> Option<Index> {
+    pub(super) fn leased(&self, group: GroupId) -> Option<Index> {
+        let replicas = self.0.replicas.borrow();
+        let replica = replicas.get(&group)?;
         let may = self.keeps_leases()
             && replica.is_leader()
             && replica.handing.is_none()
