@@ -5,7 +5,7 @@ CARGO ?= cargo
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fmt clippy docs fuzz-check unit bench chaos-test crash-test cluster-mutants cluster-sim kafka-compat sim
+.PHONY: help setup build demo test check fmt clippy docs fuzz-check unit bench chaos-test crash-test cluster-mutants cluster-sim kafka-compat node-sim sim
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -54,6 +54,10 @@ unit: setup
 cluster-sim: setup ## Clusters in the simulator: make cluster-sim SEEDS=5000 [FIRST=] [JOBS=] [TABLE=docs/simulation.md], or SEED=123 [STEPS=1,4,7]
 	$(if $(SEED),SEED=$(SEED) $(if $(STEPS),STEPS=$(STEPS)),SEEDS=$(or $(SEEDS),500)) $(if $(FIRST),FIRST=$(FIRST)) JOBS=$(JOBS) $(if $(TABLE),TABLE=$(abspath $(TABLE))) \
 		$(CARGO) test --release --locked -j $(JOBS) -p millpond-raft --test cluster -- --nocapture what_was
+
+node-sim: setup ## Whole nodes in the simulator: make node-sim SEEDS=5000 [FIRST=] [JOBS=], or SEED=123
+	$(if $(SEED),SEED=$(SEED),SEEDS=$(or $(SEEDS),500)) $(if $(FIRST),FIRST=$(FIRST)) JOBS=$(JOBS) \
+		$(CARGO) test --locked -j $(JOBS) -p millpond --test simulated -- --nocapture what_clients
 
 kafka-compat: setup ## Kafka's clients and tools, all that they are tested by, and hostile requests of their protocol
 	KAFKA_COMPAT=all $(CARGO) test --locked -j $(JOBS) -p millpond --test kafka -- --nocapture

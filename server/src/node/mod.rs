@@ -6,7 +6,7 @@
 //! what it has synced.
 //!
 //! In reading order: [`config`] what a node is asked to be · [`budget`] memory of requests under way · [`shared`] what its cores and the control thread tell each
-//! other · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
+//! other, `told` how they wait for it · [`core`] a core · [`mesh`] calls between cores · [`partition`] a partition at its owner · [`produce`] appends,
 //! wherever the partition lives · `hold` what comes while leadership is handed over · [`read`] fetches · [`look`] look-ups · [`follow`] a core follows the catalog · [`meta`] changes of
 //! the catalog · [`groups`] consumer groups · [`cluster`] the other nodes, and who leads what · [`remote`] asking another node · [`steer`] replicas
 //! become what the catalog wants · `renew` damaged ones are made anew · `starts` replicas begin where their leader does · [`health`] how the cluster is · [`census`] what is counted of it for
@@ -32,6 +32,7 @@ mod renew;
 pub mod shared;
 mod starts;
 pub mod steer;
+mod told;
 
 pub use config::NodeConfig;
 pub use core::Core;

@@ -1,5 +1,6 @@
 //! What the cores and the control thread tell each other beside calls: how far the node is, and what it counts.
 
+use super::told::Told;
 use crate::{catalog::Age, metrics::CoreSnapshot};
 use std::{
     fmt,
@@ -8,7 +9,6 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
-use tokio::sync::watch;
 
 /// Who the node is, and how many journal homes it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +99,11 @@ pub struct Door {
 /// See the module. Locks are held for moments, about once a second; none lies on the road of a request.
 #[derive(Debug)]
 pub struct Shared {
-    stage: watch::Sender<Stage>,
+    stage: Told<Stage>,
     /// Known from the first stage on that says it, to the end.
     identity: OnceLock<Identity>,
-    drained: watch::Sender<usize>,
-    doors: watch::Sender<Vec<Option<Door>>>,
+    drained: Told<usize>,
+    doors: Told<Vec<Option<Door>>>,
     snapshots: Mutex<Vec<CoreSnapshot>>,
     learning: AtomicBool,
     /// How far the disk has come.
@@ -123,10 +123,10 @@ impl Shared {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            stage: watch::Sender::new(Stage::Begun),
+            stage: Told::new(Stage::Begun),
             identity: OnceLock::new(),
-            drained: watch::Sender::new(0),
-            doors: watch::Sender::default(),
+            drained: Told::default(),
+            doors: Told::default(),
             snapshots: Mutex::default(),
             learning: AtomicBool::new(false),
             age: AtomicU64::new(0),
@@ -137,7 +137,7 @@ impl Shared {
     /// How far the node is.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        self.stage.borrow().clone()
+        self.stage.look(Stage::clone)
     }
 
     /// Who the node is, once that is known.
@@ -152,7 +152,7 @@ impl Shared {
             // The stages of a node all say the same.
             let _ = self.identity.set(identity);
         }
-        self.stage.send_if_modified(|now| {
+        self.stage.change(|now| {
             let forward = next.rank() > now.rank();
             if forward {
                 *now = next;
@@ -169,14 +169,12 @@ impl Shared {
     /// Whether the node is on its way out.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        matches!(*self.stage.borrow(), Stage::Stopping)
+        self.stage.look(|stage| matches!(stage, Stage::Stopping))
     }
 
     /// Waits until the stage is one that `enough` accepts, and returns it.
-    pub async fn reached(&self, enough: impl FnMut(&Stage) -> bool) -> Stage {
-        let mut stage = self.stage.subscribe();
-        let reached = stage.wait_for(enough).await.expect("the sender is part of self");
-        reached.clone()
+    pub async fn reached(&self, mut enough: impl FnMut(&Stage) -> bool) -> Stage {
+        self.stage.wait_for(|stage| enough(stage).then(|| stage.clone())).await
     }
 
     /// What comes of `work`; nothing if the node is asked to stop before, whereupon it is given up.
@@ -190,30 +188,19 @@ impl Shared {
 
     /// Core `core` of `cores` listens.
     pub fn door_open(&self, cores: usize, core: u16, all: u16, own: u16) {
-        self.doors.send_modify(|doors| {
+        self.doors.change(|doors| {
             doors.resize(cores.max(doors.len()), None);
             if let Some(door) = doors.get_mut(usize::from(core)) {
                 *door = Some(Door { all, own });
             }
+            true
         });
     }
 
     /// Waits until `enough` finds in the doors of all cores (none is known before the first opens) what it looks for. Nothing, if
     /// the node is asked to stop before.
     pub async fn doors_of<T>(&self, mut enough: impl FnMut(&[Option<Door>]) -> Option<T>) -> Option<T> {
-        let mut doors = self.doors.subscribe();
-        let looking = async {
-            loop {
-                let found = {
-                    let doors = doors.borrow_and_update();
-                    if doors.is_empty() { None } else { enough(&doors) }
-                };
-                if found.is_some() || doors.changed().await.is_err() {
-                    return found;
-                }
-            }
-        };
-        self.unless_stopping(looking).await.flatten()
+        self.unless_stopping(self.doors.wait_for(|doors| if doors.is_empty() { None } else { enough(doors) })).await
     }
 
     /// This node does not know what its cluster knows, or knows it from here on.
@@ -241,14 +228,15 @@ impl Shared {
 
     /// One more core has no request under way.
     pub fn core_drained(&self) {
-        self.drained.send_modify(|n| *n += 1);
+        self.drained.change(|n| {
+            *n += 1;
+            true
+        });
     }
 
     /// Waits until `cores` cores have no request under way.
     pub async fn all_drained(&self, cores: usize) {
-        let mut drained = self.drained.subscribe();
-        // The sender is part of self, so this does not fail.
-        let _ = drained.wait_for(|n| *n >= cores).await;
+        self.drained.wait_for(|n| (*n >= cores).then_some(())).await;
     }
 
     fn table(&self) -> MutexGuard<'_, Vec<CoreSnapshot>> {

@@ -1,0 +1,332 @@
+//! Those who ask nodes for something, all through the run: each asks any node, goes where it is sent, and tries again as a client would.
+
+use crate::{
+    ask::{Trouble, ask},
+    book::{Book, GROUPS, TOPIC},
+};
+use bytes::{Bytes, BytesMut};
+use millpond_batch::{Builder, Compression, DecompressLimits, Header, Producer};
+use millpond_runtime::{Rt, Share, sim::SimRt};
+use millpond_wire::messages::{
+    Code, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteTopic, Done, Failure, Fetch, FetchOffsets, FetchOffsetsReply,
+    FetchPartition, FetchReply, InitProducer, InitProducerReply, Kind, ListOffset, ListOffsets, ListOffsetsReply, Position, Produce,
+    ProduceBatch, ProduceReply, TopicPartitions, TopicReply,
+};
+use prost::Message;
+use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+
+/// What a node may say to whoever is to try again.
+const AGAIN: [Code; 4] = [Code::NotOwner, Code::Unavailable, Code::MaybeDone, Code::Overloaded];
+
+/// One client: where it asks next.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) rt: SimRt,
+    pub(crate) book: Rc<Book>,
+    at: Cell<Option<SocketAddr>>,
+}
+
+/// Starts all of them.
+pub(crate) fn start(rt: &SimRt, book: &Rc<Book>, partitions: u32) {
+    let client = || Client { rt: rt.clone(), book: Rc::clone(book), at: Cell::new(None) };
+    for partition in 0..partitions {
+        let (plain, again, reader) = (client(), client(), client());
+        rt.spawn("plain producer", Share::Serve, async move { plain.send(partition).await });
+        rt.spawn("idempotent producer", Share::Serve, async move { again.send_until_there(partition).await });
+        rt.spawn("reader", Share::Serve, async move { reader.read(partition).await });
+    }
+    for group in 0..GROUPS {
+        let writer = client();
+        rt.spawn("committer", Share::Serve, async move { writer.commit(group).await });
+        for _ in 0..2 {
+            let reader = client();
+            rt.spawn("reader of positions", Share::Serve, async move { reader.look_up(group).await });
+        }
+    }
+    let maker = client();
+    rt.spawn("maker of topics", Share::Serve, async move { maker.make_topics().await });
+}
+
+impl Client {
+    async fn pause(&self, most_ms: u64) {
+        loop {
+            self.rt.sleep(Duration::from_millis(self.rt.rand() % most_ms)).await;
+            if !self.book.quiet.get() {
+                return;
+            }
+        }
+    }
+
+    /// Counts as busy until what it does is done.
+    async fn busy<T>(&self, work: impl Future<Output = T>) -> T {
+        self.book.busy.set(self.book.busy.get() + 1);
+        let done = work.await;
+        self.book.busy.set(self.book.busy.get() - 1);
+        done
+    }
+
+    /// Asks once, the node that it was sent to last, or any.
+    async fn ask<M: Message + Default>(&self, kind: Kind, request: &impl Message, payload: &[u8]) -> Result<(M, BytesMut), Trouble> {
+        let any = || self.book.servers[self.rt.rand() as usize % self.book.servers.len()];
+        let at = self.at.get().unwrap_or_else(any);
+        self.at.set(Some(at));
+        let asked = ask(&self.rt, at, kind, request, payload).await;
+        if let Err(trouble) = &asked {
+            self.learn(trouble);
+        }
+        asked
+    }
+
+    /// Goes elsewhere next.
+    fn learn(&self, trouble: &Trouble) {
+        self.at.set(trouble.elsewhere());
+        if self.at.get().is_some() {
+            self.book.mark("requests sent elsewhere");
+        }
+    }
+
+    /// A failure within an answer, as that of a whole one.
+    fn refuse(&self, failure: Failure) -> Trouble {
+        let trouble = Trouble::Refused(failure);
+        self.learn(&trouble);
+        trouble
+    }
+
+    /// Waits before the next try; nothing else but what is to be tried again may be said.
+    async fn again(&self, trouble: Trouble) {
+        if let Trouble::Refused(failure) = &trouble {
+            assert!(AGAIN.contains(&failure.code()), "{failure:?}");
+        }
+        self.book.mark("tries again");
+        self.rt.sleep(Duration::from_millis(20 + self.rt.rand() % 200)).await;
+    }
+
+    /// Appends a batch of one record.
+    async fn produce(&self, partition: u32, batch: &[u8]) -> Result<(u64, bool), Trouble> {
+        let batches = vec![ProduceBatch { topic: TOPIC.into(), partition, len: batch.len() as u32 }];
+        let (reply, _): (ProduceReply, _) = self.ask(Kind::Produce, &Produce { batches, acks: 0 }, batch).await?;
+        let result = reply.results.into_iter().next().unwrap();
+        match result.failure {
+            Some(failure) => Err(self.refuse(failure)),
+            None => Ok((result.base_offset, result.duplicate)),
+        }
+    }
+
+    /// Sends one record after the other, each once.
+    async fn send(&self, partition: u32) {
+        loop {
+            self.pause(120).await;
+            let value = self.book.value();
+            match self.busy(self.produce(partition, &batch(value, None))).await {
+                Ok((offset, duplicate)) => {
+                    assert!(!duplicate, "nobody counts these");
+                    self.book.ack(partition, offset, value);
+                }
+                Err(trouble) => {
+                    let certain = matches!(&trouble, Trouble::Refused(failure) if failure.code() != Code::MaybeDone);
+                    if certain || matches!(trouble, Trouble::Unsent) {
+                        self.book.mark("records refused");
+                        self.book.refused.borrow_mut().insert(value);
+                    } else {
+                        self.book.mark("records with an unknown end");
+                    }
+                    self.again(trouble).await;
+                }
+            }
+        }
+    }
+
+    /// Sends each record, with its number, until somebody says that it is there.
+    async fn send_until_there(&self, partition: u32) {
+        let given = loop {
+            match self.ask::<InitProducerReply>(Kind::InitProducer, &InitProducer {}, &[]).await {
+                Ok((given, _)) => break given,
+                Err(trouble) => self.again(trouble).await,
+            }
+        };
+        for number in 0.. {
+            self.pause(120).await;
+            let value = self.book.value();
+            let producer = Producer { id: given.producer_id as i64, epoch: given.epoch as i16, base_sequence: number };
+            let batch = batch(value, Some(producer));
+            let until_there = async {
+                loop {
+                    match self.produce(partition, &batch).await {
+                        Ok((offset, duplicate)) => break (offset, duplicate),
+                        Err(trouble) => self.again(trouble).await,
+                    }
+                }
+            };
+            let (offset, duplicate) = self.busy(until_there).await;
+            if duplicate {
+                self.book.mark("repeats found out");
+            }
+            self.book.ack(partition, offset, value);
+        }
+    }
+
+    /// Reads what any replica has, and asks the leader where the partition ends.
+    async fn read(&self, partition: u32) {
+        loop {
+            self.pause(300).await;
+            let known = self.book.ends.borrow()[partition as usize];
+            let from = if known == 0 { 0 } else { self.rt.rand() % known };
+            self.at.set(None);
+            if let Ok((batches, _)) = self.fetch(partition, from).await {
+                batches
+                    .into_iter()
+                    .filter(|(offset, _)| *offset >= from)
+                    .for_each(|(offset, value)| self.book.see(partition, offset, value));
+            }
+            let look_up = ListOffset { topic: TOPIC.into(), partition, time_ms: -1, ..ListOffset::default() };
+            let known = self.book.ends.borrow()[partition as usize];
+            let asked = self.ask::<ListOffsetsReply>(Kind::ListOffsets, &ListOffsets { partitions: vec![look_up] }, &[]).await;
+            let Ok((reply, _)) = asked else { continue };
+            let found = reply.results.into_iter().next().unwrap();
+            match found.failure {
+                Some(failure) => drop(self.refuse(failure)),
+                None => {
+                    assert!(found.offset >= known, "partition {partition} is said to end at {}, {known} were acknowledged", found.offset);
+                    self.book.mark("ends of partitions looked up");
+                }
+            }
+        }
+    }
+
+    /// Some batches of any replica from an offset on, and the end that it knows.
+    pub(crate) async fn fetch(&self, partition: u32, offset: u64) -> Result<(Vec<(u64, u64)>, u64), Trouble> {
+        let part = FetchPartition { topic: TOPIC.into(), partition, offset, bytes_max: 64 << 10, leader_epoch: None, last_epoch: None };
+        let request = Fetch { partitions: vec![part], bytes_min: 1, bytes_max: 64 << 10, any_replica: true, ..Fetch::default() };
+        let (reply, payload): (FetchReply, _) = self.ask(Kind::Fetch, &request, &[]).await?;
+        let fetched = reply.partitions.into_iter().next().unwrap();
+        match fetched.failure {
+            Some(failure) => Err(self.refuse(failure)),
+            None => Ok((values_of(&payload.freeze()), fetched.end_offset)),
+        }
+    }
+
+    /// The same of one node.
+    pub(crate) fn of(rt: &SimRt, book: &Rc<Book>, at: SocketAddr) -> Self {
+        Self { rt: rt.clone(), book: Rc::clone(book), at: Cell::new(Some(at)) }
+    }
+
+    /// Moves a group's position on, each time until somebody says that it is kept.
+    async fn commit(&self, group: usize) {
+        let committer = self.rt.rand() | 1;
+        for number in 1.. {
+            self.pause(400).await;
+            self.book.registers.borrow_mut()[group].sent = number;
+            let position = Position { topic: TOPIC.into(), partition: 0, offset: number, ..Position::default() };
+            let request = CommitOffsets {
+                group: format!("group-{group}"),
+                positions: vec![position],
+                sequence: number,
+                committer,
+                ..CommitOffsets::default()
+            };
+            let until_kept = async {
+                loop {
+                    let asked = self.ask::<CommitOffsetsReply>(Kind::CommitOffsets, &request, &[]).await;
+                    let failed = |reply: CommitOffsetsReply| reply.failures.into_iter().next().and_then(|failed| failed.failure);
+                    match asked.map(|(reply, _)| failed(reply)) {
+                        Ok(None) => return,
+                        Ok(Some(failure)) => self.again(self.refuse(failure)).await,
+                        Err(trouble) => self.again(trouble).await,
+                    }
+                }
+            };
+            self.busy(until_kept).await;
+            self.book.mark("positions committed");
+            self.book.registers.borrow_mut()[group].acked = number;
+        }
+    }
+
+    /// Reads a group's position now and then.
+    async fn look_up(&self, group: usize) {
+        loop {
+            self.pause(300).await;
+            // From time to time not whom it knows.
+            if self.rt.rand().is_multiple_of(4) {
+                self.at.set(None);
+            }
+            self.position(group).await;
+        }
+    }
+
+    /// Reads a group's position once: whether there was an answer.
+    pub(crate) async fn position(&self, group: usize) -> bool {
+        let before = self.book.registers.borrow()[group];
+        let partitions = vec![TopicPartitions { topic: TOPIC.into(), partitions: vec![0] }];
+        let request = FetchOffsets { group: format!("group-{group}"), partitions };
+        let (reply, _): (FetchOffsetsReply, _) = match self.ask(Kind::FetchOffsets, &request, &[]).await {
+            Ok(reply) => reply,
+            Err(trouble) => {
+                self.again(trouble).await;
+                return false;
+            }
+        };
+        let found = reply.positions.first().map_or(0, |position| position.offset);
+        let register = &mut self.book.registers.borrow_mut()[group];
+        let least = before.acked.max(before.read);
+        assert!(found >= least, "group {group}: a position of {found} is read, {least} was acknowledged or read before");
+        assert!(found <= register.sent, "group {group}: a position of {found} is read, only {} were sent", register.sent);
+        register.read = register.read.max(found);
+        self.book.mark("positions read");
+        true
+    }
+
+    /// Makes topics, and takes some away again.
+    async fn make_topics(&self) {
+        for number in 0.. {
+            self.pause(3_000).await;
+            let name = format!("made-{number}");
+            self.busy(self.make_topic(&name)).await;
+            if self.rt.rand().is_multiple_of(2) {
+                self.busy(self.end_topic(&name)).await;
+            }
+        }
+    }
+
+    async fn make_topic(&self, name: &str) {
+        let attempt = self.rt.rand() | 1;
+        let request = CreateTopic { name: name.to_owned(), partitions: 1, replication: 3, attempt, ..CreateTopic::default() };
+        let id = loop {
+            match self.ask::<TopicReply>(Kind::CreateTopic, &request, &[]).await {
+                Ok((reply, _)) => break reply.topic.unwrap().topic_id,
+                Err(trouble) => self.again(trouble).await,
+            }
+        };
+        self.book.mark("topics created");
+        self.book.made.borrow_mut().insert(name.to_owned(), id);
+    }
+
+    async fn end_topic(&self, name: &str) {
+        self.book.going.borrow_mut().insert(name.to_owned());
+        let id = self.book.made.borrow()[name];
+        let request = DeleteTopic { name: name.to_owned(), if_exists: true, topic_id: Some(id) };
+        loop {
+            match self.ask::<Done>(Kind::DeleteTopic, &request, &[]).await {
+                Ok(_) => break,
+                Err(trouble) => self.again(trouble).await,
+            }
+        }
+        self.book.mark("topics deleted");
+        self.book.gone.borrow_mut().insert(name.to_owned());
+    }
+}
+
+fn batch(value: u64, producer: Option<Producer>) -> BytesMut {
+    let mut builder = Builder::new(Compression::None, 256);
+    let headers: [(&[u8], Option<&[u8]>); 0] = [];
+    builder.append(1_700_000_000_000, Some(&value.to_le_bytes()), Some(&vec![value as u8; value as usize % 2_000]), &headers);
+    builder.build(producer).unwrap()
+}
+
+/// Offsets and values of batches of one record each.
+fn values_of(batches: &Bytes) -> Vec<(u64, u64)> {
+    let value = |(header, batch): (Header, &[u8])| {
+        let record = millpond_batch::records(&Bytes::copy_from_slice(batch), DecompressLimits::bytes(1 << 20)).unwrap().next();
+        (header.base_offset, u64::from_le_bytes(record.unwrap().unwrap().key.as_deref().unwrap().try_into().unwrap()))
+    };
+    millpond_batch::split(batches).map(|split| value(split.unwrap())).collect()
+}
