@@ -31,10 +31,9 @@ pub(crate) struct Book {
     /// What anybody has read at an offset of a partition.
     pub(crate) seen: RefCell<BTreeMap<(u32, u64), u64>>,
     pub(crate) registers: RefCell<Vec<Register>>,
-    /// Topics that were made, with their ids, and those whose end was acknowledged, or asked for.
+    /// Topics that were made, with their ids, and those whose end was acknowledged.
     pub(crate) made: RefCell<BTreeMap<String, u64>>,
     pub(crate) gone: RefCell<BTreeSet<String>>,
-    pub(crate) going: RefCell<BTreeSet<String>>,
     /// Nobody begins anything more.
     pub(crate) quiet: Cell<bool>,
     /// Clients that are in the middle of something.
@@ -57,7 +56,6 @@ impl Book {
             registers: RefCell::new(vec![Register::default(); GROUPS]),
             made: RefCell::default(),
             gone: RefCell::default(),
-            going: RefCell::default(),
             quiet: Cell::new(false),
             busy: Cell::new(0),
             marks: RefCell::default(),

@@ -301,7 +301,6 @@ impl Client {
     }
 
     async fn end_topic(&self, name: &str) {
-        self.book.going.borrow_mut().insert(name.to_owned());
         let id = self.book.made.borrow()[name];
         let request = DeleteTopic { name: name.to_owned(), if_exists: true, topic_id: Some(id) };
         loop {
