@@ -105,8 +105,10 @@ impl Cluster {
         let join = others.map(|(_, member)| member.spec.listen.to_string()).collect();
         let member = &mut self.members[number];
         ensure!(matches!(member.state, State::Down), "a node that is up cannot be replaced");
+        // A disk that is lost is not emptied: that would be work for the disk that all nodes of a test share.
         let data = member.spec.data();
-        fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
+        let aside = data.with_extension("lost");
+        fs::rename(&data, &aside).with_context(|| format!("moving {} to {}", data.display(), aside.display()))?;
         (member.spec.join, member.spec.replace) = (join, Some(id));
         let node = member.spec.start().await.context("starting a node in the place of another")?;
         member.state = State::Up(Box::new(node));

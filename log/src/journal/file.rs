@@ -23,7 +23,8 @@ use std::{
     rc::Rc,
 };
 
-const ZEROS_AT_ONCE: u64 = 1 << 20;
+/// Whoever writes beside it waits no longer than for a write of so many bytes.
+const ZEROS_AT_ONCE: u64 = 256 << 10;
 
 /// A file that flushes may go to.
 pub struct JournalFile<R: Rt> {
@@ -73,10 +74,10 @@ pub fn spare_path(dir: &Path, seq: u64) -> PathBuf {
     dir.join(format!("{seq:08}.spare"))
 }
 
-/// Makes a spare file of zeros. On an error nothing is left of it.
-pub async fn make_spare<R: Rt>(rt: &R, dir: &Path, seq: u64, len: u64) -> Result<()> {
+/// Makes a spare file of zeros, and waits before each piece as long as `turn` does, which is told how many bytes are written. On an error nothing is left of it.
+pub async fn make_spare<R: Rt>(rt: &R, dir: &Path, seq: u64, len: u64, turn: impl AsyncFn(u64)) -> Result<()> {
     let tmp = dir.join(format!("{seq:08}.tmp"));
-    let made = write_zeros(rt, &tmp, len).await;
+    let made = write_zeros(rt, &tmp, len, turn).await;
     if let Err(error) = made {
         // A full disk must not stay full on our account; if removing fails too, the next start removes it.
         let _ = rt.remove(&tmp).await;
@@ -87,10 +88,11 @@ pub async fn make_spare<R: Rt>(rt: &R, dir: &Path, seq: u64, len: u64) -> Result
     Ok(())
 }
 
-async fn write_zeros<R: Rt>(rt: &R, path: &Path, len: u64) -> Result<()> {
+async fn write_zeros<R: Rt>(rt: &R, path: &Path, len: u64, turn: impl AsyncFn(u64)) -> Result<()> {
     let file = rt.open(path, Open::Create).await?;
     let mut at = 0;
     while at < len {
+        turn(at).await;
         let piece = ZEROS_AT_ONCE.min(len - at) as usize;
         let mut buf = file.buf(piece);
         buf.put_zeros(piece);

@@ -1,4 +1,7 @@
 //! Journal files ahead of need: the oldest go out of use once nothing in them is needed, and come back as the next.
+//!
+//! A file that is made is as much work for the disk as thousands of acks, and is not needed for a while: its zeros are written in step with what goes to the file
+//! before it, or slowly, so that writers beside it wait little longer. If there is no room without it, it is made at once.
 
 use super::{
     Journal,
@@ -6,11 +9,17 @@ use super::{
     format::FileHeader,
 };
 use crate::{error::Result, home::Home};
-use millpond_runtime::{Rt, limits::block_up};
+use millpond_runtime::{Nanos, Rt, limits::block_up};
 use std::{rc::Rc, time::Duration};
 
 /// Prepared files that wait behind the one that is being written.
 const PREPARED_TARGET: usize = 1;
+/// A file is made in step with this, in bytes per second...
+const MAKE_BYTES_PER_SECOND: u64 = 32 << 20;
+/// ...or with so many times what has gone to the file that is being written, whichever is more.
+const MAKE_TIMES: u64 = 4;
+/// How often one looks meanwhile whether it has become urgent.
+const MAKE_LOOK: Duration = Duration::from_millis(10);
 /// After a full disk, how long until the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -104,7 +113,9 @@ async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
             // The disk's reserve is there for emptying the journal, too.
             let reserve = if extra { 0 } else { journal.config.disk_reserve_bytes };
             home.refuse_if_short(block_up(journal.config.journal_file_bytes), reserve).await?;
-            file::make_spare(&home.rt, &journal.dir, seq, journal.config.journal_file_bytes).await?;
+            let began = home.rt.mono();
+            let turn = async |made| in_step(home, began, made).await;
+            file::make_spare(&home.rt, &journal.dir, seq, journal.config.journal_file_bytes, turn).await?;
             let mut state = journal.state.borrow_mut();
             state.spares.insert(seq);
             state.stats.files_made += 1;
@@ -112,12 +123,25 @@ async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
             seq
         }
     };
-    prepare_next(home, spare).await?;
+    prepare_next(home, spare, journal.config.journal_file_bytes).await?;
     Ok(true)
 }
 
-/// Prepares the next file from a spare one.
-pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64) -> Result<()> {
+/// Waits until so many bytes of a file that is being made since `began` are no longer ahead of their time.
+async fn in_step<R: Rt>(home: &Home<R>, began: Nanos, made: u64) {
+    loop {
+        let (passed, written) = (home.rt.mono() - began, home.journal.state.borrow().position);
+        let due = u128::from(made) * 1_000_000_000 / u128::from(MAKE_BYTES_PER_SECOND);
+        let due = Nanos::try_from(due).unwrap_or(Nanos::MAX);
+        if due <= passed || made <= written.saturating_mul(MAKE_TIMES) || !home.journal.room() || home.stopping() {
+            return;
+        }
+        home.nap(Duration::from_nanos(due - passed).min(MAKE_LOOK)).await;
+    }
+}
+
+/// Prepares the next file from a spare one of this length.
+pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64, file_len: u64) -> Result<()> {
     let journal = &home.journal;
     let file_seq = journal.state.borrow().next_file_seq;
     let header = FileHeader {
@@ -126,7 +150,7 @@ pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64) -> Resul
         home: journal.config.home,
         file_seq,
         nonce: home.rt.rand(),
-        file_len: journal.config.journal_file_bytes,
+        file_len,
     };
     let file = file::prepare(&home.rt, &journal.dir, spare, header).await?;
     let mut state = journal.state.borrow_mut();
