@@ -31,6 +31,8 @@ pub struct LogConfig {
     pub compression_level: i32,
     /// Free bytes of the file system below which appends are refused.
     pub disk_reserve_bytes: u64,
+    /// A file that goes is shortened by so many bytes at a time; whole blocks, at least one. See [`crate::trash`].
+    pub trash_step_bytes: u64,
     /// How long the journal must be quiet before the last flush is marked by an empty one.
     pub mark_after: Duration,
     /// How often retention, compaction and the free space of the disk are looked at.
@@ -54,6 +56,7 @@ impl Default for LogConfig {
             settle_run_bytes_max: 4 << 20,
             compression_level: 1,
             disk_reserve_bytes: 256 << 20,
+            trash_step_bytes: 4 << 20,
             mark_after: Duration::from_millis(5),
             maintain_every: Duration::from_secs(1),
             open_segments_max: 256,
@@ -101,6 +104,9 @@ impl LogConfig {
         }
         if self.settle_bytes > self.tail_bytes_max / 2 || self.settle_run_bytes_max == 0 {
             return refuse("settle_bytes must be at most half of tail_bytes_max, and settle_run_bytes_max not zero".into());
+        }
+        if !self.trash_step_bytes.is_multiple_of(block) || self.trash_step_bytes == 0 {
+            return refuse(format!("trash_step_bytes {} must be whole blocks, at least one", self.trash_step_bytes));
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ pub mod stats;
 mod store;
 pub mod tail;
 mod together;
+mod trash;
 mod upkeep;
 
 pub use config::{GroupConfig, LogConfig};

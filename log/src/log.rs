@@ -412,6 +412,7 @@ impl<R: Rt> Log<R> {
             tail_cached_bytes: groups.cached_bytes() as u64,
             unsynced_bytes: state.unsynced_bytes as u64,
             files_live: state.live.len() as u64,
+            files_in_trash: self.home.store.handles().trash().len() as u64,
             files_prepared: (state.prepared.len() + state.spares.len()) as u64,
             groups: groups.len() as u64,
             ..state.stats.clone()

@@ -21,6 +21,7 @@ use crate::{
     settle,
     stats::LogStats,
     store::Store,
+    trash::{self, Trash},
     upkeep,
 };
 use millpond_runtime::{File, Open, Rt, Share, limits::BLOCK_BYTES};
@@ -75,7 +76,8 @@ pub(crate) async fn open<R: Rt>(rt: R, dir: PathBuf, config: LogConfig) -> Resul
         // and before files are removed on the strength of it.
         last.file.sync().await?;
     }
-    let store = Store::open(&rt, &groups_dir, &config, groups.values()).await?;
+    let trash = Rc::new(Trash::open(&rt, dir.join("trash"), config.trash_step_bytes).await?);
+    let store = Store::open(&rt, &groups_dir, trash, &config, groups.values()).await?;
     let journal = Journal {
         dir: journal_dir,
         config,
@@ -200,6 +202,7 @@ fn spawn<R: Rt>(home: &Rc<Home<R>>) {
     home.start("journal marker", Share::Serve, writer::run_marker(home.clone()));
     home.start("journal files", Share::Background, prepare::run(home.clone()));
     home.start("settler", Share::Background, settle::run(home.clone()));
+    home.start("trash", Share::Background, trash::run(home.clone()));
     home.start("log upkeep", Share::Background, upkeep::run(home.clone()));
     home.start("log compaction", Share::Background, upkeep::run_compaction(home.clone()));
     home.journal.files.notify_one();

@@ -49,6 +49,8 @@ pub struct LogStats {
     pub files_extra: u64,
     /// Journal files used again.
     pub files_recycled: u64,
+    /// Files that have left their places and are on the disk as yet.
+    pub files_in_trash: u64,
     /// Groups that live here.
     pub groups: u64,
     /// Whether appends are refused because the disk is full.

@@ -11,6 +11,7 @@ use crate::{
     group::Group,
     lsn::Lsn,
     segment::{GroupSegments, Handles, SegmentName, group::Mark, lane::Lane},
+    trash::Trash,
 };
 use millpond_runtime::{GroupId, Offset, Rt};
 use std::{
@@ -55,8 +56,14 @@ impl<R: Rt> Store<R> {
 
     /// Finds the segments of all groups, and removes directories of groups that are no more. Everything that `groups` say must
     /// be on stable media by now, since files are removed on the strength of it.
-    pub(crate) async fn open<'a>(rt: &R, dir: &Path, config: &LogConfig, groups: impl Iterator<Item = &'a Group>) -> Result<Self> {
-        let handles = Rc::new(Handles::new(rt.clone(), config.open_segments_max, config.tail_bytes_max / BLOCK_CACHE_SHARE));
+    pub(crate) async fn open<'a>(
+        rt: &R,
+        dir: &Path,
+        trash: Rc<Trash<R>>,
+        config: &LogConfig,
+        groups: impl Iterator<Item = &'a Group>,
+    ) -> Result<Self> {
+        let handles = Rc::new(Handles::new(rt.clone(), trash, config.open_segments_max, config.tail_bytes_max / BLOCK_CACHE_SHARE));
         let damage = Damages::default();
         let (mut open, mut dirs) = (BTreeMap::new(), BTreeSet::new());
         for group in groups {

@@ -202,7 +202,7 @@ fn a_journal_that_was_taken_away_is_not_a_first_start() {
 
 #[test]
 fn a_missing_file_between_others_is_named() {
-    let sim = Sim::new(4);
+    let sim = Sim::new(40);
     let log = home_with(&sim, 1000);
     // Files come as they fill, and go once what they hold is settled.
     let more = (0..3000).take_while(|_| journal_files(&sim).len() < 3);
@@ -426,6 +426,91 @@ fn a_group_dropped_in_the_middle_of_its_compaction_leaves_no_file() {
     let stats = log.stats();
     assert_eq!((stats.compactions, stats.compactions_overtaken), (0, 1));
     assert_eq!(group_files(&sim), Vec::<PathBuf>::new());
+}
+
+/// Files in the trash, with their lengths.
+fn trash(sim: &Sim) -> Vec<u64> {
+    let dir = Path::new(HOME).join("trash");
+    sim.node(NODE).disk().files().into_iter().filter(|(path, _)| path.starts_with(&dir)).map(|(_, len)| len).collect()
+}
+
+/// A home whose group has settled some 60 KiB into one segment.
+fn home_with_a_segment(sim: &Sim) -> Log<SimRt> {
+    let (log, _) = open(sim, config_of_trash()).unwrap();
+    let l = log.clone();
+    let filled = sim.block_on(NODE, |_| async move {
+        l.synced(l.create_group(GROUP, GroupConfig::default())?).await?;
+        for _ in 0..70 {
+            append(&l, &[7; 1000]).await?;
+        }
+        Ok::<_, LogError>(())
+    });
+    filled.unwrap().unwrap();
+    sim.run_until(|| log.stats().bytes_settled > 60_000, Duration::from_secs(60)).unwrap();
+    log
+}
+
+fn config_of_trash() -> LogConfig {
+    // No journal file comes to the trash.
+    LogConfig { trash_step_bytes: 8 << 10, compression_level: 0, journal_file_bytes: 2 << 20, settle_bytes: 8 << 10, ..config() }
+}
+
+fn drop_it(sim: &Sim, log: &Log<SimRt>) {
+    let l = log.clone();
+    sim.block_on(NODE, |_| async move { l.synced(l.drop_group(GROUP)?).await }).unwrap().unwrap();
+    sim.run_until(|| group_files(sim).is_empty(), Duration::from_secs(1)).unwrap();
+}
+
+#[test]
+fn a_segment_that_goes_leaves_its_place_at_once_and_the_disk_step_by_step() {
+    let sim = Sim::new(14);
+    let log = home_with_a_segment(&sim);
+    let whole = sim.node(NODE).disk().files().into_iter().find(|(path, _)| path.extension().is_some_and(|e| e == "seg")).unwrap().1;
+    drop_it(&sim, &log);
+    let mut seen = vec![whole];
+    while let Some(left) = trash(&sim).first().copied() {
+        let last = seen[seen.len() - 1];
+        assert!(left <= last && last - left <= 8 << 10, "{left} bytes are left of {last}");
+        if left < last {
+            seen.push(left);
+        }
+        sim.run_for(Duration::from_millis(1)).unwrap();
+    }
+    assert!(seen.len() > 6, "{seen:?}");
+}
+
+#[test]
+fn a_segment_that_is_read_stays_whole_when_it_goes() {
+    let sim = Sim::new(15);
+    let log = home_with_a_segment(&sim);
+    let l = log.clone();
+    let read = sim.block_on(NODE, |_| async move {
+        l.synced(l.replicate(GROUP, bytes::Bytes::from_static(b"1"))?).await?;
+        l.commit(GROUP, l.end_of(GROUP).unwrap().0);
+        Ok::<_, LogError>(l.take_snapshot(GROUP).await?.unwrap())
+    });
+    let snapshot = read.unwrap().unwrap();
+    drop_it(&sim, &log);
+    let whole = trash(&sim);
+    sim.run_for(Duration::from_secs(10)).unwrap();
+    assert_eq!((trash(&sim), whole.len()), (whole.clone(), 1), "a snapshot reads it");
+    drop(snapshot);
+    sim.run_until(|| trash(&sim).is_empty(), Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn what_is_in_the_trash_when_the_power_goes_is_gone_on_with() {
+    let sim = Sim::new(16);
+    let log = home_with_a_segment(&sim);
+    let l = log.clone();
+    sim.block_on(NODE, |_| async move { l.synced(l.trim(GROUP, Offset(70))?).await }).unwrap().unwrap();
+    sim.run_until(|| trash(&sim).first().is_some_and(|left| *left < 40_000), Duration::from_secs(10)).unwrap();
+    drop(log);
+    power_cut(&sim);
+    let (log, _) = open(&sim, config_of_trash()).unwrap();
+    assert_eq!(trash(&sim).len(), 1);
+    sim.run_until(|| trash(&sim).is_empty(), Duration::from_secs(10)).unwrap();
+    log.check();
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn config(sim: &Sim) -> LogConfig {
         settle_bytes: (2 << 10) << sim.below(3),
         settle_run_bytes_max: (4 << 10) << sim.below(3),
         compression_level: sim.below(2) as i32,
+        trash_step_bytes: 8 << 10,
         disk_reserve_bytes: 0,
         mark_after: Duration::from_micros(500),
         maintain_every: Duration::from_millis(20),

@@ -60,6 +60,8 @@ pub(crate) fn a_file_keeps_what_was_written_and_refuses_odd_positions<B: Backend
         file.close().await.expect("close");
         rt.rename(&path, &dir.join("renamed")).await.expect("rename");
         rt.sync_dir(&dir).await.expect("sync the directory");
+        assert_eq!(rt.links(&dir.join("renamed")).await.expect("links"), 1);
+        assert!(rt.links(&path).await.expect_err("it was renamed").is_not_found());
         assert_eq!(rt.list(&dir).await.expect("list"), [".probe", "renamed"]);
         let missing = rt.open(&path, Open::Read).await.map(|_| ()).expect_err("it was renamed");
         assert!(missing.is_not_found(), "{missing}");

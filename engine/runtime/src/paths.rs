@@ -4,6 +4,7 @@
 use crate::{IoError, Result, Space, pool::Pool, sys};
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -27,6 +28,11 @@ pub(crate) async fn rename(pool: &Pool, from: &Path, to: &Path) -> Result<()> {
 /// See [`crate::Rt::remove`].
 pub(crate) async fn remove(pool: &Pool, path: &Path) -> Result<()> {
     call(pool, "remove", path, |path| fs::remove_file(path)).await
+}
+
+/// See [`crate::Rt::links`].
+pub(crate) async fn links(pool: &Pool, path: &Path) -> Result<u64> {
+    call(pool, "look at", path, |path| fs::symlink_metadata(path).map(|found| found.nlink())).await
 }
 
 /// See [`crate::Rt::create_dir_all`].

@@ -96,6 +96,8 @@ pub trait Rt: Clone + 'static {
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = Result<()>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> impl Future<Output = Result<()>>;
+    /// How many names a file has: more than one after a crash, if a file system may bring back the old name of a file that was renamed.
+    fn links(&self, path: &Path) -> impl Future<Output = Result<u64>>;
     /// Creates a directory and its parents; existing ones are fine.
     fn create_dir_all(&self, dir: &Path) -> impl Future<Output = Result<()>>;
     /// Removes an empty directory.

@@ -71,7 +71,13 @@ pub fn journal_path(dir: &Path, seq: u64) -> PathBuf {
 /// The name of a file to be used again.
 #[must_use]
 pub fn spare_path(dir: &Path, seq: u64) -> PathBuf {
-    dir.join(format!("{seq:08}.spare"))
+    dir.join(spare_name(seq))
+}
+
+/// The name alone.
+#[must_use]
+pub fn spare_name(seq: u64) -> String {
+    format!("{seq:08}.spare")
 }
 
 /// Makes a spare file of zeros, and waits before each piece as long as `turn` does, which is told how many bytes are written. On an error nothing is left of it.

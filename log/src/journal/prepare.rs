@@ -98,7 +98,7 @@ async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
         if keep {
             journal.state.borrow_mut().spares.insert(seq);
         } else {
-            home.rt.remove(&file::spare_path(&journal.dir, seq)).await?;
+            home.store.handles().trash().take_all(&journal.dir, [file::spare_name(seq)]).await?;
         }
         return Ok(true);
     }

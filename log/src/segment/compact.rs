@@ -257,7 +257,7 @@ async fn rewrite<R: Rt>(group: &GroupSegments<R>, inputs: &[Sealed], rules: &Rul
         Ok(new) if group.has(inputs) => new,
         given_up => {
             // It may be large, and want of room may be why. If it cannot be removed, the next start does it.
-            let _ = rt.remove(&temporary).await;
+            let _ = group.handles().trash().take_all(group.dir(), [format!("{name}.tmp")]).await;
             return given_up.map(|_| None);
         }
     };

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     error::{LogError, Result},
     together::join,
+    trash::User,
 };
 use bytes::Bytes;
 use millpond_runtime::{File, GroupId, Index, IoBuf, Offset, Open, Rt, limits::BLOCK_BYTES};
@@ -42,6 +43,8 @@ pub struct SegmentFile<R: Rt> {
     file: R::File,
     /// Reads that may be under way.
     lane: Rc<Lane<R>>,
+    /// Keeps it whole when its name goes.
+    _user: Option<Rc<User>>,
     /// Its path.
     pub path: PathBuf,
     /// Its head.
@@ -64,7 +67,7 @@ impl<R: Rt> SegmentFile<R> {
     /// Makes a segment with nothing but its head. Not synced.
     pub async fn create(rt: &R, path: PathBuf, header: SegmentHeader) -> Result<Self> {
         let file = rt.open(&path, Open::Create).await?;
-        let this = Self { file, lane: Rc::new(Lane::new(rt.clone())), path, header };
+        let this = Self { file, lane: Rc::new(Lane::new(rt.clone())), _user: None, path, header };
         this.write(0, &header.encode()).await?;
         Ok(this)
     }
@@ -77,12 +80,18 @@ impl<R: Rt> SegmentFile<R> {
         if header.group != group {
             return Err(corrupt(&path, 0, HEADER_BYTES, Damage(format!("a segment of group {}, expected {group}", header.group))));
         }
-        Ok(Self { file, lane: Rc::new(Lane::new(rt.clone())), path, header })
+        Ok(Self { file, lane: Rc::new(Lane::new(rt.clone())), _user: None, path, header })
     }
 
     /// Has its reads take turns with those of other files on this lane.
     pub(super) fn on_lane(mut self, lane: &Rc<Lane<R>>) -> Self {
         self.lane = Rc::clone(lane);
+        self
+    }
+
+    /// It is used by this one, who was there before it was opened.
+    pub(super) fn used_by(mut self, user: Rc<User>) -> Self {
+        self._user = Some(user);
         self
     }
 

@@ -155,12 +155,7 @@ impl<R: Rt> GroupSegments<R> {
             if facts.next_offset <= start { leftover.push(name.to_string()) } else { sealed.push(facts) }
         }
         this.check_row(&sealed, mark, start)?;
-        for name in &leftover {
-            rt.remove(&this.dir.join(name)).await?;
-        }
-        if !leftover.is_empty() {
-            rt.sync_dir(&this.dir).await?;
-        }
+        this.handles.trash().take_all(&this.dir, leftover).await?;
         {
             let mut state = this.state.borrow_mut();
             // Without a note the directory may be there and its name not synced: a process died between the two.
@@ -359,7 +354,8 @@ impl<R: Rt> GroupSegments<R> {
         }
         let name = SegmentName { base_offset, generation: 0 };
         let header = SegmentHeader { group: self.group, generation: 0, base_index, base_offset, created_ms: now_ms };
-        let file = Rc::new(SegmentFile::create(rt, self.path(name), header).await?.on_lane(self.handles.lane()));
+        let user = self.handles.trash().user(&self.path(name));
+        let file = Rc::new(SegmentFile::create(rt, self.path(name), header).await?.on_lane(self.handles.lane()).used_by(user));
         rt.sync_dir(&self.dir).await?;
         self.handles.hold(self.key(name), Rc::clone(&file), None);
         let mut state = self.state.borrow_mut();
@@ -464,25 +460,22 @@ impl<R: Rt> GroupSegments<R> {
             Err(e) if e.is_not_found() => return Ok(()),
             Err(e) => return Err(e.into()),
         };
+        let trash = self.handles.trash();
+        let mut taken = Vec::with_capacity(names.len());
         for name in names {
-            rt.remove(&self.dir.join(name)).await?;
+            taken.push(trash.take(&self.dir.join(name)).await?);
         }
         rt.remove_dir(&self.dir).await?;
         if let Some(parent) = self.dir.parent() {
             rt.sync_dir(parent).await?;
         }
+        trash.forget(taken.into_iter().flatten());
         Ok(())
     }
 
     async fn delete(&self, names: &[SegmentName]) -> Result<()> {
-        for name in names {
-            self.handles.forget(self.key(*name));
-            self.handles.rt().remove(&self.path(*name)).await?;
-        }
-        if !names.is_empty() {
-            self.handles.rt().sync_dir(&self.dir).await?;
-        }
-        Ok(())
+        names.iter().for_each(|name| self.handles.forget(self.key(*name)));
+        self.handles.trash().take_all(&self.dir, names.iter().map(ToString::to_string)).await
     }
 
     /// Whether all of these are still among the sealed segments, and to stay there.

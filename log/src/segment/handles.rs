@@ -11,7 +11,7 @@ use super::{
     lane::Lane,
     lru::Lru,
 };
-use crate::error::Result;
+use crate::{error::Result, trash::Trash};
 use bytes::Bytes;
 use millpond_batch::DecompressLimits;
 use millpond_runtime::{GroupId, Open, Rt};
@@ -63,6 +63,8 @@ pub struct Handles<R: Rt> {
     ahead: Ahead,
     /// Shared by the reads of all files.
     lane: Rc<Lane<R>>,
+    /// Where files go that are in no use any more.
+    trash: Rc<Trash<R>>,
 }
 
 #[derive(Default)]
@@ -74,7 +76,7 @@ struct Cache {
 impl<R: Rt> Handles<R> {
     /// At most `open_max` open files (one at least), and `cache_bytes_max` bytes of unpacked blocks, half of them for reading
     /// ahead.
-    pub fn new(rt: R, open_max: usize, cache_bytes_max: usize) -> Self {
+    pub fn new(rt: R, trash: Rc<Trash<R>>, open_max: usize, cache_bytes_max: usize) -> Self {
         let half = cache_bytes_max / 2;
         let lane = Rc::new(Lane::new(rt.clone()));
         Self {
@@ -89,6 +91,7 @@ impl<R: Rt> Handles<R> {
             cache: RefCell::default(),
             ahead: Ahead::new(half),
             lane,
+            trash,
         }
     }
 
@@ -120,7 +123,9 @@ impl<R: Rt> Handles<R> {
             return Ok(Rc::clone(file));
         }
         let forgotten = self.forgotten.get();
-        let file = Rc::new(SegmentFile::open(&self.rt, path(), how, key.0).await?.on_lane(&self.lane));
+        let path = path();
+        let user = self.trash.user(&path);
+        let file = Rc::new(SegmentFile::open(&self.rt, path, how, key.0).await?.on_lane(&self.lane).used_by(user));
         // A file that was deleted while it was being opened must not answer for a later one of its name.
         if self.forgotten.get() == forgotten {
             self.hold(key, Rc::clone(&file), None);
@@ -200,6 +205,11 @@ impl<R: Rt> Handles<R> {
     /// Turns for the reads of all files.
     pub(crate) fn lane(&self) -> &Rc<Lane<R>> {
         &self.lane
+    }
+
+    /// Where files go that are in no use any more.
+    pub(crate) fn trash(&self) -> &Rc<Trash<R>> {
+        &self.trash
     }
 
     /// Forgets a segment that goes.

@@ -9,6 +9,7 @@ use crate::{
     entry::{Entry, EntryKind},
     error::LogError,
     log::ReadLimits,
+    trash::Trash,
 };
 use bytes::Bytes;
 use millpond_batch::{Builder, Compression, DecompressLimits, Producer, builder::NO_HEADERS, check, records, stamp};
@@ -57,8 +58,12 @@ fn on_sim<T: 'static, F: Future<Output = T> + 'static>(task: impl FnOnce(SimRt) 
     Sim::new(1).block_on(NODE, task).expect("the simulation ends well")
 }
 
+fn trash(rt: &SimRt) -> Rc<Trash<SimRt>> {
+    Rc::new(Trash::new(rt, "/trash".into(), 4096))
+}
+
 fn fresh(rt: &SimRt) -> GroupSegments<SimRt> {
-    GroupSegments::new(Rc::new(Handles::new(rt.clone(), 4, 1 << 20)), PathBuf::from("/groups/7"), GROUP)
+    GroupSegments::new(Rc::new(Handles::new(rt.clone(), trash(rt), 4, 1 << 20)), PathBuf::from("/groups/7"), GROUP)
 }
 
 fn small() -> GroupConfig {
@@ -88,7 +93,7 @@ async fn fill(group: &GroupSegments<SimRt>, runs: u64, each: u64, value: usize) 
 }
 
 async fn reopen(rt: &SimRt, mark: Mark, start: u64) -> Result<GroupSegments<SimRt>, LogError> {
-    let handles = Rc::new(Handles::new(rt.clone(), 4, 1 << 20));
+    let handles = Rc::new(Handles::new(rt.clone(), trash(rt), 4, 1 << 20));
     GroupSegments::open(handles, PathBuf::from("/groups/7"), GROUP, Some(mark), Index(mark.next_offset.0), Offset(start)).await
 }
 

@@ -74,6 +74,7 @@ pub(crate) fn run(seed: u64) -> Result<Outcome, String> {
         settle_bytes: (4 << 10) << sim.below(3),
         settle_run_bytes_max: (8 << 10) << sim.below(3),
         compression_level: sim.below(2) as i32,
+        trash_step_bytes: 8 << 10,
         disk_reserve_bytes: if trouble == Trouble::FullDisk { 64 << 10 } else { 0 },
         // Without marks the last flush has nothing but itself to tell that it was synced.
         mark_after: [Duration::from_micros(500), Duration::from_secs(3600)][sim.below(2) as usize],

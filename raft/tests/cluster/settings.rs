@@ -30,6 +30,7 @@ impl Settings {
             settle_bytes: (8 << 10) << draw.below(5),
             settle_run_bytes_max: (16 << 10) << draw.below(4),
             compression_level: draw.below(2) as i32,
+            trash_step_bytes: 8 << 10,
             disk_reserve_bytes: 0,
             mark_after: Duration::from_micros(500),
             maintain_every: Duration::from_millis(500),

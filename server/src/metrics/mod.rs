@@ -158,6 +158,8 @@ pub struct JournalSnapshot {
     pub settled_bytes: u64,
     /// Journal files that hold something.
     pub files: u64,
+    /// Files that have left their places and are on the disk as yet.
+    pub trash_files: u64,
     /// Reads answered from memory.
     pub reads_tail: u64,
     /// Reads answered from segments.
@@ -180,6 +182,7 @@ impl JournalSnapshot {
         self.bytes += other.bytes;
         self.settled_bytes += other.settled_bytes;
         self.files += other.files;
+        self.trash_files += other.trash_files;
         self.reads_tail += other.reads_tail;
         self.reads_segments += other.reads_segments;
         self.unsynced_bytes += other.unsynced_bytes;
@@ -197,6 +200,7 @@ impl From<&LogStats> for JournalSnapshot {
             bytes: stats.bytes_journaled,
             settled_bytes: stats.bytes_settled,
             files: stats.files_live,
+            trash_files: stats.files_in_trash,
             reads_tail: stats.reads_tail,
             reads_segments: stats.reads_segments,
             unsynced_bytes: stats.unsynced_bytes,

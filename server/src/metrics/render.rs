@@ -105,8 +105,9 @@ impl Cores {
         for (name, help, of) in list {
             self.per_core(e, name, help, MetricType::Counter, of, counter)?;
         }
-        let list: [Column; 5] = [
+        let list: [Column; 6] = [
             ("journal_files", "Journal files that hold something", |c| c.journal.files),
+            ("trash_files", "Files that were deleted and go off the disk bit by bit", |c| c.journal.trash_files),
             ("journal_unsynced_bytes", "Appended and not yet synced", |c| c.journal.unsynced_bytes),
             ("disk_free_bytes", "What the fullest file system of the core's homes has left", |c| c.disk_free_bytes),
             ("disk_bytes", "What that file system has in all", |c| c.disk_bytes),

@@ -86,6 +86,7 @@ impl Nodes {
                 journal_files_max: 8,
                 flush_bytes_max: 1 << 17,
                 settle_bytes: 32 << 10,
+                trash_step_bytes: 16 << 10,
                 disk_reserve_bytes: 0,
                 maintain_every: Duration::from_secs(1),
                 ..LogConfig::default()

@@ -184,6 +184,10 @@ impl Rt for RingRt {
         paths::remove(&self.shared.pool, path).await
     }
 
+    async fn links(&self, path: &Path) -> Result<u64> {
+        paths::links(&self.shared.pool, path).await
+    }
+
     async fn create_dir_all(&self, dir: &Path) -> Result<()> {
         paths::create_dir_all(&self.shared.pool, dir).await
     }

@@ -151,6 +151,11 @@ impl Rt for SimRt {
         self.name_op("remove", path, move |disk, _| disk.remove(&at)).await
     }
 
+    async fn links(&self, path: &Path) -> Result<u64> {
+        let at = path.to_owned();
+        self.name_op("look at", path, move |disk, _| disk.links(&at)).await
+    }
+
     async fn create_dir_all(&self, dir: &Path) -> Result<()> {
         let at = dir.to_owned();
         self.name_op("create directory", dir, move |disk, dice| disk.create_dir_all(&at, dice)).await

@@ -106,6 +106,10 @@ impl<R: Rt> Rt for Secure<R> {
         self.below.remove(path)
     }
 
+    fn links(&self, path: &Path) -> impl Future<Output = Result<u64>> {
+        self.below.links(path)
+    }
+
     fn create_dir_all(&self, dir: &Path) -> impl Future<Output = Result<()>> {
         self.below.create_dir_all(dir)
     }

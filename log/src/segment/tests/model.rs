@@ -109,7 +109,7 @@ impl World {
     }
 
     async fn restart(&mut self) {
-        let handles = Rc::new(Handles::new(self.rt.clone(), 3, 1 << 18));
+        let handles = Rc::new(Handles::new(self.rt.clone(), trash(&self.rt), 3, 1 << 18));
         let dir = PathBuf::from("/groups/7");
         self.group = GroupSegments::open(handles, dir, GROUP, self.mark, Index(self.last_index), Offset(self.start)).await.expect("opens");
     }

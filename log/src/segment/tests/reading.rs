@@ -29,7 +29,7 @@ fn a_replay_reads_ahead_and_misses_nothing() {
             rt.create_dir_all("/groups".as_ref()).await.expect("create");
             rt.sync_dir("/".as_ref()).await.expect("sync");
             let cache = 8 << 20;
-            let handles = Rc::new(Handles::new(rt.clone(), 4, cache));
+            let handles = Rc::new(Handles::new(rt.clone(), trash(&rt), 4, cache));
             let group = GroupSegments::new(handles, PathBuf::from("/groups/7"), GROUP);
             let mut mark = None;
             for run in 0..10 {
@@ -58,7 +58,7 @@ fn reads_here_and_there_read_nothing_ahead() {
     on_sim(|rt| async move {
         rt.create_dir_all("/groups".as_ref()).await.expect("create");
         rt.sync_dir("/".as_ref()).await.expect("sync");
-        let group = GroupSegments::new(Rc::new(Handles::new(rt.clone(), 4, 8 << 20)), PathBuf::from("/groups/7"), GROUP);
+        let group = GroupSegments::new(Rc::new(Handles::new(rt.clone(), trash(&rt), 4, 8 << 20)), PathBuf::from("/groups/7"), GROUP);
         group.append(noise(0, 600), Offset(600), &wide(), 0, 10_000).await.expect("append");
         for from in [500, 300, 100, 400, 200] {
             let out = group.read(Offset(from), ReadLimits { bytes_max: 1, end: Offset(600) }).await.expect("read");
@@ -74,7 +74,7 @@ fn many_groups_share_few_files() {
     on_sim(|rt| async move {
         rt.create_dir_all("/groups".as_ref()).await.expect("create");
         rt.sync_dir("/".as_ref()).await.expect("sync");
-        let handles = Rc::new(Handles::new(rt.clone(), 5, 64 * 1024));
+        let handles = Rc::new(Handles::new(rt.clone(), trash(&rt), 5, 64 * 1024));
         let groups: Vec<_> =
             (0..60).map(|n| GroupSegments::new(handles.clone(), PathBuf::from(format!("/groups/{n}")), GroupId(n))).collect();
         for run in 0..3 {

@@ -118,6 +118,14 @@ impl Disk {
         self.change(dir, name, None, None).map(drop)
     }
 
+    /// Under how many names a file is seen.
+    pub(in crate::sim) fn links(&self, path: &Path) -> io::Result<u64> {
+        let (dir, name) = self.entry(path)?;
+        let ino = *self.dir(dir)?.visible.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let dirs = self.inodes.values().filter_map(|inode| if let Inode::Dir(dir) = inode { Some(dir) } else { None });
+        Ok(dirs.map(|dir| dir.visible.values().filter(|named| **named == ino).count() as u64).sum())
+    }
+
     pub(in crate::sim) fn create_dir_all(&mut self, path: &Path, dice: &mut Dice) -> io::Result<()> {
         let mut at = ROOT;
         for part in parts(path)? {
