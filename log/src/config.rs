@@ -13,7 +13,7 @@ pub struct LogConfig {
     pub node_id: u64,
     /// The number of the home (`core-NN`). A home keeps its number when another core opens it.
     pub home: u16,
-    /// Length of a journal file, in bytes; whole blocks. The first one of a new journal has half of that. Files of another length are used up and then deleted.
+    /// Length of a journal file, in bytes; whole blocks. Files of another length are used up and then deleted.
     pub journal_file_bytes: u64,
     /// Journal files in all, live and prepared. One more is made when nothing else could free one.
     pub journal_files_max: usize,
@@ -70,13 +70,6 @@ impl LogConfig {
     #[must_use]
     pub fn entry_bytes_max(&self) -> usize {
         (self.journal_file_bytes as usize / 4).min(BATCH_BYTES_LIMIT)
-    }
-
-    /// Length of the first file of a new journal, in bytes: a start waits until it is made, and so does whoever else uses the disk. An entry of the largest size has
-    /// room in it, beside the reserve.
-    #[must_use]
-    pub(crate) fn first_file_bytes(&self) -> u64 {
-        block_up(self.journal_file_bytes / 2)
     }
 
     /// Bytes at the end of the journal's capacity that entries leave to notes about settling, so that a full

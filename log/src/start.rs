@@ -178,15 +178,14 @@ async fn begin_writing<R: Rt>(home: &Rc<Home<R>>, fresh: bool) -> Result<()> {
     if fresh {
         if home.journal.state.borrow().prepared.is_empty() {
             let spare = home.journal.state.borrow().spares.first().copied();
-            let (spare, file_len) = match spare {
-                Some(spare) => (spare, home.config().journal_file_bytes),
+            let spare = match spare {
+                Some(spare) => spare,
                 None => {
-                    let file_len = home.config().first_file_bytes();
-                    make_spare(&home.rt, &home.journal.dir, 1, file_len, async |_| ()).await?;
-                    (1, file_len)
+                    make_spare(&home.rt, &home.journal.dir, 1, home.config().journal_file_bytes, async |_| ()).await?;
+                    1
                 }
             };
-            prepare::prepare_next(home, spare, file_len).await?;
+            prepare::prepare_next(home, spare).await?;
         }
         let frames = checkpoint(home);
         home.journal.begin_first(frames);

@@ -202,7 +202,7 @@ fn a_journal_that_was_taken_away_is_not_a_first_start() {
 
 #[test]
 fn a_missing_file_between_others_is_named() {
-    let sim = Sim::new(40);
+    let sim = Sim::new(4);
     let log = home_with(&sim, 1000);
     // Files come as they fill, and go once what they hold is settled.
     let more = (0..3000).take_while(|_| journal_files(&sim).len() < 3);

@@ -313,8 +313,6 @@ fn grow_alone(sim: &Sim, log: &Log<SimRt>, kept: GroupConfig, mut model: Model, 
     for index in 1..=sim.below(30) {
         let new = entry(&model, index, 1, EntryKind::Batch, 5 * sim.below(180) as usize);
         let header = Header::parse(&new.payload).unwrap();
-        let waits = log.clone();
-        sim.block_on(NODE, |_| async move { waits.wait_room().await }).unwrap();
         let put = log.append(GROUP, new.payload.to_vec().as_slice().into(), &header, 0).unwrap();
         assert!(matches!(put, millpond_log::Appended::New { base_offset, .. } if base_offset == new.base_offset));
         model.entries.push(new);

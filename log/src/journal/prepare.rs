@@ -123,7 +123,7 @@ async fn step<R: Rt>(home: &Rc<Home<R>>) -> Result<bool> {
             seq
         }
     };
-    prepare_next(home, spare, journal.config.journal_file_bytes).await?;
+    prepare_next(home, spare).await?;
     Ok(true)
 }
 
@@ -140,8 +140,8 @@ async fn in_step<R: Rt>(home: &Home<R>, began: Nanos, made: u64) {
     }
 }
 
-/// Prepares the next file from a spare one of this length.
-pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64, file_len: u64) -> Result<()> {
+/// Prepares the next file from a spare one.
+pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64) -> Result<()> {
     let journal = &home.journal;
     let file_seq = journal.state.borrow().next_file_seq;
     let header = FileHeader {
@@ -150,7 +150,7 @@ pub(crate) async fn prepare_next<R: Rt>(home: &Rc<Home<R>>, spare: u64, file_len
         home: journal.config.home,
         file_seq,
         nonce: home.rt.rand(),
-        file_len,
+        file_len: journal.config.journal_file_bytes,
     };
     let file = file::prepare(&home.rt, &journal.dir, spare, header).await?;
     let mut state = journal.state.borrow_mut();
