@@ -329,6 +329,16 @@ impl Client {
         slot.conn.clone()
     }
 
+    /// Something was to be sent to this endpoint that is to go elsewhere, as is known by now. If it could not be reached before, whatever waits for it is told at once.
+    pub(crate) fn leave(&self, endpoint: &Arc<str>, lane: Lane) {
+        let conns = self.inner.conns.lock().expect("no code panics while it holds this lock");
+        let failing = conns.get(&(Arc::clone(endpoint), lane)).filter(|slot| slot.failures > 0).map(|slot| slot.conn.clone());
+        drop(conns);
+        if let Some(conn) = failing {
+            conn.abandon();
+        }
+    }
+
     /// A connection of the caller's own, which begins to connect after `delay`.
     pub(crate) fn private_conn(&self, endpoint: &Arc<str>, delay: Duration) -> Conn {
         Conn::open(Arc::clone(endpoint), self.inner.config.conn.clone(), delay)

@@ -211,6 +211,13 @@ impl Conn {
         self.0.0.lock().connected
     }
 
+    /// Gives it up if it is yet to stand: nothing of what waits for it was written, and may go elsewhere.
+    pub(crate) fn abandon(&self) {
+        if matches!(self.0.0.lock().phase, Phase::Connecting) {
+            self.0.0.die("it was given up for another server");
+        }
+    }
+
     pub(crate) fn endpoint(&self) -> &Arc<str> {
         &self.0.0.endpoint
     }

@@ -119,7 +119,7 @@ pub(crate) enum Outcome {
         error: Error,
         wait: Duration,
     },
-    /// Somebody else owns the partition, as is known by now: to be sent there at once.
+    /// It was not answered, or refused, and somebody else owns the partition, as is known by now: to be sent there at once.
     Moved(Error),
     /// Its sequence does not follow: an older one is missing. It was not appended.
     Gap(Error),
@@ -412,6 +412,7 @@ impl Lane {
                 (None, 0)
             }
             Outcome::Moved(error) => {
+                batch.maybe_done |= error.effect() == Effect::Unknown;
                 batch.last = Some(error);
                 self.put_back(*batch);
                 (None, 0)

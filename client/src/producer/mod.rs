@@ -20,7 +20,7 @@ pub use partitioner::{Choice, Partitioner, murmur2, partition_of_key};
 pub use record::ProducerRecord;
 
 use crate::{
-    client::Client,
+    client::{self, Client},
     error::{Error, Result},
     metadata::TopicMeta,
 };
@@ -30,7 +30,7 @@ use millpond_wire::messages::{Acks, Code};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde::Serialize;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -322,10 +322,13 @@ impl Shared {
             Some(known) => (Arc::clone(&known.0), known.1.clone()),
             None => (Arc::new(TopicSink::new(meta)), Vec::new()),
         };
-        let mut moved = Vec::new();
+        let (mut moved, mut left) = (Vec::new(), BTreeSet::new());
         for (sink, owner) in sinks.iter().zip(&meta.owners) {
-            if sink.lock().move_to(owner) {
+            let mut lane = sink.lock();
+            let before = Arc::clone(&lane.owner);
+            if lane.move_to(owner) {
                 moved.push(Arc::clone(sink));
+                left.insert(before);
             }
         }
         let epoch = self.epochs.lock().expect("no code panics while it holds this lock").get(&*meta.name).copied().unwrap_or(0);
@@ -341,6 +344,7 @@ impl Shared {
         }
         drop(topics);
         moved.iter().for_each(|sink| self.list(sink));
+        left.iter().for_each(|endpoint| self.client.leave(endpoint, client::Lane::Produce));
     }
 
     /// Whether a batch of a topic has failed and none of its partition was acknowledged since.

@@ -277,7 +277,11 @@ impl Shared {
                     }
                     let error = error.clone();
                     let wait = error.retry_after();
-                    let outcome = if error.is_retryable() { Outcome::Again { error, wait } } else { Outcome::Failed(error) };
+                    let outcome = match error.is_retryable() {
+                        true if sink.lock().owner != *endpoint => Outcome::Moved(error),
+                        true => Outcome::Again { error, wait },
+                        false => Outcome::Failed(error),
+                    };
                     self.settle(sink, *number, outcome);
                 }
             }

@@ -151,6 +151,40 @@ async fn an_owner_that_was_away_for_a_while_is_not_waited_for() {
     assert_eq!(mock.values("t", 0), expected(3));
 }
 
+/// What waits for a connection to an owner that has ended goes to the new one as soon as that is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_has_ended_is_not_waited_for() {
+    let (mock, partitions) = (Mock::start(2).await, 16);
+    mock.topic("t", partitions);
+    let owned_by = |owner| mock.state().topics.get_mut("t").expect("created").partitions.iter_mut().for_each(|p| p.owner = owner);
+    owned_by(1);
+    let client = Client::builder().bootstrap(&mock.address()).backoff(Duration::from_millis(300), Duration::from_secs(60));
+    let producer = client.connect().await.expect("the mock answers").producer().build().await.expect("built");
+    let send_all = async |value: &str| {
+        let mut sent = Vec::new();
+        for partition in 0..partitions as u32 {
+            let record = ProducerRecord::to("t").partition(partition).value(value);
+            sent.push(producer.send(record).await.expect("handed over"));
+        }
+        sent
+    };
+    for delivery in send_all("first").await {
+        delivery.await.expect("delivered");
+    }
+    mock.deafen(1);
+    mock.hook(|node, kind, _, _| (node == 1 && kind == Kind::Produce).then_some(Fault::DropBefore));
+    let sent = send_all("second").await;
+    // Each try of each partition makes the next connection wait for longer.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let began = std::time::Instant::now();
+    owned_by(0);
+    for delivery in sent {
+        delivery.await.expect("delivered");
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "it took {:?}", began.elapsed());
+    (0..partitions).for_each(|partition| assert_eq!(mock.values("t", partition), ["first", "second"]));
+}
+
 /// Two that name each other are not asked in turns without end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn owners_that_send_us_around_are_given_time() {

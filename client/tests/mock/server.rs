@@ -153,6 +153,11 @@ impl Mock {
         self.0.addrs[node].to_string()
     }
 
+    /// The node listens no longer; connections that stand stay.
+    pub(crate) fn deafen(&self, node: usize) {
+        self.0.tasks.lock().expect("whole")[node].abort();
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
