@@ -77,15 +77,24 @@ impl Process {
     }
 }
 
-/// Time that these CPUs have been busy, in seconds together, with whatever it was; waiting for disks and stolen time do not count.
+/// Time that all CPUs have been busy, in seconds together, with whatever it was; waiting for disks and stolen time do not count.
+pub fn all_busy_s() -> io::Result<f64> {
+    busy_of(|_| true)
+}
+
+/// The same of these CPUs.
 pub fn busy_s(cpus: &[usize]) -> io::Result<f64> {
+    busy_of(|cpu| cpus.contains(&cpu))
+}
+
+fn busy_of(counts: impl Fn(usize) -> bool) -> io::Result<f64> {
     let text = fs::read_to_string("/proc/stat")?;
     let busy = |line: &str| -> Option<f64> {
         let (name, ticks) = line.strip_prefix("cpu")?.split_once(' ')?;
         let ticks: Vec<f64> = ticks.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
         // user, nice, system, (idle, iowait), irq, softirq
         let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum::<f64>();
-        cpus.contains(&name.parse().ok()?).then_some(busy / TICKS_PER_S)
+        counts(name.parse().ok()?).then_some(busy / TICKS_PER_S)
     };
     Ok(text.lines().filter_map(busy).sum())
 }

@@ -11,7 +11,7 @@ use crate::{
     args::{Arrivals, Common, ReplicationArgs, ServerArgs},
     cluster::{Cluster, ClusterSpec},
     load::produce::Pace,
-    machine::usage::busy_s,
+    machine::usage::all_busy_s,
     measure::median,
     node::{Scratch, interrupted},
     results::Run,
@@ -40,8 +40,6 @@ const ACK_MAX: f64 = 2.0;
 const RATE_SHARES: [f64; 4] = [0.0625, 0.125, 0.25, 0.5];
 /// The ack is promised where the machine's CPUs are no busier than this.
 const BUSY_MAX: f64 = 0.5;
-/// No machine has more CPUs.
-const CPUS_MAX: usize = 4_096;
 
 /// What one turn measured.
 #[derive(Clone, Debug, Serialize)]
@@ -179,11 +177,10 @@ fn measure(
     let plan = bench.plan(args.warm_up, args.duration);
     let closed = Pace::Closed { in_flight: args.work.in_flight };
     let pace = rate_per_s.map_or(closed, |per_s| Pace::Open { per_s, arrivals: Arrivals::Poisson });
-    let cpus: Vec<usize> = (0..CPUS_MAX).collect();
     let count = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let (began, busy) = (Instant::now(), busy_s(&cpus)?);
+    let (began, busy) = (Instant::now(), all_busy_s()?);
     let run = produce_run(&bench, name, &args.work, &topics, pace, &plan)?;
-    let cpus_busy = (busy_s(&cpus)? - busy) / began.elapsed().as_secs_f64() / count;
+    let cpus_busy = (all_busy_s()? - busy) / began.elapsed().as_secs_f64() / count;
     ensure!(run.refused == 0, "{} batches were refused for want of room: use fewer connections", run.refused);
     bench.drop_topics(&topics)?;
     Ok((run, cpus_busy))

@@ -19,7 +19,6 @@ mod book;
 mod check;
 mod cluster;
 mod disks;
-mod draw;
 mod load;
 mod many;
 mod marks;

@@ -1,7 +1,7 @@
 //! What is done to a cluster, and when: all of it is drawn from the seed before anything runs, so that steps can be left out.
 
-use crate::{draw::Draw, settings::Settings};
-use millpond_runtime::{CoreId, GroupId, NodeId};
+use crate::settings::Settings;
+use millpond_runtime::{CoreId, GroupId, NodeId, sim::Draw};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -93,7 +93,7 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn draw(seed: u64) -> Self {
-        let mut draw = Draw::new(seed);
+        let mut draw = Draw::new(seed ^ 0x7363_6865_6475_6c65);
         let nodes: Vec<NodeId> = (1..=3 + draw.below(3)).map(NodeId).collect();
         let settings = Settings::draw(&mut draw);
         let first = (1..=GROUPS).map(|group| (GroupId(group), some(&nodes, &mut draw))).collect();

@@ -1,8 +1,8 @@
 //! How all nodes of a run are set up.
 
-use crate::draw::Draw;
 use millpond_log::{GroupConfig, LogConfig};
 use millpond_raft::RaftConfig;
+use millpond_runtime::sim::Draw;
 use std::time::Duration;
 
 #[derive(Clone, Debug, Default)]

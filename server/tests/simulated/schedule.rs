@@ -1,6 +1,6 @@
 //! What is done to nodes, and when: drawn from the seed before anything runs.
 
-use millpond_runtime::{CoreId, NodeId};
+use millpond_runtime::{CoreId, NodeId, sim::Draw};
 use std::time::Duration;
 
 /// Something that happens.
@@ -40,23 +40,9 @@ pub(crate) struct Schedule {
     pub(crate) steps: Vec<(Duration, Fault)>,
 }
 
-/// splitmix64, a stream apart from that of the simulation, so that a schedule is known before anything runs.
-struct Draw(u64);
-
-impl Draw {
-    /// A number below `n`, which is not 0.
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ (z >> 31)) * u128::from(n)) >> 64) as u64
-    }
-}
-
 impl Schedule {
     pub(crate) fn draw(seed: u64) -> Self {
-        let mut draw = Draw(seed ^ 0x6e6f_6465_735f_5f5f);
+        let mut draw = Draw::new(seed ^ 0x6e6f_6465_735f_5f5f);
         let nodes: Vec<NodeId> = (1..=3 + 2 * (draw.below(4) / 3)).map(NodeId).collect();
         let cores = 1 + draw.below(2) as u16;
         let (partitions, leases) = (1 + draw.below(3) as u32, draw.below(3) == 0);

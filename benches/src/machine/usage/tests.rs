@@ -21,6 +21,7 @@ fn our_own_process_uses_cpu_and_memory() {
     let after = Process::look(std::process::id()).expect("we exist");
     assert!(after.cpu.since(before.cpu).total_s() >= 0.05);
     assert!(busy_s(&cpus).expect("the kernel tells") > busy);
+    assert!(all_busy_s().expect("the kernel tells") > busy);
     assert_eq!(busy_s(&[]).expect("the kernel tells"), 0.0);
     assert!(after.rss_bytes > 100_000 && after.rss_peak_bytes >= after.rss_bytes);
     assert!(!after.threads.is_empty());

@@ -1,37 +1,29 @@
 //! Where all chance of a simulation comes from: one seed, one stream, one count of what chance did.
-//!
-//! The generator is written out (splitmix64, nine lines) and not taken from a crate: a seed that failed must fail
-//! the same way after every update of dependencies.
 
-use super::faults::FaultPlan;
+use super::{Draw, faults::FaultPlan};
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 /// The stream, the plan of faults and the coverage table.
 #[derive(Debug)]
 pub(super) struct Dice {
-    state: u64,
+    draw: Draw,
     pub(super) plan: FaultPlan,
     coverage: BTreeMap<&'static str, u64>,
 }
 
 impl Dice {
     pub(super) fn new(seed: u64, plan: FaultPlan) -> Self {
-        Self { state: seed ^ 0x6d69_6c6c_706f_6e64, plan, coverage: BTreeMap::new() }
+        Self { draw: Draw::new(seed ^ 0x6d69_6c6c_706f_6e64), plan, coverage: BTreeMap::new() }
     }
 
     /// 64 fresh bits.
     pub(super) fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.draw.bits()
     }
 
     /// A number below `n`, which is not 0.
     pub(super) fn below(&mut self, n: u64) -> u64 {
-        assert!(n > 0, "there is no number below 0");
-        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
+        self.draw.below(n)
     }
 
     /// An index into something of `len` elements, which is not 0.

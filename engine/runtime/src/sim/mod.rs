@@ -39,6 +39,7 @@
 mod conn;
 mod dice;
 mod disk;
+mod draw;
 mod faults;
 mod file;
 mod net;
@@ -47,6 +48,7 @@ mod rt;
 mod world;
 
 pub use conn::{SimConn, SimConnRead, SimConnWrite, SimListener};
+pub use draw::Draw;
 pub use faults::{DiskFault, FaultPlan};
 pub use file::{SimBuf, SimFile};
 pub use node::{DiskImage, SimDisk, SimNode};
