@@ -58,6 +58,8 @@ pub struct Cluster {
     pub(super) starts: RefCell<super::starts::Known>,
     /// Groups that are to be looked at soon.
     pub(super) unsettled: RefCell<BTreeSet<GroupId>>,
+    /// How far new replicas must be to vote.
+    pub(super) near: RefCell<super::near::Near>,
     /// This node ends: it leads nothing any more if others can.
     pub ending: Cell<bool>,
     /// This node does not know yet what its cluster knows: clients are told to come later. See [`Core::set_learning`].

@@ -24,6 +24,7 @@ mod hold;
 pub mod look;
 pub mod mesh;
 pub mod meta;
+mod near;
 pub mod partition;
 pub mod produce;
 pub mod read;

@@ -3,7 +3,7 @@
 //! A new replica learns first, and votes once it has nearly all of the log; all that come and go change at once, through a joint configuration.
 //! Then whoever should lead is handed the leadership. Nobody leaves a group that he leads: first another one leads it. The leader of the meta group sees to it that the catalog wants what it should.
 
-use super::{Core, meta::Change};
+use super::{Core, meta::Change, near::Near};
 use crate::catalog::{FOUNDER, META_GROUP, Node, NodeState, Partition, Replica, Replicas};
 use millpond_raft::{Driver, RaftId, Status, change::Change as Members};
 use millpond_runtime::{CoreId, GroupId, NodeId, Rt, Share};
@@ -16,8 +16,6 @@ const EVERY: Duration = Duration::from_millis(100);
 const HEAL_EVERY: u64 = 10;
 /// A leader hands over to the one that should lead only if it has led for so many looks.
 const LED_FOR: u64 = 30;
-/// A learner with all but so many entries may vote.
-const NEAR: u64 = 1_000;
 /// Members of the meta group that vote; the others learn.
 const META_VOTERS: usize = 5;
 /// Groups whose members change at once, per core.
@@ -105,7 +103,8 @@ impl<R: Rt> Core<R> {
                 self.look_again(group);
                 continue;
             }
-            match step(&driver, group, &wanted, &status) {
+            let next = step(&driver, group, &wanted, &status, &mut self.cluster.near.borrow_mut());
+            match next {
                 Step::Change(mut changes) => {
                     self.look_again(group);
                     if changes.contains(&Members::Remove(status.me)) {
@@ -135,6 +134,7 @@ impl<R: Rt> Core<R> {
             }
             self.rt.yield_if_needed().await;
         }
+        self.cluster.near.borrow_mut().keep(|group| self.cluster.unsettled.borrow().contains(&group));
         if !moved.is_empty() {
             self.tell_meta(Change::Moved(moved), "replicas that have moved").await;
         }
@@ -276,7 +276,7 @@ fn transfer<R: Rt>(driver: &Driver<R>, group: GroupId, to: &Replica, status: &St
 }
 
 /// The next step towards the wanted members.
-fn step<R: Rt>(driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status) -> Step {
+fn step<R: Rt>(driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &Status, near: &mut Near) -> Step {
     let (Some(members), Some(matched)) = (driver.members(group), driver.matched(group)) else { return Step::Nothing };
     let (voters, learners) = (&members.conf.voters, &members.conf.learners);
     if !members.conf.voters_outgoing.is_empty() {
@@ -296,9 +296,11 @@ fn step<R: Rt>(driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &S
         return Step::Change(vec![Members::AddLearner(new.id, NodeId(new.node))]);
     }
     let missing: Vec<&Replica> = wanted.wanted.iter().filter(|r| voting.contains(&r.id) && !voters.contains(&r.id)).collect();
-    let near = |r: &&&Replica| matched.get(&r.id).is_some_and(|has| has.0 + NEAR > status.applied.0 && has.0 > 0);
-    if missing.iter().filter(near).count() < missing.len() {
-        return Step::Change(Vec::new());
+    if !missing.is_empty() {
+        let enough = near.look(group, status.applied);
+        if !missing.iter().all(|r| matched.get(&r.id).is_some_and(|has| *has >= enough)) {
+            return Step::Change(Vec::new());
+        }
     }
     let gone = voters.iter().chain(learners).filter(|id| !all.contains(id));
     let come = missing.iter().map(|r| Members::AddVoter(r.id, NodeId(r.node)));
