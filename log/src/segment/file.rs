@@ -22,8 +22,8 @@ use std::{
     rc::Rc,
 };
 
-/// Bytes that one disk operation moves at most.
-const IO_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that one disk operation writes at most: acks wait behind it.
+const IO_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that one read asks for at most.
 pub(super) const READ_BYTES_MAX: usize = 512 * 1024;
 /// From so many bytes on, unpacking is work for the pool; the way there and back costs more than fewer take.

@@ -15,6 +15,8 @@ use std::{
 
 /// Bytes that one operation writes at most: what another file writes meanwhile waits for no more.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Larger ones go in pieces of this: nobody waits for one soon, and whatever else the disk has to do waits for a piece at most.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// A file of the core that opened it.
 pub struct RingFile {
@@ -90,7 +92,7 @@ impl RingFile {
         // A short write is legal and rare: a signal, or a disk that is about to be full. What is written again is whole blocks, from the
         // last one that was written whole.
         while done < len {
-            let piece = done..len.min(done + WRITE_BYTES_MAX);
+            let piece = done..len.min(done + if len <= WRITE_BYTES_MAX { len } else { PIECE_BYTES });
             let (wrote, back) = self.local.write(self.handle(), position + done as u64, memory, piece, synced).await;
             memory = back.expect("a write gives its memory back");
             match wrote {
