@@ -1,5 +1,5 @@
 //! Entries for replicas that lag, or are new: read from segments, and sent no faster than those who write can bear ([`crate::pace`]), but for those that would
-//! never get there so ([`Progress`]).
+//! never get there so ([`Progress`]), and for the last piece.
 
 use super::Driver;
 use crate::{replica::Replica, storage::Wanted};
@@ -50,7 +50,9 @@ impl<R: Rt> Driver<R> {
             let wait = self.0.lag_turns.borrow_mut().wait(self.0.rt.mono(), bytes, rate);
             let last = self.0.log.end_of(group).map_or(low, |(last, _)| last);
             let gains = self.with(group, |replica| replica.raw.store().gains(low, entries.len() as u64, last)).unwrap_or(true);
-            if wait > 0 && gains {
+            // With the last piece it has all there is, and may be about to vote, or vote already: whoever writes may wait for it.
+            let is_last = low.0 + entries.len() as u64 > last.0;
+            if wait > 0 && gains && !is_last {
                 self.0.rt.sleep(Duration::from_nanos(wait)).await;
             }
         }

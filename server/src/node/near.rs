@@ -1,6 +1,6 @@
 //! Whether a new replica has enough of its group's log to vote.
 //!
-//! It must lack few entries, and none that was applied a second ago: entries may be large, and a short log has few. Whoever votes with half of the log missing
+//! It must lack few entries, and none that was applied two looks ago: entries may be large, and a short log has few. Whoever votes with half of the log missing
 //! holds up every commit that needs its vote until it has the rest (Ongaro's thesis, 4.2.1, which counts rounds of catching up for the same end).
 
 use millpond_runtime::{GroupId, Index};
@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// So many entries may be missing.
 const ENTRIES: u64 = 1_000;
-/// Looks of a second.
-const LOOKS: usize = 10;
+/// This look, and those before it up to the one whose entries it must have: a round trip between regions may take that long.
+const LOOKS: usize = 3;
 
 /// Up to where the logs of groups that change were applied, at the last looks at them.
 #[derive(Default)]
@@ -23,8 +23,8 @@ impl Near {
         if looks.len() > LOOKS {
             looks.pop_front();
         }
-        let of_a_second_ago = looks.front().copied().unwrap_or(applied);
-        of_a_second_ago.max(Index((applied.0 + 1).saturating_sub(ENTRIES))).max(Index(1))
+        let of_then = looks.front().copied().unwrap_or(applied);
+        of_then.max(Index((applied.0 + 1).saturating_sub(ENTRIES))).max(Index(1))
     }
 
     /// Forgets groups that nobody looks at any more.
@@ -49,11 +49,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_a_second_ago_is_enough_but_for_too_many_entries() {
+    fn what_was_there_two_looks_ago_is_enough_but_for_too_many_entries() {
         let mut near = Near::default();
         let looks: Vec<u64> = (0..30).map(|look| near.look(GROUP, Index(100 + 50 * look)).0).collect();
-        assert_eq!(looks[..10], [100; 10]);
-        assert_eq!((looks[10], looks[29]), (150, 100 + 50 * 20));
+        assert_eq!(looks[..3], [100; 3]);
+        assert_eq!((looks[3], looks[29]), (150, 100 + 50 * 27));
         let fast: Vec<u64> = (0..3).map(|look| near.look(GROUP, Index(10_000 * (look + 1))).0).collect();
         assert_eq!(fast, [9_001, 19_001, 29_001]);
         near.keep(|group| group != GROUP);
