@@ -122,24 +122,19 @@ fn groups_that_rest_say_nothing_and_wake_for_a_write() {
 /// rests. Nothing else: neither heartbeats nor their answers.
 #[test]
 fn an_entry_that_comes_alone_costs_six_messages() {
-    let cluster = Cluster::at_rest(9);
-    // Files of journals are made meanwhile, which keeps the disks busy.
-    cluster.sim.run_for(Duration::from_secs(5)).unwrap();
+    let cluster = Cluster::at_rest(1);
     let before = cluster.messages();
     cluster.writes();
     cluster.sim.run_for(Duration::from_millis(100)).unwrap();
-    let messages = cluster.messages() - before;
-    // Where a tick comes between, which depends on when nodes have started, the group beats once and rests a little later: four messages more. So it is in up to a quarter of them.
-    assert!((6 * GROUPS..=7 * GROUPS + GROUPS / 2).contains(&messages), "{messages} messages for {GROUPS} entries");
     let all = cluster.stands();
-    let quiet = all.iter().filter(|status| status.quiet).count();
-    assert!(quiet * 100 >= all.len() * 99, "a group rests once its followers know that its entry is committed: {quiet} of {}", all.len());
-    cluster.within(Duration::from_secs(5), "all rest", |all| all.iter().all(|status| status.quiet));
+    assert!(all.iter().all(|status| status.quiet), "a group rests once its followers know that its entry is committed");
     let applied = |node: NodeId| {
         let driver = cluster.drivers.borrow()[&node].clone();
         groups().map(|group| driver.status(group).unwrap().applied).collect::<Vec<_>>()
     };
     assert!(NODES.iter().all(|node| applied(*node) == applied(NODES[0])), "all have applied it");
+    let messages = cluster.messages() - before;
+    assert!((6 * GROUPS..=6 * GROUPS + GROUPS / 10).contains(&messages), "{messages} messages for {GROUPS} entries");
 }
 
 /// Whoever goes on writing has followers told by the next entry; heartbeats beside it leave now and then.
