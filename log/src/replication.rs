@@ -99,6 +99,12 @@ impl<R: Rt> Log<R> {
         self.home.groups.borrow().get(group).map(|g| (g.last_index, g.end_offset))
     }
 
+    /// The last entry that is known to be committed; `None` if no replica of the group lives here.
+    #[must_use]
+    pub fn committed_of(&self, group: GroupId) -> Option<Index> {
+        self.home.groups.borrow().get(group).and_then(|g| g.replica.as_ref()).map(|replica| replica.committed)
+    }
+
     /// The term of an entry: 0 before the first one, `None` behind the last one, and where it is not known any more.
     #[must_use]
     pub fn term_of(&self, group: GroupId, index: Index) -> Option<Term> {

@@ -226,7 +226,7 @@ pub struct Census {
 /// Counts since the driver's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Reads of segments for followers that lag.
+    /// Reads for followers that lag, of segments or of much that is in memory.
     pub lag_reads: u64,
     /// Of those, where the entries were gone.
     pub lag_gone: u64,

@@ -1,11 +1,11 @@
 //! What Raft sees of a replica's log, and how entries are written there.
 //!
 //! All answers come at once. Entries that Raft has not applied are never settled, and so never leave memory. Those that a follower lacks may lie in
-//! segments: they are [`Wanted`] then, the driver reads them, and Raft asks again. What is not there any more takes a snapshot: the driver takes one, and
-//! Raft asks again for that too. Raft never has one to keep itself: see `driver/receipt.rs`.
+//! segments: they are [`Wanted`] then, the driver reads them, and Raft asks again. So are those in memory if it lacks many ([`Storage::lags`]): the driver
+//! says when it is their turn. What is not there any more takes a snapshot: the driver takes one, and Raft asks again for that too. Raft never has one to keep itself: see `driver/receipt.rs`.
 
 use crate::{
-    driver::lag::Progress,
+    driver::lag::{LAG_BYTES_MAX, Progress},
     members::{BadMembers, Membership},
 };
 use bytes::{BufMut, BytesMut};
@@ -127,7 +127,15 @@ impl<R: Rt> Storage<R> {
         lag.fetched = Vec::new();
     }
 
-    /// Entries that are not in memory: if they were just read for a follower.
+    /// Whether somebody who has nothing from `low` on lags: more than a piece of that is committed, so that no writer waits for it. In memory it would be at hand at
+    /// once; but sent at once, tens of megabytes to a new replica, it would keep disks and processors from those that writers do wait for.
+    fn lags(&self, low: u64) -> bool {
+        let Some(committed) = self.log.committed_of(self.group).filter(|committed| low <= committed.0) else { return false };
+        let piece = self.log.entries_in_memory(self.group, Index(low), committed, LAG_BYTES_MAX);
+        piece.is_some_and(|piece| piece.last().is_some_and(|last| last.index < committed))
+    }
+
+    /// Entries that are to be read first: if they were just read for a follower.
     fn lagging(&self, low: u64, high: u64, max_size: Option<u64>, context: GetEntriesContext) -> Result<Vec<Entry>> {
         let lag = &mut *self.lag.borrow_mut();
         if low <= lag.gone {
@@ -199,7 +207,8 @@ impl<R: Rt> raft::Storage for Storage<R> {
 
     fn entries(&self, low: u64, high: u64, max_size: impl Into<Option<u64>>, context: GetEntriesContext) -> Result<Vec<Entry>> {
         let max_size = max_size.into();
-        if self.log.first_in_memory(self.group).is_some_and(|first| low < first.0) {
+        let is_away = self.log.first_in_memory(self.group).is_some_and(|first| low < first.0);
+        if is_away || (context.can_async() && self.lags(low)) {
             return self.lagging(low, high, max_size, context);
         }
         let bytes_max = max_size.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));

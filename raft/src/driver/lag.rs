@@ -1,4 +1,4 @@
-//! Entries for replicas that lag, or are new: read from segments, and sent no faster than those who write can bear ([`crate::pace`]), but for those that would
+//! Entries for replicas that lag, or are new: read from segments, or from memory where they lack more than a piece, and sent no faster than those who write can bear ([`crate::pace`]), but for those that would
 //! never get there so ([`Progress`]), and for the last piece.
 
 use super::Driver;
@@ -7,7 +7,7 @@ use millpond_runtime::{GroupId, Index, Rt};
 use std::{collections::VecDeque, time::Duration};
 
 /// Entries that are read at a time for a replica that lags, in bytes: others on the same link wait no longer for it.
-const LAG_BYTES_MAX: usize = 256 << 10;
+pub(crate) const LAG_BYTES_MAX: usize = 256 << 10;
 
 /// Followers of one group that lag at once, and of which it is known whether they gain.
 const FOLLOWERS_MAX: usize = 8;
