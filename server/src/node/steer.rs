@@ -14,8 +14,9 @@ use std::{collections::BTreeSet, rc::Rc, time::Duration};
 const EVERY: Duration = Duration::from_millis(100);
 /// In every so many looks the leader of the meta group looks whether the catalog wants what it should.
 const HEAL_EVERY: u64 = 10;
-/// A leader hands over to the one that should lead only if it has led for so many looks.
-const LED_FOR: u64 = 30;
+/// Each group has its turn to be looked at, and to be handed to the one that should lead, once in so many looks. A prime: what a node leads is every third
+/// group of three nodes, and would have its turn in every third look, more of them than may be handed over at once.
+const LED_FOR: u64 = 29;
 /// Members of the meta group that vote; the others learn.
 const META_VOTERS: usize = 5;
 /// Groups whose members change at once, per core.
@@ -24,6 +25,11 @@ const CHANGES_MAX: usize = 4;
 const LEAVE_LOOK: Duration = Duration::from_millis(10);
 /// Groups handed over in one look.
 const HANDED_OVER: usize = 64;
+
+/// Whether a group has its turn in this look.
+const fn has_turn(group: GroupId, turn: u64) -> bool {
+    group.0 % LED_FOR == turn % LED_FOR
+}
 
 /// What is to be done about a group.
 enum Step {
@@ -127,7 +133,7 @@ impl<R: Rt> Core<R> {
                     self.look_again(group);
                     moved.push((group, wanted.wanted.clone()));
                 }
-                Step::Done if handed < HANDED_OVER && turn % LED_FOR == group.0 % LED_FOR => {
+                Step::Done if handed < HANDED_OVER && has_turn(group, turn) => {
                     handed += usize::from(self.hand_back(&driver, group, &wanted, &status));
                 }
                 _ => {}
@@ -149,7 +155,7 @@ impl<R: Rt> Core<R> {
     fn to_look_at(&self, turn: u64) -> Vec<GroupId> {
         let mut groups = std::mem::take(&mut *self.cluster.unsettled.borrow_mut());
         let hands_over = self.gives_up_leads();
-        let due = |group: &&GroupId| hands_over || group.0 % LED_FOR == turn % LED_FOR;
+        let due = |group: &&GroupId| hands_over || has_turn(**group, turn);
         groups.extend(self.partitions.borrow().keys().filter(due));
         groups.into_iter().collect()
     }
@@ -306,4 +312,23 @@ fn step<R: Rt>(driver: &Driver<R>, group: GroupId, wanted: &Replicas, status: &S
     let come = missing.iter().map(|r| Members::AddVoter(r.id, NodeId(r.node)));
     let changes: Vec<Members> = come.chain(gone.map(|id| Members::Remove(*id))).collect();
     if changes.is_empty() { Step::Done } else { Step::Change(changes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_leads_is_spread_over_all_turns() {
+        for nodes in 1..=12 {
+            let leads = (0..1_000 * nodes).map(GroupId).filter(|group| group.0 % nodes == 0);
+            let mut turns = [0; LED_FOR as usize];
+            for group in leads {
+                let its: Vec<u64> = (1..=LED_FOR).filter(|turn| has_turn(group, *turn)).collect();
+                assert_eq!(its.len(), 1, "one turn in each round");
+                turns[its[0] as usize % turns.len()] += 1;
+            }
+            assert!(turns.iter().all(|n| (30..=40).contains(n) && *n < HANDED_OVER), "{nodes} nodes: {turns:?}");
+        }
+    }
 }
