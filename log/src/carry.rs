@@ -74,7 +74,7 @@ impl<R: Rt> Home<R> {
             }
         }
         let gone = g.replica.as_ref()?.truncation(committed)?;
-        let entries = g.tail.gather(committed, Index(u64::MAX), usize::MAX).into_iter().map(|e| e.entry).collect();
+        let entries = g.tail.gather(committed, Index(u64::MAX), usize::MAX).map(|e| e.entry.clone()).collect();
         Some(Load { gone, file, entries })
     }
 

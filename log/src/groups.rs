@@ -292,7 +292,9 @@ impl Groups {
     /// Committed and synced entries of a group up to `upto` that are not settled, from the oldest on.
     #[must_use]
     pub fn settleable(&self, id: GroupId, upto: Index, bytes_max: usize) -> Vec<TailEntry> {
-        self.groups.get(&id).map_or_else(Vec::new, |g| g.tail.gather(g.settled.index, g.lasting_index().min(upto), bytes_max))
+        self.groups
+            .get(&id)
+            .map_or_else(Vec::new, |g| g.tail.gather(g.settled.index, g.lasting_index().min(upto), bytes_max).cloned().collect())
     }
 
     fn account(&mut self, moved: Moved) {

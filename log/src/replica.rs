@@ -93,8 +93,11 @@ impl Terms {
     /// The term of an entry that is there, or was: before the first run nothing is known.
     #[must_use]
     pub fn of(&self, index: Index) -> Option<Term> {
-        let after = self.0.partition_point(|(first, _)| *first <= index);
-        after.checked_sub(1).map(|run| self.0[run].1)
+        // Nearly always the newest one is asked for.
+        match self.0.back() {
+            Some((first, term)) if *first <= index => Some(*term),
+            _ => self.0.partition_point(|(first, _)| *first <= index).checked_sub(1).map(|run| self.0[run].1),
+        }
     }
 
     /// Where the first term begins that is later than this one; `None` if none is.
@@ -291,7 +294,7 @@ impl Replica {
     pub(crate) fn commit(&mut self, index: Index, offset: Offset) {
         if index > self.committed {
             (self.committed, self.committed_offset) = (index, offset);
-            self.undo.drain(..self.undo.partition_point(|undo| undo.index <= index));
+            while self.undo.pop_front_if(|undo| undo.index <= index).is_some() {}
         }
     }
 

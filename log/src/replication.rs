@@ -124,7 +124,7 @@ impl<R: Rt> Log<R> {
         let g = groups.get(group)?;
         g.tail.entry(from)?;
         let before = Index(from.0.checked_sub(1)?);
-        Some(g.tail.gather(before, upto, bytes_max).into_iter().map(|e| e.entry).collect())
+        Some(g.tail.gather(before, upto, bytes_max).map(|e| e.entry.clone()).collect())
     }
 
     /// Entries from `from` on, at least one and about `bytes_max` bytes of them, from memory or from a segment. `None` if they are not here any more:

@@ -197,19 +197,15 @@ impl Tail {
     }
 
     /// Entries after `after` up to `upto`, at least one and about `bytes_max` bytes of them.
-    #[must_use]
-    pub fn gather(&self, after: Index, upto: Index, bytes_max: usize) -> Vec<TailEntry> {
+    pub fn gather(&self, after: Index, upto: Index, bytes_max: usize) -> impl Iterator<Item = &TailEntry> {
+        let first = self.first_index().unwrap_or_default();
+        let skip = after.0.saturating_add(1).saturating_sub(first.0).min(self.entries.len() as u64) as usize;
         let mut bytes = 0;
-        let skip = self.entries.partition_point(|e| e.entry.index <= after);
-        let mut out = Vec::new();
-        for entry in self.entries.iter().skip(skip).take_while(|e| e.entry.index <= upto) {
-            if bytes > 0 && bytes + entry.entry.payload.len() > bytes_max {
-                break;
-            }
-            bytes += entry.entry.payload.len();
-            out.push(entry.clone());
-        }
-        out
+        self.entries.range(skip..).take_while(move |e| {
+            let is_first = bytes == 0;
+            bytes += e.entry.payload.len();
+            e.entry.index <= upto && (is_first || bytes <= bytes_max)
+        })
     }
 
     /// Whole batches from `from` up to `end`; `None` if memory begins later.

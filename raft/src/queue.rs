@@ -30,9 +30,12 @@ impl Queue {
         if *bytes > 0 && *bytes + len > self.bytes_max {
             return;
         }
+        // Whoever takes waits only where nothing is.
+        if waiting.is_empty() {
+            self.pushed.notify_one();
+        }
         *bytes += len;
         waiting.push_back(envelope);
-        self.pushed.notify_one();
     }
 
     /// Has a frame leave soon, though there may be nothing to say.
@@ -48,13 +51,14 @@ impl Queue {
         }
         let beat = self.beat.take();
         let (waiting, bytes) = &mut *self.waiting.borrow_mut();
-        let (mut taken, mut len) = (Vec::new(), 0);
-        while len < CUT_BYTES
-            && let Some(next) = waiting.pop_front()
-        {
-            len += next.frame_bytes();
-            taken.push(next);
-        }
+        let mut len = 0;
+        let fits = |next: &&Envelope| {
+            let fits = len < CUT_BYTES;
+            len += if fits { next.frame_bytes() } else { 0 };
+            fits
+        };
+        let n = waiting.iter().take_while(fits).count();
+        let taken: Vec<Envelope> = waiting.drain(..n).collect();
         *bytes -= len;
         (beat || !taken.is_empty()).then_some(taken)
     }

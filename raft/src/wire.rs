@@ -46,6 +46,8 @@ const COPIED_BYTES_MAX: usize = 1024;
 const KEPT_PART: (usize, usize) = (3, 4);
 /// Bytes that a read is known by, at most.
 const READ_BYTES_MAX: usize = 64;
+/// Entries of a message that room is made for before they are read.
+const ENTRIES_AT_ONCE: usize = 16;
 /// The longest frame, in bytes: whoever sends cuts earlier, after the message that reaches [`CUT_BYTES`].
 pub const BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// A frame that is so long, in bytes, takes no further message.
@@ -224,7 +226,11 @@ pub fn decode(frame: &Bytes) -> Result<Frame, WireError> {
     if count > r.left() / MESSAGE_BYTES {
         return Err(WireError::Shape(format!("{count} messages in {} bytes", r.left())));
     }
-    let envelopes = (0..count).map(|_| message(&mut r, frame)).collect::<Result<Vec<_>, _>>()?;
+    // No more than so many fit into the frame. Growing step by step would move them again and again.
+    let mut envelopes = Vec::with_capacity(count);
+    for _ in 0..count {
+        envelopes.push(message(&mut r, frame)?);
+    }
     if r.left() > 0 {
         return Err(WireError::Shape(format!("{} bytes behind the last message", r.left())));
     }
@@ -248,9 +254,12 @@ fn message(r: &mut Reader<'_>, frame: &Bytes) -> Result<Envelope, WireError> {
     if entries > r.left() / ENTRY_BYTES {
         return Err(WireError::Shape(format!("{entries} entries in {} bytes", r.left())));
     }
+    // Nearly always there is one; many of them have to be there first.
+    let mut read = Vec::with_capacity(entries.min(ENTRIES_AT_ONCE));
     for _ in 0..entries {
-        m.entries.push(entry(r, frame)?);
+        read.push(entry(r, frame)?);
     }
+    m.set_entries(read.into());
     check_entries(&m)?;
     let payloads: usize = m.entries.iter().map(|entry| entry.data.len()).sum();
     if payloads * KEPT_PART.1 < frame.len() * KEPT_PART.0 {

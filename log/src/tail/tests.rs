@@ -70,7 +70,7 @@ fn time_finds_the_first_batch_that_may_hold_it() {
 #[test]
 fn gather_is_bounded_and_gives_one_at_least() {
     let tail = six();
-    let indexes = |after, upto, bytes| tail.gather(Index(after), Index(upto), bytes).iter().map(|e| e.entry.index.0).collect::<Vec<_>>();
+    let indexes = |after, upto, bytes| tail.gather(Index(after), Index(upto), bytes).map(|e| e.entry.index.0).collect::<Vec<_>>();
     assert_eq!(indexes(0, 6, 1), [1]);
     assert_eq!(indexes(2, 4, 10_000), [3, 4]);
     assert_eq!(indexes(1, 6, 300), [2, 3, 4]);

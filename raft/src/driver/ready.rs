@@ -31,9 +31,12 @@ impl<R: Rt> Driver<R> {
             if replica.last_put == before && replica.promises.is_empty() {
                 self.keep(replica, promise);
             } else {
-                self.0.due.borrow_mut().insert((promise.lsn, replica.group));
+                let mut due = self.0.due.borrow_mut();
+                if due.is_empty() {
+                    self.0.promised.notify_one();
+                }
+                due.insert((promise.lsn, replica.group));
                 replica.promises.push_back(promise);
-                self.0.promised.notify_one();
             }
         }
         replica.note_handover();
