@@ -342,6 +342,8 @@ struct Inner<R: Rt> {
     /// Of what goes to replicas that lag.
     pace: RefCell<Pace>,
     lag_turns: RefCell<Turns>,
+    /// Held by whoever of them has its turn next.
+    lag_order: tokio::sync::Mutex<()>,
 }
 
 /// See the module. Cheap to clone.
@@ -382,6 +384,7 @@ impl<R: Rt> Driver<R> {
             snapshots: RefCell::default(),
             pace: RefCell::default(),
             lag_turns: RefCell::default(),
+            lag_order: tokio::sync::Mutex::default(),
         };
         let this = Self(Rc::new(inner));
         let ticks = this.clone();

@@ -87,19 +87,36 @@ impl Pace {
     }
 }
 
-/// Whose turn it is at such a rate: each waits for those before it.
+const SECOND: u128 = 1_000_000_000;
+
+/// Whose turn it is at such a rate: each waits for those before it. The rate may be another one each time.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    free_at: Nanos,
+    /// What was taken and not paid by time yet, in bytes, as so many parts of a second.
+    owed: u128,
+    /// As of then.
+    at: Nanos,
 }
 
 impl Turns {
-    /// How long so many bytes have to wait.
+    /// How long whoever comes next has to wait, if the rate stays as it is.
+    pub(crate) fn left(&mut self, now: Nanos, bytes_per_second: u64) -> Nanos {
+        let rate = u128::from(bytes_per_second.max(1));
+        self.owed = self.owed.saturating_sub(u128::from(now.saturating_sub(self.at)) * rate);
+        self.at = now;
+        Nanos::try_from(self.owed.div_ceil(rate)).unwrap_or(Nanos::MAX)
+    }
+
+    /// So many bytes leave.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.owed += bytes as u128 * SECOND;
+    }
+
+    /// How long so many bytes have to wait, which leave then.
     pub(crate) fn wait(&mut self, now: Nanos, bytes: usize, bytes_per_second: u64) -> Nanos {
-        let at = self.free_at.max(now);
-        let takes = bytes as u128 * 1_000_000_000 / u128::from(bytes_per_second.max(1));
-        self.free_at = at.saturating_add(Nanos::try_from(takes).unwrap_or(Nanos::MAX));
-        at - now
+        let wait = self.left(now, bytes_per_second);
+        self.take(bytes);
+        wait
     }
 }
 

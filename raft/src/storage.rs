@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::{BufMut, BytesMut};
 use millpond_log::{self as log, EntryKind, Log, ReplicaState};
-use millpond_runtime::{GroupId, Index, Offset, Rt, Term};
+use millpond_runtime::{GroupId, Index, Nanos, Offset, Rt, Term};
 use raft::{
     Error, GetEntriesContext, RaftState, Result, StorageError,
     eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot},
@@ -106,8 +106,8 @@ impl<R: Rt> Storage<R> {
     }
 
     /// See [`Progress::gains`].
-    pub(crate) fn gains(&self, low: Index, entries: u64, last: Index) -> bool {
-        self.lag.borrow_mut().progress.gains(low, entries, last)
+    pub(crate) fn gains(&self, now: Nanos, low: Index, entries: u64, last: Index) -> bool {
+        self.lag.borrow_mut().progress.gains(now, low, entries, last)
     }
 
     /// Whether a follower has needed a snapshot that is not there, since this was last asked for.

@@ -7,9 +7,9 @@ mod support;
 
 use millpond_batch::Header;
 use millpond_log::Log;
-use millpond_raft::Driver;
+use millpond_raft::{Driver, RaftConfig};
 use millpond_runtime::{
-    GroupId, NodeId,
+    GroupId, NodeId, Rt,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
@@ -28,8 +28,12 @@ struct Cluster {
 
 impl Cluster {
     fn new(seed: u64) -> Self {
+        Self::with(seed, RaftConfig::default())
+    }
+
+    fn with(seed: u64, raft: RaftConfig) -> Self {
         let sim = Sim::new(SimConfig { seed, faults: FaultPlan::none() });
-        let this = Self { sim, setup: Setup::default(), nodes: Rc::default() };
+        let this = Self { sim, setup: Setup { raft, ..Setup::default() }, nodes: Rc::default() };
         NODES.iter().for_each(|node| this.boot(*node));
         this.sim.run_for(Duration::from_secs(2)).unwrap();
         this
@@ -45,24 +49,32 @@ impl Cluster {
         nodes.iter().find(|(_, (_, driver))| driver.status(GROUP).is_some_and(|s| s.leads)).map(|(node, _)| *node).unwrap()
     }
 
-    /// Writes so many bytes while a follower is away, and says how long that takes to have them once it is back.
-    fn catches_up(&self, bytes: usize) -> Duration {
-        let leader = self.leader();
-        let away = NODES.into_iter().find(|node| *node != leader).unwrap();
-        self.sim.crash(away);
-        self.nodes.borrow_mut().remove(&away);
-        let (log, driver) = self.nodes.borrow()[&leader].clone();
-        let write = async move {
+    /// Writes so many bytes, batch by batch, a few milliseconds apart.
+    fn write(&self, leader: NodeId, bytes: usize) {
+        let driver = self.nodes.borrow()[&leader].1.clone();
+        let write = |rt: SimRt| async move {
             for _ in 0..bytes / BATCH_BYTES {
                 let batch = batch(&[7; BATCH_BYTES - 200]);
                 let header = Header::parse(&batch).unwrap();
                 driver.propose(GROUP, batch, &header).unwrap().committed().await.unwrap();
+                rt.sleep(Duration::from_millis(4)).await;
             }
         };
-        self.sim.block_on(leader, |_| write).unwrap();
+        self.sim.block_on(leader, write).unwrap();
+    }
+
+    /// Writes so many bytes while a follower is away, and `more` once it is back, and says how long it takes from then on to have them.
+    fn catches_up(&self, bytes: usize, more: usize) -> Duration {
+        let leader = self.leader();
+        let away = NODES.into_iter().find(|node| *node != leader).unwrap();
+        self.sim.crash(away);
+        self.nodes.borrow_mut().remove(&away);
+        self.write(leader, bytes);
+        let log = self.nodes.borrow()[&leader].0.clone();
         assert_eq!(log.first_in_memory(GROUP).unwrap().0, 1, "all of it is in memory");
         self.sim.restart(away);
         self.boot(away);
+        self.write(leader, more);
         let step = Duration::from_millis(10);
         let (end, _) = log.end_of(GROUP).unwrap();
         let has = || self.nodes.borrow().get(&away).and_then(|(log, _)| log.end_of(GROUP)).is_some_and(|(last, _)| last >= end);
@@ -81,13 +93,22 @@ fn what_is_in_memory_is_sent_no_faster_than_is_configured() {
     let bytes = 16 << 20;
     let cluster = Cluster::new(1);
     let rate = cluster.setup.raft.lag_bytes_per_second;
-    let took = cluster.catches_up(bytes);
+    let took = cluster.catches_up(bytes, 0);
     assert!(took.as_secs_f64() > bytes as f64 / rate as f64, "{bytes} bytes in {took:?}");
     assert!(took.as_secs_f64() < 4.0 * bytes as f64 / rate as f64, "{bytes} bytes in {took:?}");
 }
 
 #[test]
 fn who_lacks_less_than_a_piece_has_it_at_once() {
-    let took = Cluster::new(2).catches_up(3 * BATCH_BYTES);
+    let took = Cluster::new(2).catches_up(3 * BATCH_BYTES, 0);
     assert!(took < Duration::from_millis(300), "{took:?}");
+}
+
+#[test]
+fn what_was_not_held_back_is_no_debt() {
+    let rate = 1 << 20;
+    let cluster = Cluster::with(3, RaftConfig { lag_bytes_per_second: rate, ..RaftConfig::default() });
+    // More is written than it would be sent: it is not held back, and lacks little when that ends.
+    let took = cluster.catches_up(2 << 20, 64 << 20);
+    assert!(took < Duration::from_secs(6), "{took:?}");
 }

@@ -3,7 +3,7 @@
 
 use super::Driver;
 use crate::{replica::Replica, storage::Wanted};
-use millpond_runtime::{GroupId, Index, Rt};
+use millpond_runtime::{GroupId, Index, Nanos, Rt};
 use std::{collections::VecDeque, time::Duration};
 
 /// Entries that are read at a time for a replica that lags, in bytes: others on the same link wait no longer for it.
@@ -12,30 +12,48 @@ pub(crate) const LAG_BYTES_MAX: usize = 256 << 10;
 /// Followers of one group that lag at once, and of which it is known whether they gain.
 const FOLLOWERS_MAX: usize = 8;
 
-/// Which of those that lag come nearer to the end of the log. One that is sent less than is written meanwhile would never get there.
+/// For so long is looked what one is sent, and what is written meanwhile.
+const LOOKED_AT: Nanos = 1_000_000_000;
+
+/// Which of those that lag come nearer to the end of the log, if they are held back. One that is sent less than is written meanwhile would never get there.
 #[derive(Debug, Default)]
 pub(crate) struct Progress(VecDeque<Sent>);
 
-/// What one was sent last.
+/// What one was sent lately.
 #[derive(Debug)]
 struct Sent {
     /// The entry behind that.
     next: Index,
+    /// From when on.
+    since: Nanos,
     entries: u64,
     /// The last entry of the log at that time.
     last: Index,
+    /// What it was sent in a thousand seconds while it was held back, if that was too little: since then it is not.
+    too_little: Option<u64>,
 }
 
 impl Progress {
-    /// So many entries from `low` on are to be sent, and the log ends with `last`. Whether that follower gains: since its last piece, less than three quarters
-    /// as much was written as that had; true for one that is new here.
-    pub(crate) fn gains(&mut self, low: Index, entries: u64, last: Index) -> bool {
+    /// So many entries from `low` on are to be sent now, and the log ends with `last`. Whether that follower gains if it is held back: in the last second in which it was,
+    /// less than three quarters as much was written as it was sent, or less is now than that; true for one that is new here.
+    pub(crate) fn gains(&mut self, now: Nanos, low: Index, entries: u64, last: Index) -> bool {
         let before = self.0.iter().position(|sent| sent.next == low).and_then(|at| self.0.remove(at));
+        let mut sent = before.unwrap_or(Sent { next: low, since: now, entries: 0, last, too_little: None });
+        let took = now.saturating_sub(sent.since);
+        if took >= LOOKED_AT {
+            let rate = |n: u64| (u128::from(n) * u128::from(1_000 * LOOKED_AT) / u128::from(took)) as u64;
+            let (had, written) = (rate(sent.entries), rate(last.0.saturating_sub(sent.last.0)));
+            let held_back = sent.too_little.unwrap_or(had);
+            sent.too_little = (written.saturating_mul(4) >= held_back.saturating_mul(3)).then_some(held_back);
+            (sent.since, sent.entries, sent.last) = (now, 0, last);
+        }
+        (sent.next, sent.entries) = (Index(low.0 + entries), sent.entries + entries);
+        let gains = sent.too_little.is_none();
         if self.0.len() >= FOLLOWERS_MAX {
             self.0.pop_front();
         }
-        self.0.push_back(Sent { next: Index(low.0 + entries), entries, last });
-        before.is_none_or(|before| last.0.saturating_sub(before.last.0).saturating_mul(4) < before.entries.saturating_mul(3))
+        self.0.push_back(sent);
+        gains
     }
 }
 
@@ -46,14 +64,13 @@ impl<R: Rt> Driver<R> {
         let read = self.0.log.read_entries(group, low, bytes_max.min(LAG_BYTES_MAX)).await;
         if let Ok(Some(entries)) = &read {
             let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
-            let rate = self.0.pace.borrow_mut().of(self.0.config.lag_bytes_per_second);
-            let wait = self.0.lag_turns.borrow_mut().wait(self.0.rt.mono(), bytes, rate);
             let last = self.0.log.end_of(group).map_or(low, |(last, _)| last);
-            let gains = self.with(group, |replica| replica.raw.store().gains(low, entries.len() as u64, last)).unwrap_or(true);
+            let now = self.0.rt.mono();
+            let gains = self.with(group, |replica| replica.raw.store().gains(now, low, entries.len() as u64, last)).unwrap_or(true);
             // With the last piece it has all there is, and may be about to vote, or vote already: whoever writes may wait for it.
             let is_last = low.0 + entries.len() as u64 > last.0;
-            if wait > 0 && gains && !is_last {
-                self.0.rt.sleep(Duration::from_nanos(wait)).await;
+            if gains && !is_last {
+                self.wait_lag_turn(bytes).await;
             }
         }
         self.count(|c| {
@@ -74,6 +91,19 @@ impl<R: Rt> Driver<R> {
             }
             replica.raw.store().forget(low);
         });
+    }
+
+    /// Waits until so many bytes may leave: in the order of asking, and at the rates of the time in which they wait. What does not wait is no debt of those that do.
+    async fn wait_lag_turn(&self, bytes: usize) {
+        let _first = self.0.lag_order.lock().await;
+        loop {
+            let rate = self.0.pace.borrow_mut().of(self.0.config.lag_bytes_per_second);
+            let wait = self.0.lag_turns.borrow_mut().left(self.0.rt.mono(), rate);
+            if wait == 0 {
+                return self.0.lag_turns.borrow_mut().take(bytes);
+            }
+            self.0.rt.sleep(Duration::from_nanos(wait).min(self.0.config.tick)).await;
+        }
     }
 
     /// Tells those whose entry is applied what has become of it.

@@ -70,6 +70,10 @@ fn a_cluster_that_has_become_slower_is_what_is_usual_after_a_while() {
 fn turns_keep_the_rate() {
     let mut turns = Turns::default();
     let waits: Vec<Nanos> = (0..3).map(|_| turns.wait(5 * MS, 1 << 20, 1 << 30)).collect();
-    assert_eq!(waits, [0, 976_562, 1_953_124]);
+    assert_eq!(waits, [0, 976_563, 1_953_125]);
     assert_eq!(turns.wait(500 * MS, 1, 1 << 30), 0, "what was not used is gone");
+    turns.take(1 << 20);
+    assert_eq!(turns.left(500 * MS, 1 << 20), 1_000_000_954, "and the byte before");
+    assert_eq!(turns.left(1_000 * MS, 1 << 20), 500_000_954);
+    assert_eq!(turns.left(1_000 * MS, 1 << 30), 488_283, "the rest leaves at the rate of its time");
 }
