@@ -53,6 +53,8 @@ pub(crate) struct Replica<R: Rt> {
     pub(crate) applied: Index,
     /// The last place in the journal that this group has put something.
     pub(crate) last_put: Lsn,
+    /// Bytes of entries that were put there since the start.
+    pub(crate) put_bytes: u64,
     /// In order.
     pub(crate) promises: VecDeque<Promise>,
     /// In the order of their entries.
@@ -94,6 +96,7 @@ impl<R: Rt> Replica<R> {
             hard: found.hard,
             applied,
             last_put: Lsn(0),
+            put_bytes: 0,
             promises: VecDeque::new(),
             waiters: VecDeque::new(),
             reads: Vec::new(),

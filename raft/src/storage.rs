@@ -106,8 +106,8 @@ impl<R: Rt> Storage<R> {
     }
 
     /// See [`Progress::gains`].
-    pub(crate) fn gains(&self, now: Nanos, low: Index, entries: u64, last: Index) -> bool {
-        self.lag.borrow_mut().progress.gains(now, low, entries, last)
+    pub(crate) fn gains(&self, now: Nanos, piece: (Index, u64), bytes: u64, written: u64) -> bool {
+        self.lag.borrow_mut().progress.gains(now, piece, bytes, written)
     }
 
     /// Whether a follower has needed a snapshot that is not there, since this was last asked for.

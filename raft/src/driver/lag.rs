@@ -26,28 +26,29 @@ struct Sent {
     next: Index,
     /// From when on.
     since: Nanos,
-    entries: u64,
-    /// The last entry of the log at that time.
-    last: Index,
+    bytes: u64,
+    /// Bytes that had been written until then.
+    written: u64,
     /// What it was sent in a thousand seconds while it was held back, if that was too little: since then it is not.
     too_little: Option<u64>,
 }
 
 impl Progress {
-    /// So many entries from `low` on are to be sent now, and the log ends with `last`. Whether that follower gains if it is held back: in the last second in which it was,
-    /// less than three quarters as much was written as it was sent, or less is now than that; true for one that is new here.
-    pub(crate) fn gains(&mut self, now: Nanos, low: Index, entries: u64, last: Index) -> bool {
+    /// So many entries and bytes from `low` on are to be sent now, and `written` bytes have been written so far. Whether that follower gains if it is held back: in the last
+    /// second in which it was, less than three quarters as much was written as it was sent, or less is now than that; true for one that is new here. In bytes, since entries of
+    /// one time may be a hundred times as long as those of another.
+    pub(crate) fn gains(&mut self, now: Nanos, (low, entries): (Index, u64), bytes: u64, written: u64) -> bool {
         let before = self.0.iter().position(|sent| sent.next == low).and_then(|at| self.0.remove(at));
-        let mut sent = before.unwrap_or(Sent { next: low, since: now, entries: 0, last, too_little: None });
+        let mut sent = before.unwrap_or(Sent { next: low, since: now, bytes: 0, written, too_little: None });
         let took = now.saturating_sub(sent.since);
         if took >= LOOKED_AT {
             let rate = |n: u64| (u128::from(n) * u128::from(1_000 * LOOKED_AT) / u128::from(took)) as u64;
-            let (had, written) = (rate(sent.entries), rate(last.0.saturating_sub(sent.last.0)));
+            let (had, came) = (rate(sent.bytes), rate(written.saturating_sub(sent.written)));
             let held_back = sent.too_little.unwrap_or(had);
-            sent.too_little = (written.saturating_mul(4) >= held_back.saturating_mul(3)).then_some(held_back);
-            (sent.since, sent.entries, sent.last) = (now, 0, last);
+            sent.too_little = (came.saturating_mul(4) >= held_back.saturating_mul(3)).then_some(held_back);
+            (sent.since, sent.bytes, sent.written) = (now, 0, written);
         }
-        (sent.next, sent.entries) = (Index(low.0 + entries), sent.entries + entries);
+        (sent.next, sent.bytes) = (Index(low.0 + entries), sent.bytes + bytes);
         let gains = sent.too_little.is_none();
         if self.0.len() >= FOLLOWERS_MAX {
             self.0.pop_front();
@@ -63,10 +64,11 @@ impl<R: Rt> Driver<R> {
         let Wanted { low, bytes_max, context } = wanted;
         let read = self.0.log.read_entries(group, low, bytes_max.min(LAG_BYTES_MAX)).await;
         if let Ok(Some(entries)) = &read {
-            let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
+            let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
             let last = self.0.log.end_of(group).map_or(low, |(last, _)| last);
             let now = self.0.rt.mono();
-            let gains = self.with(group, |replica| replica.raw.store().gains(now, low, entries.len() as u64, last)).unwrap_or(true);
+            let piece = (low, entries.len() as u64);
+            let gains = self.with(group, |replica| replica.raw.store().gains(now, piece, bytes as u64, replica.put_bytes)).unwrap_or(true);
             // With the last piece it has all there is, and may be about to vote, or vote already: whoever writes may wait for it.
             let is_last = low.0 + entries.len() as u64 > last.0;
             if gains && !is_last {

@@ -69,6 +69,7 @@ impl<R: Rt> Driver<R> {
         }
         let some = !entries.is_empty();
         for entry in entries {
+            replica.put_bytes += entry.data.len() as u64;
             replica.last_put = log.append_entry(group, to_log(entry), self.0.rt.wall_ms())?;
         }
         if some && replica.applied > replica.hard.commit {
