@@ -6,7 +6,8 @@
 //! waits between the steps.
 //!
 //! A file that somebody still reads stays as it is until he has done: [`Trash::user`]. Nothing is shortened before its old name is gone for good. A crash may leave files
-//! in the trash, and a start goes on with them; where it brought back the old name beside the new one, the new one alone goes.
+//! in the trash, and a start goes on with them; where it brought back the old name beside the new one, the new one alone goes. Where the process alone had ended, nobody
+//! may have synced yet that the old names are gone: a start syncs all directories that files come from before it shortens any.
 
 use crate::{error::Result, home::Home};
 use millpond_runtime::{File, Open, Rt, Space, limits::BLOCK_BYTES};
@@ -174,6 +175,13 @@ impl<R: Rt> Trash<R> {
 /// Brings to an end what is in the trash until the log stops; what is left then is gone on with after the next start.
 pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
     let trash = home.store.handles().trash();
+    if trash.len() > 0
+        && let Err(error) = trash.sync_origins(&home).await
+    {
+        // What is not known to be gone must stay whole.
+        tracing::warn!(%error, "files that are to go stay until the next start");
+        trash.waiting.borrow_mut().retain(|taken| !taken.is_found);
+    }
     while !home.stopping() {
         let (news, closing) = (trash.users.news.notified(), home.closing.notified());
         match trash.next() {
@@ -189,6 +197,25 @@ pub(crate) async fn run<R: Rt>(home: Rc<Home<R>>) {
 }
 
 impl<R: Rt> Trash<R> {
+    /// Syncs all directories that files were taken from.
+    async fn sync_origins(&self, home: &Home<R>) -> Result<()> {
+        let groups = home.dir.join("groups");
+        let mut dirs = vec![home.dir.join("journal"), groups.clone()];
+        match self.rt.list(&groups).await {
+            Ok(names) => dirs.extend(names.into_iter().map(|name| groups.join(name))),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        for dir in dirs {
+            match self.rt.sync_dir(&dir).await {
+                // One that has gone brings nothing back.
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Shortens a file step by step until nothing is left of it.
     async fn cut(&self, home: &Home<R>, taken: &Taken) -> Result<()> {
         let path = &taken.path;
