@@ -207,6 +207,10 @@ impl<R: Rt> Trash<R> {
             Err(error) => return Err(error.into()),
         }
         for dir in dirs {
+            // Nothing is shortened any more then, and a node with thousands of groups need not wait for them.
+            if home.stopping() {
+                break;
+            }
             match self.rt.sync_dir(&dir).await {
                 // One that has gone brings nothing back.
                 Err(error) if !error.is_not_found() => return Err(error.into()),

@@ -1,5 +1,5 @@
-//! Entries for replicas that lag, or are new: read from segments, or from memory where they lack more than a piece, and sent no faster than those who write can bear ([`crate::pace`]), but for those that would
-//! never get there so ([`Progress`]), and for the last piece.
+//! Entries for replicas that lag, or are new: read from segments, or from memory where they lack more than a piece, and sent no faster than those who write can
+//! bear ([`crate::pace`]), but for those that would never get there so ([`Progress`]), and for the last piece.
 
 use super::Driver;
 use crate::{replica::Replica, storage::Wanted};

@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_millis(100);
 const HEAL_EVERY: u64 = 10;
 /// Each group has its turn to be looked at, and to be handed to the one that should lead, once in so many looks. A prime: what a node leads is every third
 /// group of three nodes, and would have its turn in every third look, more of them than may be handed over at once.
-const LED_FOR: u64 = 29;
+const ROUND: u64 = 29;
 /// Members of the meta group that vote; the others learn.
 const META_VOTERS: usize = 5;
 /// Groups whose members change at once, per core.
@@ -28,7 +28,7 @@ const HANDED_OVER: usize = 64;
 
 /// Whether a group has its turn in this look.
 const fn has_turn(group: GroupId, turn: u64) -> bool {
-    group.0 % LED_FOR == turn % LED_FOR
+    group.0 % ROUND == turn % ROUND
 }
 
 /// What is to be done about a group.
@@ -322,9 +322,9 @@ mod tests {
     fn what_a_node_leads_is_spread_over_all_turns() {
         for nodes in 1..=12 {
             let leads = (0..1_000 * nodes).map(GroupId).filter(|group| group.0 % nodes == 0);
-            let mut turns = [0; LED_FOR as usize];
+            let mut turns = [0; ROUND as usize];
             for group in leads {
-                let its: Vec<u64> = (1..=LED_FOR).filter(|turn| has_turn(group, *turn)).collect();
+                let its: Vec<u64> = (1..=ROUND).filter(|turn| has_turn(group, *turn)).collect();
                 assert_eq!(its.len(), 1, "one turn in each round");
                 turns[its[0] as usize % turns.len()] += 1;
             }
