@@ -131,9 +131,14 @@ impl<R: Rt> Home<R> {
 
     /// Whether another batch of the largest size would be taken.
     pub(crate) fn has_room(&self) -> bool {
+        self.has_room_behind(0, 0)
+    }
+
+    /// Whether one would be taken behind so many more entries, of `bytes` in all.
+    pub(crate) fn has_room_behind(&self, entries: usize, bytes: usize) -> bool {
         let config = self.config();
         let spare = config.entry_bytes_max().min(config.tail_bytes_max / 4);
-        self.journal.room() && self.groups.borrow().unsettled_bytes() + spare <= config.tail_bytes_max
+        self.journal.room_behind(entries, bytes) && self.groups.borrow().unsettled_bytes() + bytes + spare <= config.tail_bytes_max
     }
 
     pub(crate) fn room_changed(&self) {

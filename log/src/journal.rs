@@ -288,14 +288,14 @@ impl<R: Rt> Journal<R> {
         self.state.borrow().file_seq
     }
 
-    /// Whether an entry of the largest size would find room, as far as the journal is concerned.
-    pub(crate) fn room(&self) -> bool {
+    /// Whether an entry of the largest size would find room behind so many more, of `bytes` in all, as far as the journal is concerned.
+    pub(crate) fn room_behind(&self, entries: usize, bytes: usize) -> bool {
         let state = self.state.borrow();
         let layout = state.layout(&self.config);
         let position = state.open.as_ref().map_or(state.position, |open| open.position + open.disk_len());
-        let need = flush_disk_len(FRAME_HEAD_BYTES + self.config.entry_bytes_max());
+        let need = flush_disk_len((entries + 1) * FRAME_HEAD_BYTES + bytes + self.config.entry_bytes_max());
         state.stopped.is_some()
-            || (state.unsynced_bytes < self.config.unsynced_bytes_max
+            || (state.unsynced_bytes + bytes < self.config.unsynced_bytes_max
                 && state.disk_low.is_none()
                 && (Layout { position, ..layout }).fit(need, Class::Entry) != Fit::No)
     }

@@ -316,6 +316,12 @@ impl<R: Rt> Log<R> {
         self.home.has_room()
     }
 
+    /// Whether there is room for another batch once so many entries, of `bytes` in all, have been put.
+    #[must_use]
+    pub fn room_behind(&self, entries: usize, bytes: usize) -> bool {
+        self.home.has_room_behind(entries, bytes)
+    }
+
     /// Waits for room, or for the journal to stop.
     pub async fn wait_room(&self) {
         self.home.wait_room().await;

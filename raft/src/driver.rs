@@ -309,14 +309,16 @@ type OnInstalled = Box<dyn Fn(GroupId, Index)>;
 /// Told where the leader of a group lives and in which term it leads, as far as that is known, whenever that changes here. It must not call the driver.
 type OnLeader = Box<dyn Fn(GroupId, Option<(NodeId, Term)>)>;
 
+/// Looked at for every message: where there are thousands, a tree would be in no cache.
+type Replicas<R> = FxHashMap<GroupId, Box<Replica<R>>>;
+
 struct Inner<R: Rt> {
     rt: R,
     log: Log<R>,
     config: RaftConfig,
     raft: Config,
     logger: slog::Logger,
-    /// Looked at for every message: where there are thousands, a tree would be in no cache.
-    replicas: RefCell<FxHashMap<GroupId, Box<Replica<R>>>>,
+    replicas: RefCell<Replicas<R>>,
     /// Replicas that must not take part any more, and why.
     broken: RefCell<BTreeMap<GroupId, String>>,
     /// Of those, replicas that others speak to in the place of the one here; see [`Driver::is_called`].
@@ -502,13 +504,16 @@ impl<R: Rt> Driver<R> {
 
     /// Takes no part in a group any more; what the log has of it stays.
     pub fn close(&self, group: GroupId) {
-        let replica = self.0.replicas.borrow_mut().remove(&group);
+        let mut replicas = self.0.replicas.borrow_mut();
+        let replica = replicas.remove(&group);
         self.0.broken.borrow_mut().remove(&group);
         self.0.called.borrow_mut().remove(&group);
         if let Some(mut replica) = replica {
             replica.lose_waiters();
-            // It may have led.
-            self.begin_life();
+            if replica.is_leader() {
+                self.begin_life(&mut replicas);
+            }
+            drop(replicas);
             self.tell_leader(group, None);
         }
     }
@@ -648,6 +653,7 @@ impl<R: Rt> Driver<R> {
     fn with<T>(&self, group: GroupId, ask: impl FnOnce(&mut Replica<R>) -> T) -> Option<T> {
         let mut replicas = self.0.replicas.borrow_mut();
         let replica = replicas.get_mut(&group)?;
+        let led = replica.is_leader();
         let answer = ask(replica);
         let driven = self.drive(replica);
         for wanted in replica.raw.store().take_wanted() {
@@ -657,16 +663,22 @@ impl<R: Rt> Driver<R> {
         if replica.raw.store().wants_snapshot() {
             self.take_snapshot(group);
         }
-        if let Some(why) = self.broken(group) {
-            let term = replica.term().0;
-            tracing::error!(group = group.0, term, why, "a replica takes no part any more until it is repaired");
-            drop(replicas.remove(&group));
-            self.begin_life();
+        let broken = self.broken(group);
+        if broken.is_some() || driven.is_err() {
+            let led = led || replica.is_leader();
+            let gone = replicas.remove(&group);
+            if led {
+                self.begin_life(&mut replicas);
+            }
             self.tell_leader(group, None);
-        } else if let Err(error) = driven {
-            self.begin_life();
-            self.tell_leader(group, None);
-            self.refused(replicas.remove(&group).map(|replica| *replica), group, &error);
+            match (broken, driven, gone) {
+                (Some(why), _, Some(replica)) => {
+                    let term = replica.term().0;
+                    tracing::error!(group = group.0, term, why, "a replica takes no part any more until it is repaired");
+                }
+                (None, Err(error), Some(replica)) => self.refused(*replica, group, &error),
+                _ => {}
+            }
         }
         Some(answer)
     }

@@ -6,8 +6,8 @@
 mod support;
 
 use millpond_batch::Header;
-use millpond_log::Log;
-use millpond_raft::{Driver, RaftConfig};
+use millpond_log::{Log, LogConfig};
+use millpond_raft::{Counters, Driver, RaftConfig};
 use millpond_runtime::{
     GroupId, NodeId, Rt,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
@@ -32,8 +32,12 @@ impl Cluster {
     }
 
     fn with(seed: u64, raft: RaftConfig) -> Self {
+        Self::of(seed, Setup { raft, ..Setup::default() })
+    }
+
+    fn of(seed: u64, setup: Setup) -> Self {
         let sim = Sim::new(SimConfig { seed, faults: FaultPlan::none() });
-        let this = Self { sim, setup: Setup { raft, ..Setup::default() }, nodes: Rc::default() };
+        let this = Self { sim, setup, nodes: Rc::default() };
         NODES.iter().for_each(|node| this.boot(*node));
         this.sim.run_for(Duration::from_secs(2)).unwrap();
         this
@@ -111,4 +115,19 @@ fn what_was_not_held_back_is_no_debt() {
     // More is written than it would be sent: it is not held back, and lacks little when that ends.
     let took = cluster.catches_up(2 << 20, 64 << 20);
     assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+/// What comes in one message may be more than the log has room for at the time.
+#[test]
+fn a_follower_takes_of_a_message_what_there_is_room_for() {
+    let setup = Setup::default();
+    let log = LogConfig { flush_bytes_max: 256 << 10, unsynced_bytes_max: 512 << 10, ..setup.log.clone() };
+    let raft = RaftConfig { lag_bytes_per_second: 256 << 20, ..RaftConfig::default() };
+    assert!(raft.message_bytes_max > log.unsynced_bytes_max);
+    let cluster = Cluster::of(4, Setup { log, raft, ..setup });
+    let took = cluster.catches_up(8 << 20, 0);
+    let counters: Vec<Counters> = cluster.nodes.borrow().values().map(|(_, driver)| driver.counters()).collect();
+    assert!(counters.iter().all(|c| c.begun_anew == 0), "a replica began anew, though waiting would have done");
+    assert!(counters.iter().any(|c| c.refused > 0), "or this test shows nothing");
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }

@@ -215,6 +215,25 @@ fn a_group_that_rests_misses_a_leader_that_takes_no_part_any_more() {
     cluster.writes();
 }
 
+/// That a replica goes on a node says nothing of the others there.
+#[test]
+fn groups_that_rest_keep_their_leaders_where_the_replica_of_another_goes() {
+    let cluster = Cluster::at_rest(12);
+    let node = cluster.busiest();
+    let (driver, led) = (cluster.drivers.borrow()[&node].clone(), cluster.leads(node));
+    let terms = || led.iter().skip(1).map(|group| driver.status(*group).unwrap().term).collect::<Vec<_>>();
+    let before = terms();
+    let follows = groups().find(|group| !led.contains(group)).unwrap();
+    for gone in [follows, led[0]] {
+        driver.close(gone);
+        cluster.sim.run_for(Duration::from_secs(4)).unwrap();
+        let leads = cluster.leads(node);
+        let lost = led.iter().skip(1).filter(|group| !leads.contains(group)).count();
+        assert_eq!(lost, 0, "once the replica of group {gone:?} had gone, so many of {} groups lost their leader", led.len());
+        assert!(terms() == before, "and none held an election");
+    }
+}
+
 #[test]
 fn leadership_of_a_group_that_rests_is_handed_over() {
     let cluster = Cluster::at_rest(5);

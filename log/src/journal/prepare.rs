@@ -133,7 +133,7 @@ async fn in_step<R: Rt>(home: &Home<R>, began: Nanos, made: u64) {
         let (passed, written) = (home.rt.mono() - began, home.journal.state.borrow().position);
         let due = u128::from(made) * 1_000_000_000 / u128::from(MAKE_BYTES_PER_SECOND);
         let due = Nanos::try_from(due).unwrap_or(Nanos::MAX);
-        if due <= passed || made <= written.saturating_mul(MAKE_TIMES) || !home.journal.room() || home.stopping() {
+        if due <= passed || made <= written.saturating_mul(MAKE_TIMES) || !home.journal.room_behind(0, 0) || home.stopping() {
             return;
         }
         home.nap(Duration::from_nanos(due - passed).min(MAKE_LOOK)).await;

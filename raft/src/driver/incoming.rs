@@ -76,9 +76,9 @@ impl<R: Rt> Driver<R> {
                 _ => replica.wake(),
             }
         }
-        if message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty() && !self.0.log.room() {
+        if message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty() {
             // The leader sends the rest again.
-            let kept = without_room(replica, &message);
+            let kept = self.finds_room(replica, &message.entries);
             self.count(|c| c.refused += (message.entries.len() - kept) as u64);
             message.entries.truncate(kept);
         }
@@ -92,6 +92,28 @@ impl<R: Rt> Driver<R> {
         // What Raft refuses has no effect.
         let _ = replica.ask(|raw| raw.step(message));
     }
+
+    /// How many of a message's entries the log can take, from the first one on. Those that are there already show how far the log is the leader's, and so what
+    /// of it is committed and makes room; those without records need next to none; and one that takes the place of another brings its own.
+    fn finds_room(&self, replica: &Replica<R>, entries: &[Entry]) -> usize {
+        let (log, raft_log) = (&self.0.log, &replica.raw.raft.raft_log);
+        let all_but_last = entries.split_last().map_or(0, |(_, before)| before.iter().map(|e| e.data.len()).sum());
+        if log.room_behind(entries.len() - 1, all_but_last) {
+            return entries.len();
+        }
+        let (mut taken, mut bytes) = (0, 0);
+        for (kept, entry) in entries.iter().enumerate() {
+            if raft_log.match_term(entry.index, entry.term) || entry.get_entry_type() != EntryType::EntryNormal || entry.data.is_empty() {
+                continue;
+            }
+            let replaces = taken == 0 && entry.index <= raft_log.last_index();
+            if !replaces && !log.room_behind(taken, bytes) {
+                return kept;
+            }
+            (taken, bytes) = (taken + 1, bytes + entry.data.len());
+        }
+        entries.len()
+    }
 }
 
 /// Whether the batches of entries are whole: what a peer says is checked before it is kept.
@@ -103,15 +125,6 @@ fn check_batches(message: &Message) -> Result<(), WireError> {
         millpond_batch::check(&entry.data).map_err(|e| WireError::Shape(format!("entry {}: {e}", entry.index)))?;
     }
     Ok(())
-}
-
-/// How many of a message's entries can be taken where there is no room. Those that are there already show how far the log is the leader's, and so
-/// what of it is committed and makes room; those without records need next to none; and one that takes the place of another brings its own.
-fn without_room<R: Rt>(replica: &Replica<R>, message: &Message) -> usize {
-    let log = &replica.raw.raft.raft_log;
-    let free = |e: &&Entry| log.match_term(e.index, e.term) || e.get_entry_type() != EntryType::EntryNormal || e.data.is_empty();
-    let kept = message.entries.iter().take_while(free).count();
-    kept + usize::from(message.entries.get(kept).is_some_and(|next| next.index <= log.last_index()))
 }
 
 /// Why a replica with this state cannot be told this: it has lost what it once had, or has what others do not.

@@ -1,6 +1,6 @@
 //! Which nodes are heard from. Groups that rest rely on it: while the node of their leader lives, and is in the same life, their leader does.
 
-use super::Driver;
+use super::{Driver, Replicas};
 use millpond_runtime::{NodeId, Rt};
 use std::collections::BTreeMap;
 
@@ -98,9 +98,11 @@ impl<R: Rt> Driver<R> {
         }
     }
 
-    /// A replica here no longer does what others count on while they rest: they are to look for themselves.
-    pub(super) fn begin_life(&self) {
+    /// A leader here no longer does what others count on while they rest: they are to look for themselves. The other leaders, which are not among `replicas` any
+    /// more if they are gone, say at once that they are there, before anybody misses them.
+    pub(super) fn begin_life(&self, replicas: &mut Replicas<R>) {
         self.0.life.set(Self::new_life(&self.0.rt, self.keeps_leases()));
+        replicas.values_mut().filter(|replica| replica.is_leader()).for_each(|replica| replica.wake());
     }
 
     /// A node has sent something.

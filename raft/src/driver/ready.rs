@@ -151,8 +151,7 @@ impl<R: Rt> Driver<R> {
 
     /// The log did not take what Raft wants to last. Nothing of it was promised: the replica begins anew from what is on stable media, as
     /// after a crash.
-    pub(super) fn refused(&self, replica: Option<Replica<R>>, group: GroupId, error: &LogError) {
-        let Some(mut replica) = replica else { return };
+    pub(super) fn refused(&self, mut replica: Replica<R>, group: GroupId, error: &LogError) {
         replica.lose_waiters();
         let term = replica.term().0;
         if matches!(error, LogError::Stopped { .. }) {

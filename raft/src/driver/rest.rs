@@ -8,7 +8,7 @@
 //!
 //! Who would miss the leader, when nobody ticks? Nodes say to each other that they live, for all groups at once, in frames without messages.
 //! Followers wake when the node of their leader is silent for as long as a leader may be, or begins another life: it has started again, or a
-//! replica there has broken, which may have been their leader. A message to rest that is lost leaves a follower that ticks; it asks
+//! leader there has gone, which may have been theirs; the others there wake as well, and say that they lead. A message to rest that is lost leaves a follower that ticks; it asks
 //! for votes in the end, and wakes the leader by it. One that comes late, from another life than its frame, is none: its leader may have broken
 //! since, and nothing would tell of that again.
 
