@@ -271,8 +271,8 @@ impl<R: Rt> Log<R> {
         home.put_entry(group, term, payload, header, now_ms, None)
     }
 
-    /// Refuses what would go past a bound.
-    pub(crate) fn admit(&self, len: usize) -> Result<()> {
+    /// Refuses a batch of `len` bytes that would go past a bound, and says which.
+    pub fn admit(&self, len: usize) -> Result<()> {
         let config = self.home.config();
         let max = config.entry_bytes_max();
         if len > max {

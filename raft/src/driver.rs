@@ -620,6 +620,7 @@ impl<R: Rt> Driver<R> {
                 return Ok(Proposed { offset, duplicate: true, committed });
             }
             if !log.room() {
+                log.admit(batch.len())?;
                 return Err(ProposeError::Busy);
             }
             let (_, offset) = log.end_of(group).ok_or(ProposeError::Unknown(group))?;

@@ -50,7 +50,7 @@ pub(crate) const MARKS: &[(&str, u64)] = &[
     ("reads that asked the leader", 1),
     ("renames of which a power cut kept both names", 1000),
     ("repeats found out", 20),
-    ("replicas begun anew", 2000),
+    ("replicas begun anew", 25_000),
     ("replicas found damaged", 500),
     ("replicas made anew", 500),
     ("replicas woken for a node that was silent or began anew", 40),

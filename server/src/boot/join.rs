@@ -138,7 +138,7 @@ async fn ask_one<R: Rt>(rt: &R, at: SocketAddr, request: &JoinCluster) -> Result
     let senseless = |e: millpond_wire::frame::FrameError| Failed::Again(e.to_string());
     if frame.flags.is_failure() {
         let failure: Failure = frame.message().map_err(senseless)?;
-        let passes = matches!(failure.code(), Code::NotOwner | Code::Unavailable | Code::MaybeDone | Code::Overloaded);
+        let passes = matches!(failure.code(), Code::NotOwner | Code::Unavailable | Code::MaybeDone | Code::Overloaded | Code::DiskFull);
         return Err(if passes { Failed::Again(failure.message) } else { Failed::ForGood(failure) });
     }
     frame.message().map_err(senseless)
