@@ -537,3 +537,34 @@ fn appends_and_a_trim_go_on_in_the_middle_of_a_compaction() {
     let (log, _) = open(&sim, config()).unwrap();
     assert_eq!(log.state(GROUP).map(|s| (s.start_offset, s.high_watermark)), Some((Offset(100), Offset(700))));
 }
+
+/// A process that ends leaves names as they are, and nobody has synced that a file has left its place: a power cut brings its old name back, with what is left
+/// of it. So a start sees to that first. Found by the simulator of clusters (seed 201791).
+#[test]
+fn what_a_killed_process_has_left_in_the_trash_is_whole_if_its_name_comes_back() {
+    for seed in 0..40 {
+        let sim = Sim::new(seed);
+        let log = home_with_a_segment(&sim);
+        let whole = segments(&sim);
+        let l = log.clone();
+        sim.block_on(NODE, |_| async move { l.synced(l.trim(GROUP, Offset(70))?).await }).unwrap().unwrap();
+        sim.run_until(|| !trash(&sim).is_empty(), Duration::from_secs(10)).unwrap();
+        drop(log);
+        sim.kill(NODE);
+        sim.restart(NODE);
+        let (log, _) = open(&sim, config_of_trash()).unwrap();
+        sim.run_until(|| trash(&sim).first().is_none_or(|left| *left < 40_000), Duration::from_secs(10)).unwrap();
+        drop(log);
+        power_cut(&sim);
+        for (path, len) in segments(&sim) {
+            assert!(whole.contains(&(path.clone(), len)), "seed {seed}: {} is back with {len} bytes of {whole:?}", path.display());
+        }
+        open(&sim, config_of_trash()).unwrap().0.check();
+    }
+}
+
+/// Segments of the group, with their lengths.
+fn segments(sim: &Sim) -> Vec<(PathBuf, u64)> {
+    let files = sim.node(NODE).disk().files().into_iter();
+    files.filter(|(path, _)| path.extension().is_some_and(|e| e == "seg") && !path.starts_with(Path::new(HOME).join("trash"))).collect()
+}
