@@ -9,8 +9,8 @@ use millpond_batch::{Builder, Compression, DecompressLimits, Header, Producer};
 use millpond_runtime::{Rt, Share, sim::SimRt};
 use millpond_wire::messages::{
     Code, CommitOffsets, CommitOffsetsReply, CreateTopic, DeleteTopic, Done, Failure, Fetch, FetchOffsets, FetchOffsetsReply,
-    FetchPartition, FetchReply, InitProducer, InitProducerReply, Kind, ListOffset, ListOffsets, ListOffsetsReply, Position, Produce,
-    ProduceBatch, ProduceReply, TopicPartitions, TopicReply,
+    FetchPartition, FetchReply, InitProducer, InitProducerReply, Kind, ListOffset, ListOffsets, ListOffsetsReply, Metadata, MetadataReply,
+    Position, Produce, ProduceBatch, ProduceReply, TopicPartitions, TopicReply,
 };
 use prost::Message;
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
@@ -289,10 +289,19 @@ impl Client {
 
     async fn make_topic(&self, name: &str) {
         let attempt = self.rt.rand() | 1;
-        let request = CreateTopic { name: name.to_owned(), partitions: 1, replication: 3, attempt, ..CreateTopic::default() };
         let id = loop {
+            // As our client does: a request that is late on its way must not bring back what was taken away meanwhile.
+            let as_of = match self.ask::<MetadataReply>(Kind::Metadata, &Metadata::default(), &[]).await {
+                Ok((reply, _)) => reply.epoch,
+                Err(trouble) => {
+                    self.again(trouble).await;
+                    continue;
+                }
+            };
+            let request = CreateTopic { name: name.to_owned(), partitions: 1, replication: 3, as_of, attempt, ..CreateTopic::default() };
             match self.ask::<TopicReply>(Kind::CreateTopic, &request, &[]).await {
                 Ok((reply, _)) => break reply.topic.unwrap().topic_id,
+                Err(Trouble::Refused(failure)) if failure.code() == Code::Outdated => self.book.mark("topics asked for by an old epoch"),
                 Err(trouble) => self.again(trouble).await,
             }
         };
