@@ -505,17 +505,23 @@ impl<R: Rt> Driver<R> {
     /// Takes no part in a group any more; what the log has of it stays.
     pub fn close(&self, group: GroupId) {
         let mut replicas = self.0.replicas.borrow_mut();
-        let replica = replicas.remove(&group);
+        let gone = self.take_out(&mut replicas, group, false);
+        drop(replicas);
         self.0.broken.borrow_mut().remove(&group);
         self.0.called.borrow_mut().remove(&group);
-        if let Some(mut replica) = replica {
+        if let Some(mut replica) = gone {
             replica.lose_waiters();
-            if replica.is_leader() {
-                self.begin_life(&mut replicas);
-            }
-            drop(replicas);
-            self.tell_leader(group, None);
         }
+    }
+
+    /// Takes a replica out; those who count on it are told if it leads, or `led` a moment ago.
+    fn take_out(&self, replicas: &mut Replicas<R>, group: GroupId, led: bool) -> Option<Box<Replica<R>>> {
+        let gone = replicas.remove(&group)?;
+        if led || gone.is_leader() {
+            self.begin_life(replicas);
+        }
+        self.tell_leader(group, None);
+        Some(gone)
     }
 
     /// Groups of which a replica takes part here.
@@ -665,20 +671,16 @@ impl<R: Rt> Driver<R> {
             self.take_snapshot(group);
         }
         let broken = self.broken(group);
-        if broken.is_some() || driven.is_err() {
-            let led = led || replica.is_leader();
-            let gone = replicas.remove(&group);
-            if led {
-                self.begin_life(&mut replicas);
-            }
-            self.tell_leader(group, None);
-            match (broken, driven, gone) {
-                (Some(why), _, Some(replica)) => {
-                    let term = replica.term().0;
+        if (broken.is_some() || driven.is_err())
+            && let Some(gone) = self.take_out(&mut replicas, group, led)
+        {
+            match (broken, driven) {
+                (Some(why), _) => {
+                    let term = gone.term().0;
                     tracing::error!(group = group.0, term, why, "a replica takes no part any more until it is repaired");
                 }
-                (None, Err(error), Some(replica)) => self.refused(*replica, group, &error),
-                _ => {}
+                (None, Err(error)) => self.refused(*gone, group, &error),
+                (None, Ok(())) => {}
             }
         }
         Some(answer)
