@@ -44,7 +44,7 @@ use millpond_runtime::{
     mailbox::{Receiver, Sender},
     rt::timeout,
 };
-use millpond_wire::messages::JoinReply;
+use millpond_wire::messages::{Failure, JoinReply};
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 /// How long requests that were taken may go on after a stop.
@@ -246,10 +246,10 @@ async fn know<R: Rt>(core: &Rc<Core<R>>, joined: Option<JoinReply>, begun: bool)
     core.learn_first().await;
     core.meta_begins(end);
     if !core.is_member() {
+        let failed = |failure: Failure| StartFailed::new("cannot create the internal topics", failure.message, failure.advice);
+        let term = core.know_all().await.map_err(failed)?;
         let plan = core.catalog.borrow().plan_bootstrap(core.homes());
-        core.commit_plan(plan)
-            .await
-            .map_err(|failure| StartFailed::new("cannot create the internal topics", failure.message, failure.advice))?;
+        core.commit_plan(plan, term).await.map_err(failed)?;
     }
     for id in core.core_ids() {
         core.at(id, |core| async move { load::positions(&core).await }).await.map_err(lost)??;

@@ -5,11 +5,13 @@
 //!   when it is written;
 //! * who asks for positions waits for those that are written and not synced yet: they will be what the group goes on from.
 
+mod certain;
 mod classic;
 mod consumer;
 mod transactions;
 
-use super::{await_room, core::Core, look::Bounds, meta::append_records_now, not_owner, partition::Partition, produce::ROOM_WAIT};
+use self::certain::Answer;
+use super::{await_room, core::Core, look::Bounds, meta::append_records, not_owner, partition::Partition, produce::ROOM_WAIT};
 use crate::{
     boot::load,
     catalog::OFFSETS,
@@ -85,14 +87,15 @@ impl<R: Rt> Core<R> {
         call: impl FnOnce(Rc<Self>, Held, u32) -> F + Send + 'static,
     ) -> Result<T, Failure>
     where
-        T: Send + 'static,
+        T: Answer + Send + 'static,
         F: Future<Output = Result<T, Failure>> + 'static,
     {
         let (partition, core) = self.place_of(group)?;
         self.with_seat(partition, core, call).await
     }
 
-    /// Runs `call` next to the coordinator of a partition of `__consumer_offsets` that lives on this core.
+    /// Runs `call` next to the coordinator of a partition of `__consumer_offsets` that lives on this core. What that answers from memory is told once it is certain
+    /// that it still is the coordinator, see [`certain`].
     async fn with_seat<T, F>(
         self: &Rc<Self>,
         partition: u32,
@@ -100,13 +103,17 @@ impl<R: Rt> Core<R> {
         call: impl FnOnce(Rc<Self>, Held, u32) -> F + Send + 'static,
     ) -> Result<T, Failure>
     where
-        T: Send + 'static,
+        T: Answer + Send + 'static,
         F: Future<Output = Result<T, Failure>> + 'static,
     {
         self.at(core, move |core| async move {
             let held = core.seat(partition).await?;
             core.tell_coordinators();
-            call(core, held, partition).await
+            let answer = call(Rc::clone(&core), Rc::clone(&held), partition).await;
+            if answer.is_from_memory() && core.offsets(partition)?.confirm().await? != held.term {
+                return Err(not_owner(None));
+            }
+            answer
         })
         .await?
     }
@@ -181,9 +188,6 @@ impl<R: Rt> Core<R> {
         self.with_group(&group, move |core, held, partition| async move {
             let here = core.offsets(partition)?;
             core.settle(&here, &held).await?;
-            if here.confirm().await? != held.term {
-                return Err(not_owner(None));
-            }
             Ok(held.coordinator.borrow().fetch_offsets(&request))
         })
         .await
@@ -271,7 +275,7 @@ impl<R: Rt> Core<R> {
             return Err(not_owner(None));
         }
         // It lasts once the log is committed so far, in the same term.
-        let pending = append_records_now(&self.rt, here, &records)?;
+        let pending = append_records(&self.rt, here, &records)?;
         held.unapplied.borrow_mut().push_back((pending.base_offset, records));
         Ok(())
     }

@@ -7,6 +7,7 @@ use super::{
     core::Core,
     follow::FollowError,
     mesh::Lost,
+    not_owner,
     partition::{Partition, Pending},
     produce::ROOM_WAIT,
 };
@@ -17,7 +18,7 @@ use crate::{
 };
 use millpond_batch::{Builder, Compression, Header, builder::NO_HEADERS};
 use millpond_log::LogError;
-use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share};
+use millpond_runtime::{CoreId, GroupId, Offset, Rt, Share, Term};
 use millpond_wire::messages::{
     AlterAcls, AlterQuota, AlterTopic, AlterUser, Code, CreateTopic, DeleteTopic, Failure, InitProducerReply, RebalanceReply,
 };
@@ -80,14 +81,8 @@ fn internal(what: impl std::fmt::Display) -> Failure {
     Failure::new(Code::Internal, what.to_string(), "see the server's log")
 }
 
-/// Appends `records` to a partition of the system as one batch, and gives what to wait for.
-pub(super) async fn append_records<R: Rt>(rt: &R, partition: &Partition<R>, records: &[Record]) -> Result<Pending, Failure> {
-    await_room(rt, &partition.log, ROOM_WAIT).await;
-    append_records_now(rt, partition, records)
-}
-
-/// The same without waiting: refused where there is no room.
-pub(super) fn append_records_now<R: Rt>(rt: &R, partition: &Partition<R>, records: &[Record]) -> Result<Pending, Failure> {
+/// Appends `records` to a partition of the system as one batch, and gives what to wait for. Refused where there is no room.
+pub(super) fn append_records<R: Rt>(rt: &R, partition: &Partition<R>, records: &[Record]) -> Result<Pending, Failure> {
     let now_ms = rt.wall_ms();
     let mut builder = Builder::new(Compression::None, 1024);
     for record in records {
@@ -106,27 +101,33 @@ impl<R: Rt> Core<R> {
 
     async fn change_here(self: &Rc<Self>, change: Change) -> Result<Changed, Failure> {
         let _turn = self.meta_turn.lock().await;
-        self.know_all().await?;
+        let term = self.know_all().await?;
         let mut done = Changed::default();
-        let plan = self.plan(&change, &mut done).map_err(|e| e.failure())?;
+        let planned = self.plan(&change, &mut done).map_err(|e| e.failure());
+        let dry = matches!(&change, Change::Create(CreateTopic { dry_run: true, .. }) | Change::Rebalance(true));
+        if (dry || !planned.as_ref().is_ok_and(Plan::changes)) && self.meta()?.confirm().await? != term {
+            // Nothing is written that would show whether another node leads the meta group, and knows better.
+            return Err(not_owner(None));
+        }
+        let plan = planned?;
         (done.topic, done.changed) = (plan.topic.clone(), plan.changes());
         if let (Change::Create(asked), Some(topic)) = (&change, &plan.topic) {
             // It was made by the same request before, whose answer was not heard.
             done.changed |= topic.is_by(asked.attempt) && !asked.dry_run;
         }
-        let dry = matches!(&change, Change::Create(CreateTopic { dry_run: true, .. }) | Change::Rebalance(true));
         if !dry {
-            self.commit_plan(plan).await?;
+            self.commit_plan(plan, term).await?;
         }
         Ok(done)
     }
 
-    /// Whether changes can be planned here: this node leads the meta group, and its catalog is what that has come to.
-    async fn know_all(self: &Rc<Self>) -> Result<(), Failure> {
+    /// Whether changes can be planned here, and in which term: this node leads the meta group, and its catalog is what that has come to.
+    pub async fn know_all(self: &Rc<Self>) -> Result<Term, Failure> {
         let meta = self.meta()?;
-        meta.serves()?;
+        let term = meta.serves()?;
         let end = meta.state()?.high_watermark;
-        self.followed(end).await
+        self.followed(end).await?;
+        Ok(term)
     }
 
     fn meta(&self) -> Result<Rc<Partition<R>>, Failure> {
@@ -170,13 +171,18 @@ impl<R: Rt> Core<R> {
         }
     }
 
-    /// Writes a plan and returns when all cores here follow it. The caller has the turn.
-    pub async fn commit_plan(self: &Rc<Self>, plan: Plan) -> Result<(), Failure> {
+    /// Writes a plan that was made in a term, and returns when all cores here follow it. The caller has the turn.
+    pub async fn commit_plan(self: &Rc<Self>, plan: Plan, term: Term) -> Result<(), Failure> {
         if !plan.changes() {
             return Ok(());
         }
         let meta = self.meta()?;
-        let mut pending = append_records(&self.rt, &meta, &plan.records).await?;
+        await_room(&self.rt, &meta.log, ROOM_WAIT).await;
+        if meta.serves()? != term {
+            // Others may have changed what it was made from.
+            return Err(not_owner(None));
+        }
+        let mut pending = append_records(&self.rt, &meta, &plan.records)?;
         pending.settle(&meta.log).await?;
         self.followed(pending.base_offset.plus(1)).await
     }
@@ -339,9 +345,9 @@ impl<R: Rt> Core<R> {
             if !self.producer_ids.borrow().is_empty() {
                 continue;
             }
-            self.know_all().await?;
+            let term = self.know_all().await?;
             let (ids, plan) = self.catalog.borrow().plan_producers(PRODUCER_IDS);
-            self.commit_plan(plan).await?;
+            self.commit_plan(plan, term).await?;
             *self.producer_ids.borrow_mut() = ids;
         }
     }

@@ -65,6 +65,12 @@ pub fn failure_of(error: &LogError) -> Failure {
     Failure::new(code, error.to_string(), error.advice()).retry_after(retry_ms)
 }
 
+/// Whether whoever is told of a failure takes it for final: nothing is to be waited for, and nobody else to be asked.
+#[must_use]
+pub fn is_final(failure: &Failure) -> bool {
+    failure.retry_after_ms == 0 && failure.code() != Code::NotOwner
+}
+
 /// The answer where another node answers, if anybody does for the moment.
 #[must_use]
 pub fn not_owner(node: Option<NodeId>) -> Failure {

@@ -4,6 +4,10 @@
 //! appended there in the order of arrival, and the answer comes back after the sync. Without room in the log the producer waits, and
 //! with it everything behind it on its connection: that is the back-pressure. Only if room does not come within
 //! [`ROOM_WAIT`], or the disk is full, is it refused.
+//!
+//! A refusal that rests on what is known of the batch's producer is final, and a leader that does not know yet of the next one knows too little for that: whoever asks for
+//! all acks is refused once a majority has confirmed that this node leads. Batches that follow are refused likewise, or appended by a leader that
+//! was told of all before them: whatever comes of it, they are in order.
 
 use super::{
     budget::Held,
@@ -17,7 +21,7 @@ use super::{
 use bytes::BytesMut;
 use millpond_batch::Header;
 use millpond_log::{Log, LogError};
-use millpond_runtime::{GroupId, NodeId, Rt, Share, rt::timeout};
+use millpond_runtime::{GroupId, NodeId, Rt, Share, Term, rt::timeout};
 use millpond_wire::messages::{Code, Failure, ProduceResult};
 use std::{
     cell::{Cell, RefCell},
@@ -34,6 +38,9 @@ const ROOM_LOOK: Duration = Duration::from_millis(500);
 /// What a batch that hops takes beside its bytes, in bytes.
 const HOP_BYTES: usize = 512;
 
+/// What comes of a batch where it is appended.
+type Appended = Result<Pending, Failure>;
+
 /// What became of a batch so far.
 pub enum Outcome<R: Rt> {
     /// It is decided.
@@ -41,7 +48,7 @@ pub enum Outcome<R: Rt> {
     /// Appended here; to be answered after the sync.
     Here(Log<R>, Pending),
     /// On its way to the owner, which answers when it may be told.
-    There(oneshot::Receiver<Result<Pending, Failure>>),
+    There(oneshot::Receiver<Appended>),
 }
 
 impl<R: Rt> Outcome<R> {
@@ -92,7 +99,7 @@ pub struct Hop {
     checked: Checked,
     /// Whether the answer waits for the sync.
     synced: bool,
-    answer: oneshot::Sender<Result<Pending, Failure>>,
+    answer: oneshot::Sender<Appended>,
     /// The sender's memory, given back when the batch is in the tail.
     _charge: Held,
 }
@@ -144,7 +151,14 @@ impl<R: Rt> Core<R> {
             return self.hold_here(here, batch, checked, synced).await;
         }
         match self.append(here, batch, checked) {
-            Err(failure) => Outcome::Done(Err(failure)),
+            Err(failure) => match here.doubts(&failure).filter(|_| synced) {
+                None => Outcome::Done(Err(failure)),
+                Some(term) => {
+                    let (answer, answered) = oneshot::channel();
+                    self.refuse(Rc::clone(here), failure, term, answer);
+                    Outcome::There(answered)
+                }
+            },
             Ok(pending) if !synced => Outcome::Done(Ok(pending.result())),
             Ok(pending) => Outcome::Here(here.log.clone(), pending),
         }
@@ -172,6 +186,16 @@ impl<R: Rt> Core<R> {
         Ok(pending)
     }
 
+    /// Refuses a batch once it is certain that a newer leader would do so, too.
+    fn refuse(self: &Rc<Self>, partition: Rc<Partition<R>>, failure: Failure, term: Term, answer: oneshot::Sender<Appended>) {
+        let core = Rc::clone(self);
+        self.rt.spawn("confirm a refusal", Share::Serve, async move {
+            let certain = partition.certain(failure, term).await;
+            // Whoever asked may have gone.
+            let _ = answer.send(Err(core.told_where(certain, partition.group)));
+        });
+    }
+
     async fn hop(&self, group: GroupId, core: millpond_runtime::CoreId, batch: BytesMut, checked: Checked, synced: bool) -> Outcome<R> {
         let (hop, answered) = self.prepare_hop(group, batch, checked, synced).await;
         match self.mesh[usize::from(core.0)].send(Call::Append(hop)).await {
@@ -187,7 +211,7 @@ impl<R: Rt> Core<R> {
         batch: BytesMut,
         checked: Checked,
         synced: bool,
-    ) -> (Hop, oneshot::Receiver<Result<Pending, Failure>>) {
+    ) -> (Hop, oneshot::Receiver<Appended>) {
         let (answer, answered) = oneshot::channel();
         let charge = self.hopping.take(batch.len() + HOP_BYTES).await;
         (Hop { group, batch, checked, synced, answer, _charge: charge }, answered)
@@ -239,6 +263,12 @@ impl<R: Rt> Core<R> {
                     // Whoever asked may have gone.
                     let _ = hop.answer.send(synced);
                 });
+            }
+            Err(failure)
+                if hop.synced
+                    && let Some(term) = partition.doubts(&failure) =>
+            {
+                self.refuse(partition, failure, term, hop.answer)
             }
             appended => {
                 let _ = hop.answer.send(appended);

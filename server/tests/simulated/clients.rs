@@ -66,7 +66,12 @@ impl Client {
     }
 
     /// Asks once, the node that it was sent to last, or any.
-    async fn ask<M: Message + Default>(&self, kind: Kind, request: &impl Message, payload: &[u8]) -> Result<(M, BytesMut), Trouble> {
+    pub(crate) async fn ask<M: Message + Default>(
+        &self,
+        kind: Kind,
+        request: &impl Message,
+        payload: &[u8],
+    ) -> Result<(M, BytesMut), Trouble> {
         let any = || self.book.servers[self.rt.rand() as usize % self.book.servers.len()];
         let at = self.at.get().unwrap_or_else(any);
         self.at.set(Some(at));
@@ -93,7 +98,7 @@ impl Client {
     }
 
     /// Waits before the next try; nothing else but what is to be tried again may be said.
-    async fn again(&self, trouble: Trouble) {
+    pub(crate) async fn again(&self, trouble: Trouble) {
         if let Trouble::Refused(failure) = &trouble {
             assert!(AGAIN.contains(&failure.code()), "{failure:?}");
         }
@@ -102,7 +107,7 @@ impl Client {
     }
 
     /// Appends a batch of one record.
-    async fn produce(&self, partition: u32, batch: &[u8]) -> Result<(u64, bool), Trouble> {
+    pub(crate) async fn produce(&self, partition: u32, batch: &[u8]) -> Result<(u64, bool), Trouble> {
         let batches = vec![ProduceBatch { topic: TOPIC.into(), partition, len: batch.len() as u32 }];
         let (reply, _): (ProduceReply, _) = self.ask(Kind::Produce, &Produce { batches, acks: 0 }, batch).await?;
         let result = reply.results.into_iter().next().unwrap();
@@ -208,6 +213,11 @@ impl Client {
     /// The same of one node.
     pub(crate) fn of(rt: &SimRt, book: &Rc<Book>, at: SocketAddr) -> Self {
         Self { rt: rt.clone(), book: Rc::clone(book), at: Cell::new(Some(at)) }
+    }
+
+    /// Whom it asks next, if that is one alone.
+    pub(crate) fn knows(&self) -> Option<SocketAddr> {
+        self.at.get()
     }
 
     /// Moves a group's position on, each time until somebody says that it is kept.
@@ -323,7 +333,7 @@ impl Client {
     }
 }
 
-fn batch(value: u64, producer: Option<Producer>) -> BytesMut {
+pub(crate) fn batch(value: u64, producer: Option<Producer>) -> BytesMut {
     let mut builder = Builder::new(Compression::None, 256);
     let headers: [(&[u8], Option<&[u8]>); 0] = [];
     builder.append(1_700_000_000_000, Some(&value.to_le_bytes()), Some(&vec![value as u8; value as usize % 2_000]), &headers);

@@ -13,7 +13,7 @@
 //! One seed: `SEED=123 cargo test -p millpond --test simulated -- --nocapture`; many: `SEEDS=500`, from `FIRST` on (0), on `JOBS` threads.
 //!
 //! In reading order: [`schedule`] what is done and when · [`nodes`] the nodes and what a step does to them · [`ask`] asking a node · [`clients`] who asks
-//! what · [`book`] what they were told · [`check`] what must hold in the end.
+//! what · [`book`] what they were told · [`check`] what must hold in the end; and [`deposed`], a leader that does not know that another one leads.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -21,6 +21,7 @@ mod ask;
 mod book;
 mod check;
 mod clients;
+mod deposed;
 mod nodes;
 mod schedule;
 

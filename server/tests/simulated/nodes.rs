@@ -38,6 +38,15 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// A cluster that is whole, with clients that have begun.
     pub(crate) fn start(schedule: &Schedule) -> Self {
+        let this = Self::found(schedule);
+        this.sim.set_faults(FaultPlan::survivable());
+        let (book, partitions) = (Rc::clone(&this.book), this.schedule.partitions);
+        this.sim.node(CLIENTS).start(CoreId(0), move |rt| async move { clients::start(&rt, &book, partitions) });
+        this
+    }
+
+    /// A cluster that is whole, and of which nobody wants anything.
+    pub(crate) fn found(schedule: &Schedule) -> Self {
         let sim = Sim::new(SimConfig { seed: schedule.seed, faults: FaultPlan::none() });
         let servers = schedule.nodes.iter().map(|node| sim.node(*node).addr(PORT)).collect();
         let book = Rc::new(Book::new(servers, schedule.partitions));
@@ -47,9 +56,6 @@ impl Nodes {
         this.wait_for("all nodes are in", move |health| health.nodes.len() == count && health.nodes.iter().all(|node| node.up));
         this.create_topic();
         this.wait_for("the topic is whole", is_whole);
-        this.sim.set_faults(FaultPlan::survivable());
-        let (book, partitions) = (Rc::clone(&this.book), this.schedule.partitions);
-        this.sim.node(CLIENTS).start(CoreId(0), move |rt| async move { clients::start(&rt, &book, partitions) });
         this
     }
 

@@ -1,6 +1,6 @@
 //! Groups of Kafka's newer sort next to their coordinator: whatever a member is told was written and synced before.
 
-use super::{Core, Held, ROOM_WAIT, Seat, await_room, classic::Answered, not_owner};
+use super::{Core, Held, ROOM_WAIT, Seat, await_room, classic::Answered};
 use crate::{
     coordinator::{
         classic::Speaker,
@@ -46,9 +46,6 @@ impl<R: Rt> Core<R> {
         self.with_group(&group, move |core, held, partition| async move {
             let here = core.offsets(partition)?;
             core.settle(&here, &held).await?;
-            if here.confirm().await? != held.term {
-                return Err(not_owner(None));
-            }
             let coordinator = held.coordinator.borrow();
             let may = coordinator.check_member(&speaker.group, &speaker.member, speaker.generation);
             let all = FetchOffsets { group: speaker.group, ..FetchOffsets::default() };

@@ -112,9 +112,6 @@ impl<R: Rt> Core<R> {
             let who = (producer_id, i16::try_from(epoch).unwrap_or(i16::MAX));
             let joined = held.coordinator.borrow_mut().join_transaction(core.times(), &transactional_id, who, (&partitions, &groups), add);
             core.settle_changed(&here, &held).await?;
-            if here.confirm().await? != held.term {
-                return Err(not_owner(None));
-            }
             Ok(match joined {
                 Ok(number) => JoinTransactionReply { refusal: Refusal::None.into(), number },
                 Err(refusal) => JoinTransactionReply { refusal: refusal.into(), number: 0 },
@@ -383,9 +380,6 @@ impl<R: Rt> Core<R> {
                 let DisownTransaction { producer_id, topic, partition, ended } = request;
                 let number = held.coordinator.borrow_mut().disown_transaction(core.times(), producer_id, (&topic, partition), ended);
                 core.settle_changed(&here, &held).await?;
-                if here.confirm().await? != held.term {
-                    return Err(not_owner(None));
-                }
                 Ok(number)
             });
             async move { (n, asked.await) }
