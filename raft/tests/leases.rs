@@ -4,13 +4,14 @@
 
 mod support;
 
+use millpond_batch::Header;
 use millpond_raft::{Driver, RaftConfig};
 use millpond_runtime::{
     GroupId, NodeId, Rt, Share,
     sim::{FaultPlan, Sim, SimConfig, SimRt},
 };
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
-use support::{NODES, Setup, id};
+use support::{NODES, Setup, batch, id};
 
 const GROUP: GroupId = GroupId(1);
 /// Time between two looks.
@@ -96,6 +97,30 @@ fn a_read_that_asked_serves_those_that_follow() {
     assert!(!cluster.reads(leader), "after 311 ms one asks again");
     let follower = *NODES.iter().find(|node| **node != leader).unwrap();
     assert!(!cluster.reads(follower) && !cluster.reads(follower), "followers have none");
+}
+
+/// Followers tell readers of what they know to be committed, before the leader's own disk has it. Who asks the leader then, by its lease, is told of no less.
+#[test]
+fn a_lease_tells_of_all_that_followers_tell_of() {
+    for seed in 0..8 {
+        let cluster = Cluster::new(seed, &NODES);
+        let leader = cluster.leader();
+        cluster.reads(leader);
+        cluster.sim.node(leader).disk().slow_down(100);
+        let batch = batch(b"value");
+        let header = Header::parse(&batch).unwrap();
+        let _proposed = cluster.driver(leader).propose(GROUP, batch, &header).unwrap();
+        let applied = |node: NodeId| cluster.driver(node).status(GROUP).unwrap().applied;
+        let known = || NODES.into_iter().map(applied).max().unwrap();
+        while known() <= applied(leader) {
+            cluster.sim.run_for(Duration::from_micros(100)).unwrap();
+        }
+        let (known, driver, before) = (known(), cluster.driver(leader), cluster.driver(leader).counters().lease_reads);
+        let read = driver.clone();
+        let told = cluster.sim.block_on(leader, |_| async move { read.read_index(GROUP).await }).unwrap();
+        assert!(told.unwrap() >= known, "seed {seed}: followers have applied {known}, and the leader tells {told:?}");
+        assert!(driver.counters().lease_reads > before, "seed {seed}: it asked, which shows nothing");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Reads that ask nobody: for a while after a majority has answered the leader, no other replica can lead, and what is applied here is all that was acknowledged.
+//! Reads that ask nobody: for a while after a majority has answered the leader, no other replica can lead, and what is committed here is all that was acknowledged, or that
+//! followers have told of.
 //!
 //! Whoever has heard from a leader gives no vote to anybody else until it has missed it for [`RaftConfig::election_ticks`](super::RaftConfig), and any new leader needs
 //! the vote of one of those who have answered (Ongaro's thesis, 6.4.1). A read that a majority has answered for was sent to all of them after it began; so from its
@@ -73,7 +74,7 @@ impl<R: Rt> Driver<R> {
         self.0.config.tick.as_nanos() as u64 * self.0.config.election_ticks as u64
     }
 
-    /// Up to where a replica may be read without asking anybody.
+    /// Up to where a replica may be read without asking anybody, once it has applied so much: followers may have, as a leader commits what its own disk does not have yet.
     pub(super) fn leased(&self, group: GroupId) -> Option<Index> {
         let replicas = self.0.replicas.borrow();
         let replica = replicas.get(&group)?;
@@ -81,7 +82,7 @@ impl<R: Rt> Driver<R> {
             && replica.is_leader()
             && replica.handing.is_none()
             && replica.lease.holds(replica.term(), self.0.rt.mono());
-        may.then_some(replica.applied)
+        may.then(|| Index(replica.raw.raft.raft_log.committed))
     }
 
     /// A majority has answered for a read that began then.

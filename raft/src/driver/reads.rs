@@ -1,6 +1,6 @@
 //! Reads that see everything that was acknowledged before they began, at the leader or at a follower (Ongaro's thesis, 6.4): the leader notes
 //! how far the log is committed, makes sure by a round of heartbeats that it still leads, and whoever reads waits until it has applied as much. With leases
-//! (`driver/leases.rs`) that round serves the leader's reads for a while.
+//! (`driver/leases.rs`) that round serves the leader's reads for a while; what is committed by then has to be applied all the same.
 
 use super::Driver;
 use crate::replica::Replica;
@@ -28,6 +28,9 @@ pub(crate) struct Read {
     tell: oneshot::Sender<Result<Index, ReadError>>,
 }
 
+/// Where a read is told.
+type Told = oneshot::Receiver<Result<Index, ReadError>>;
+
 /// Reads of one group that wait at most; more are told to come again.
 const READS_MAX: usize = 4096;
 
@@ -36,20 +39,42 @@ impl<R: Rt> Driver<R> {
     pub async fn read_index(&self, group: GroupId) -> Result<Index, ReadError> {
         if let Some(index) = self.leased(group) {
             self.count(|c| c.lease_reads += 1);
-            return Ok(index);
+            return self.once_applied(group, index).await;
         }
         let waiting = self.with(group, |replica| {
             replica.wake();
-            if replica.leader().is_none() || replica.reads.len() >= READS_MAX {
+            if replica.leader().is_none() {
                 return Err(ReadError::Again);
             }
-            let (tell, told) = oneshot::channel();
-            let number = self.read_number();
-            replica.reads.push(Read { number, began: self.0.rt.mono(), index: None, tell });
+            let (number, told) = self.wait(replica, None)?;
             replica.ask(|raw| raw.read_index(number.to_le_bytes().to_vec()));
             Ok(told)
         });
         waiting.unwrap_or(Err(ReadError::Unknown(group)))?.await.unwrap_or(Err(ReadError::Again))
+    }
+
+    /// Waits until what is committed up to an entry is applied here.
+    async fn once_applied(&self, group: GroupId, index: Index) -> Result<Index, ReadError> {
+        let told = {
+            let mut replicas = self.0.replicas.borrow_mut();
+            let replica = replicas.get_mut(&group).ok_or(ReadError::Unknown(group))?;
+            if replica.applied >= index {
+                return Ok(replica.applied);
+            }
+            self.wait(replica, Some(index))?.1
+        };
+        told.await.unwrap_or(Err(ReadError::Again))
+    }
+
+    /// Has one more wait: its number, and where it is told.
+    fn wait(&self, replica: &mut Replica<R>, index: Option<Index>) -> Result<(u64, Told), ReadError> {
+        if replica.reads.len() >= READS_MAX {
+            return Err(ReadError::Again);
+        }
+        let (tell, told) = oneshot::channel();
+        let number = self.read_number();
+        replica.reads.push(Read { number, began: self.0.rt.mono(), index, tell });
+        Ok((number, told))
     }
 
     /// A number that no read has had, of any start of any replica: an answer to an earlier one must not be taken for its own.
