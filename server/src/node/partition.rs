@@ -239,10 +239,18 @@ impl<R: Rt> Partition<R> {
         Ok(found.map(|(term, Offset(end_offset))| EpochEnd { epoch: epoch_of(term), end_offset }))
     }
 
-    /// Where whoever has read up to `from`, in this epoch last, has read something else than is here; nothing if it has not, or does not say.
+    /// Where whoever has read up to `from`, in this epoch last, has read something else than is here; nothing if it has not, or does not say. A replica that is behind
+    /// what was read says nothing of that: not as a follower, and as a leader only once it is certain that it leads.
     pub async fn diverging(&self, from: Offset, last_epoch: Option<i32>) -> Result<Option<EpochEnd>, Failure> {
         let Some(last) = last_epoch else { return Ok(None) };
-        let state = self.state()?;
+        let mut state = self.state()?;
+        if from > state.high_watermark {
+            if self.serves().is_err() {
+                return Ok(None);
+            }
+            self.confirm().await?;
+            state = self.state()?;
+        }
         let unknown = LogError::OffsetOutOfRange { group: self.group, start: state.start_offset, end: state.high_watermark, asked: from };
         let end = self.known_end(last).await?.ok_or_else(|| failure_of(&unknown))?;
         Ok(Some(end).filter(|end| end.epoch < last || end.end_offset < from.0))

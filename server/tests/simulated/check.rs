@@ -92,9 +92,10 @@ impl Nodes {
             while end.is_none_or(|end| next < end.max(least)) {
                 assert!(rt.mono() < until, "{at} does not tell partition {partition}: offset {next} of {end:?}, {least} at least, {why:?}");
                 // Each time at this node, and not where it sends others.
-                match Client::of(&rt, &book, at).fetch(partition, next).await {
+                match Client::of(&rt, &book, at).fetch(partition, next, None).await {
                     Ok((some, known)) => {
-                        let some: Vec<(u64, u64)> = some.into_iter().filter(|(offset, _)| *offset >= next).collect();
+                        let some = some.into_iter().filter(|(offset, ..)| *offset >= next).map(|(offset, _, value)| (offset, value));
+                        let some: Vec<(u64, u64)> = some.collect();
                         next = some.last().map_or(next, |(offset, _)| offset + 1);
                         all.extend(some);
                         end = Some(known);

@@ -172,16 +172,27 @@ impl Client {
 
     /// Reads what any replica has, and asks the leader where the partition ends.
     async fn read(&self, partition: u32) {
+        let mut last = None;
         loop {
             self.pause(300).await;
             let known = self.book.ends.borrow()[partition as usize];
-            let from = if known == 0 { 0 } else { self.rt.rand() % known };
+            // Often where it has read up to, which not every node knows of.
+            let again = self.rt.rand().is_multiple_of(2);
+            let (from, epoch) = match last.filter(|_| again) {
+                Some((offset, epoch)) => (offset + 1, Some(epoch)),
+                None if known == 0 => (0, None),
+                None => (self.rt.rand() % known, None),
+            };
             self.at.set(None);
-            if let Ok((batches, _)) = self.fetch(partition, from).await {
-                batches
-                    .into_iter()
-                    .filter(|(offset, _)| *offset >= from)
-                    .for_each(|(offset, value)| self.book.see(partition, offset, value));
+            match self.fetch(partition, from, epoch).await {
+                Ok((records, _)) => {
+                    for (offset, epoch, value) in records.into_iter().filter(|(offset, ..)| *offset >= from) {
+                        self.book.see(partition, offset, value);
+                        last = Some((offset, epoch));
+                    }
+                }
+                // It has read nothing that was not committed: nobody has another record there, and none are gone.
+                Err(trouble) => self.again(trouble).await,
             }
             let look_up = ListOffset { topic: TOPIC.into(), partition, time_ms: -1, ..ListOffset::default() };
             let known = self.book.ends.borrow()[partition as usize];
@@ -198,12 +209,13 @@ impl Client {
         }
     }
 
-    /// Some batches of any replica from an offset on, and the end that it knows.
-    pub(crate) async fn fetch(&self, partition: u32, offset: u64) -> Result<(Vec<(u64, u64)>, u64), Trouble> {
-        let part = FetchPartition { topic: TOPIC.into(), partition, offset, bytes_max: 64 << 10, leader_epoch: None, last_epoch: None };
+    /// Some records of any replica from an offset on, each with its offset and epoch, and the end that it knows. `last_epoch` is that of the record before.
+    pub(crate) async fn fetch(&self, partition: u32, offset: u64, last_epoch: Option<i32>) -> Result<(Vec<(u64, i32, u64)>, u64), Trouble> {
+        let part = FetchPartition { topic: TOPIC.into(), partition, offset, bytes_max: 64 << 10, leader_epoch: None, last_epoch };
         let request = Fetch { partitions: vec![part], bytes_min: 1, bytes_max: 64 << 10, any_replica: true, ..Fetch::default() };
         let (reply, payload): (FetchReply, _) = self.ask(Kind::Fetch, &request, &[]).await?;
         let fetched = reply.partitions.into_iter().next().unwrap();
+        assert_eq!(fetched.diverging, None, "offset {offset} of partition {partition}, after a record of epoch {last_epoch:?}");
         match fetched.failure {
             Some(failure) => Err(self.refuse(failure)),
             None => Ok((values_of(&payload.freeze()), fetched.end_offset)),
@@ -340,11 +352,11 @@ pub(crate) fn batch(value: u64, producer: Option<Producer>) -> BytesMut {
     builder.build(producer).unwrap()
 }
 
-/// Offsets and values of batches of one record each.
-fn values_of(batches: &Bytes) -> Vec<(u64, u64)> {
+/// Offsets, epochs and values of batches of one record each.
+fn values_of(batches: &Bytes) -> Vec<(u64, i32, u64)> {
     let value = |(header, batch): (Header, &[u8])| {
         let record = millpond_batch::records(&Bytes::copy_from_slice(batch), DecompressLimits::bytes(1 << 20)).unwrap().next();
-        (header.base_offset, u64::from_le_bytes(record.unwrap().unwrap().key.as_deref().unwrap().try_into().unwrap()))
+        (header.base_offset, header.leader_epoch, u64::from_le_bytes(record.unwrap().unwrap().key.as_deref().unwrap().try_into().unwrap()))
     };
     millpond_batch::split(batches).map(|split| value(split.unwrap())).collect()
 }

@@ -11,8 +11,9 @@ use crate::{
 use millpond_batch::Producer;
 use millpond_runtime::{CoreId, NodeId, Rt, sim::SimRt};
 use millpond_wire::messages::{
-    Code, CreateTopic, DeleteTopic, DescribeCluster, DescribeClusterReply, DescribeGroup, DescribeGroupReply, Done, Failure,
-    GroupHeartbeat, GroupHeartbeatReply, Kind, NodeHealth, Produce, ProduceBatch, ProduceReply, TopicReply,
+    Code, CreateTopic, DeleteTopic, DescribeCluster, DescribeClusterReply, DescribeGroup, DescribeGroupReply, Done, Failure, Fetch,
+    FetchPartition, FetchReply, FetchedPartition, GroupHeartbeat, GroupHeartbeatReply, Kind, NodeHealth, Produce, ProduceBatch,
+    ProduceReply, TopicReply,
 };
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
@@ -107,6 +108,41 @@ fn a_batch_that_follows_those_of_another_leader() {
         });
         vec![said.failure.expect("a batch with a gap before it is taken")]
     });
+}
+
+/// What a node says to a reader that has read up to an offset, and at its end in an epoch that began long after.
+async fn fetch(rt: &SimRt, at: SocketAddr, offset: u64, any_replica: bool) -> FetchedPartition {
+    let part = FetchPartition { offset, last_epoch: Some(1_000), bytes_max: 1_000, topic: TOPIC.into(), ..FetchPartition::default() };
+    let request = Fetch { partitions: vec![part], bytes_max: 1_000, any_replica, ..Fetch::default() };
+    let (reply, _): (FetchReply, _) = ask(rt, at, Kind::Fetch, &request, &[]).await.unwrap();
+    reply.partitions.into_iter().next().unwrap()
+}
+
+#[test]
+fn readers_that_have_read_more_at_another_leader() {
+    for_seeds(|nodes| {
+        let leader = nodes.ask_all(|client| async move { produce(&client, 0).await });
+        let meanwhile = |client: Client| async move {
+            produce(&client, 1).await;
+        };
+        let said = nodes.depose(leader, meanwhile, move |rt| async move { fetch(&rt, leader, 2, false).await });
+        assert_eq!(said.diverging, None, "what it has not heard of is no other record");
+        vec![said.failure.expect("it knows nothing of the next record")]
+    });
+}
+
+/// Nor does a follower that is behind take what it does not have for another record.
+#[test]
+fn readers_that_have_read_more_than_a_follower_has() {
+    for nodes in (0..4).map(cluster) {
+        let leader = nodes.ask_all(|client| async move { produce(&client, 0).await });
+        let follower = *nodes.book.servers.iter().find(|at| **at != leader).unwrap();
+        let meanwhile = |client: Client| async move {
+            produce(&client, 1).await;
+        };
+        let said = nodes.depose(follower, meanwhile, move |rt| async move { fetch(&rt, follower, 2, true).await });
+        assert_eq!((said.diverging, said.failure, said.len), (None, None, 0));
+    }
 }
 
 fn beat() -> GroupHeartbeat {
