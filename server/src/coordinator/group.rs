@@ -41,6 +41,8 @@ pub(super) struct Member {
     pub(super) assigned: BTreeSet<Part>,
     /// What it may be reading: everything in `assigned`, and what it has not yet given up.
     pub(super) may_own: BTreeSet<Part>,
+    /// Since which epoch, for those that it did not get as it joined.
+    given: BTreeMap<Part, i64>,
     deadline_ms: u64,
     timeout_ms: u64,
     revoking_since_ms: Option<u64>,
@@ -86,6 +88,11 @@ impl Member {
     fn bytes(&self) -> usize {
         let topics: usize = self.topics.iter().map(|name| TOPIC_BYTES + name.len()).sum();
         MEMBER_BYTES + topics + self.target.len() * PART_BYTES
+    }
+
+    /// Whether it may own a partition, and what it says by an epoch is of that and not of an earlier time, after which others may have had it (KIP-1251 is about the same).
+    pub(super) fn may_own_since(&self, part: &Part, epoch: i64) -> bool {
+        self.may_own.contains(part) && self.given.get(part).is_none_or(|given| *given <= epoch)
     }
 }
 
@@ -182,6 +189,7 @@ impl Group {
             target: BTreeSet::new(),
             assigned: BTreeSet::new(),
             may_own: BTreeSet::new(),
+            given: BTreeMap::new(),
             deadline_ms: 0,
             timeout_ms: beat.timeout_ms,
             revoking_since_ms: None,
@@ -215,6 +223,7 @@ impl Group {
         if beat.epoch == member.epoch {
             let given_up = |p: &Part| !member.assigned.contains(p) && !beat.owned.contains(p);
             for part in member.may_own.extract_if(.., |p| given_up(p)) {
+                member.given.remove(&part);
                 self.holder.remove(&part);
             }
         }
@@ -234,7 +243,9 @@ impl Group {
             return;
         }
         for part in assigned.difference(&member.assigned) {
-            member.may_own.insert(part.clone());
+            if member.may_own.insert(part.clone()) && member.epoch != 0 {
+                member.given.insert(part.clone(), *next_epoch);
+            }
             self.holder.insert(part.clone(), Arc::clone(id));
         }
         member.assigned = assigned;
@@ -253,6 +264,10 @@ impl Group {
             assert!(m.seen <= m.epoch, "{id} knows an epoch that nobody gave it");
             assert!((1..=m.epoch).contains(&m.joined), "{id} was given an epoch when it joined, and none before");
             assert!(m.assigned.is_subset(&m.may_own), "what {id} was given, it may own");
+            assert!(
+                m.given.iter().all(|(part, epoch)| m.may_own.contains(part) && *epoch <= m.epoch),
+                "{id} was given it by an epoch of its own"
+            );
             assert!(m.assigned.is_subset(&m.target) || self.state() == "reconciling", "{id} must give something up");
             held += m.may_own.len();
             for part in &m.may_own {

@@ -159,7 +159,7 @@ impl Coordinator {
             .filter(|(_, view)| *partition < view.partitions)
             .ok_or_else(|| Refused::UnknownPartition { topic: topic.clone(), partition: *partition })?;
         let part = Part { topic: Arc::clone(name), partition: *partition };
-        if member.is_some_and(|m| !m.may_own.contains(&part)) {
+        if member.is_some_and(|m| !m.may_own_since(&part, request.member_epoch)) {
             let member = request.member_id.clone();
             return Err(Refused::NotAssigned { topic: topic.clone(), partition: *partition, member });
         }

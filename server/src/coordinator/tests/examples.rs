@@ -100,6 +100,30 @@ fn the_dead_lose_their_partitions_and_are_fenced() {
     assert!(c.list().groups.is_empty(), "a group without members and positions is no more");
 }
 
+/// A member gives a partition up, others move its position on, and it gets it back: what it had committed before, and comes late, is theirs to overtake (KIP-1251).
+#[test]
+fn what_a_member_committed_before_others_had_its_partition_comes_too_late() {
+    let mut c = with(&[("t", 2)]);
+    let (a1, _) = said(&mut c, 0, &beat("a", 0, &["t"], &[]));
+    let (b1, _) = said(&mut c, 1, &beat("b", 0, &["t"], &[]));
+    let (a2, _) = said(&mut c, 2, &beat("a", a1, &["t"], &[("t", 0), ("t", 1)]));
+    said(&mut c, 3, &beat("a", a2, &["t"], &[("t", 0)]));
+    let (b2, got) = said(&mut c, 4, &beat("b", b1, &["t"], &[]));
+    assert_eq!(got, [t(1)]);
+    let kept = c.commit(&commit("b", b2, vec![position(1, 12)])).expect("it may").records;
+    apply(&mut c, &kept);
+    said(&mut c, 5, &beat("b", -1, &["t"], &[]));
+    let (a3, got) = said(&mut c, 6, &beat("a", a2, &["t"], &[("t", 0)]));
+    assert_eq!(got, [t(0), t(1)]);
+    for late in [a1, a2] {
+        let commit = c.commit(&commit("a", late, vec![position(0, 3), position(1, 11)])).expect("it is a member");
+        let refused: Vec<_> =
+            commit.reply.failures.iter().map(|f| (f.position, f.failure.as_ref().map(|failure| failure.code()))).collect();
+        assert_eq!(refused, [(1, Some(Code::FencedMember))], "what it never gave up it may commit by any of its epochs");
+    }
+    assert!(c.commit(&commit("a", a3, vec![position(1, 13)])).expect("it may").reply.failures.is_empty());
+}
+
 #[test]
 fn a_member_that_does_not_let_go_is_removed_in_the_end() {
     let mut c = with(&[("t", 1)]);
