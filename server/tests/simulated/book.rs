@@ -20,6 +20,26 @@ pub(crate) struct Register {
     pub(crate) read: u64,
 }
 
+impl Register {
+    /// Somebody is about to move it on so far.
+    pub(crate) fn sends(&mut self, position: u64) {
+        self.sent = self.sent.max(position);
+    }
+
+    /// Somebody was told that it has come so far.
+    pub(crate) fn keeps(&mut self, position: u64) {
+        self.acked = self.acked.max(position);
+    }
+
+    /// Somebody has read it who began when it was as `before`.
+    pub(crate) fn reads(&mut self, found: u64, before: Self, whose: &str) {
+        let least = before.acked.max(before.read);
+        assert!(found >= least, "{whose}: a position of {found} is read, {least} was acknowledged or read before");
+        assert!(found <= self.sent, "{whose}: a position of {found} is read, only {} were sent", self.sent);
+        self.read = self.read.max(found);
+    }
+}
+
 pub(crate) struct Book {
     pub(crate) servers: Vec<SocketAddr>,
     /// Partition, offset, value.
@@ -31,6 +51,8 @@ pub(crate) struct Book {
     /// What anybody has read at an offset of a partition.
     pub(crate) seen: RefCell<BTreeMap<(u32, u64), u64>>,
     pub(crate) registers: RefCell<Vec<Register>>,
+    /// The positions of [`SHARED`], by partition.
+    pub(crate) shared: RefCell<Vec<Register>>,
     /// Topics that were made, with their ids, and those whose end was acknowledged.
     pub(crate) made: RefCell<BTreeMap<String, u64>>,
     pub(crate) gone: RefCell<BTreeSet<String>>,
@@ -42,8 +64,10 @@ pub(crate) struct Book {
     values: Cell<u64>,
 }
 
-/// Consumer groups.
+/// Consumer groups without members.
 pub(crate) const GROUPS: usize = 2;
+/// The one with members.
+pub(crate) const SHARED: &str = "shared";
 
 impl Book {
     pub(crate) fn new(servers: Vec<SocketAddr>, partitions: u32) -> Self {
@@ -54,6 +78,7 @@ impl Book {
             refused: RefCell::default(),
             seen: RefCell::default(),
             registers: RefCell::new(vec![Register::default(); GROUPS]),
+            shared: RefCell::new(vec![Register::default(); partitions as usize]),
             made: RefCell::default(),
             gone: RefCell::default(),
             quiet: Cell::new(false),

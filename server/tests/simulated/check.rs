@@ -22,14 +22,16 @@ impl Nodes {
         let stands = || {
             let ends = self.book.ends.borrow().clone();
             let registers = self.book.registers.borrow().iter().map(|register| register.acked).collect::<Vec<_>>();
-            (ends, registers, self.book.made.borrow().len())
+            let shared = self.book.shared.borrow().iter().map(|register| register.acked).collect::<Vec<_>>();
+            (ends, registers, shared, self.book.made.borrow().len())
         };
         let before = stands();
         let goes_on = || {
             let now = stands();
             now.0.iter().zip(&before.0).all(|(now, before)| *now > before + 5)
                 && now.1.iter().zip(&before.1).all(|(now, before)| *now > before + 2)
-                && now.2 > before.2
+                && now.2.iter().zip(&before.2).all(|(now, before)| *now > before + 2)
+                && now.3 > before.3
         };
         self.until("everybody gets on", goes_on);
         self.book.quiet.set(true);
@@ -128,6 +130,19 @@ impl Nodes {
             assert!(read.unwrap(), "nobody tells the position of group {group}");
             let register = self.book.registers.borrow()[group];
             assert_eq!((register.acked, register.read), (register.sent, register.sent), "the position of group {group}");
+        }
+        for partition in 0..self.schedule.partitions {
+            let (book, at) = (Rc::clone(&self.book), self.book.servers[0]);
+            let read = self.sim.block_on(CLIENTS, move |rt| async move {
+                let client = Client::of(&rt, &book, at);
+                for _ in 0..100 {
+                    if client.shared_position(partition).await.is_some() {
+                        return true;
+                    }
+                }
+                false
+            });
+            assert!(read.unwrap(), "nobody tells the position of members in partition {partition}");
         }
     }
 

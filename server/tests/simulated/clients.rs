@@ -2,7 +2,8 @@
 
 use crate::{
     ask::{Trouble, ask},
-    book::{Book, GROUPS, TOPIC},
+    book::{Book, GROUPS, SHARED, TOPIC},
+    members::{MEMBERS, Member},
 };
 use bytes::{Bytes, BytesMut};
 use millpond_batch::{Builder, Compression, DecompressLimits, Header, Producer};
@@ -43,12 +44,16 @@ pub(crate) fn start(rt: &SimRt, book: &Rc<Book>, partitions: u32) {
             rt.spawn("reader of positions", Share::Serve, async move { reader.look_up(group).await });
         }
     }
+    for number in 0..MEMBERS {
+        let member = Member::new(client(), number);
+        rt.spawn("member", Share::Serve, member.run());
+    }
     let maker = client();
     rt.spawn("maker of topics", Share::Serve, async move { maker.make_topics().await });
 }
 
 impl Client {
-    async fn pause(&self, most_ms: u64) {
+    pub(crate) async fn pause(&self, most_ms: u64) {
         loop {
             self.rt.sleep(Duration::from_millis(self.rt.rand() % most_ms)).await;
             if !self.book.quiet.get() {
@@ -91,7 +96,7 @@ impl Client {
     }
 
     /// A failure within an answer, as that of a whole one.
-    fn refuse(&self, failure: Failure) -> Trouble {
+    pub(crate) fn refuse(&self, failure: Failure) -> Trouble {
         let trouble = Trouble::Refused(failure);
         self.learn(&trouble);
         trouble
@@ -275,26 +280,35 @@ impl Client {
         }
     }
 
-    /// Reads a group's position once: whether there was an answer.
+    /// Reads the position of a group without members once: whether there was an answer.
     pub(crate) async fn position(&self, group: usize) -> bool {
         let before = self.book.registers.borrow()[group];
-        let partitions = vec![TopicPartitions { topic: TOPIC.into(), partitions: vec![0] }];
-        let request = FetchOffsets { group: format!("group-{group}"), partitions };
-        let (reply, _): (FetchOffsetsReply, _) = match self.ask(Kind::FetchOffsets, &request, &[]).await {
-            Ok(reply) => reply,
+        let Some(found) = self.asked_position(&format!("group-{group}"), 0).await else { return false };
+        self.book.registers.borrow_mut()[group].reads(found, before, &format!("group {group}"));
+        true
+    }
+
+    /// The position of the group with members in a partition, if there was an answer.
+    pub(crate) async fn shared_position(&self, partition: u32) -> Option<u64> {
+        let before = self.book.shared.borrow()[partition as usize];
+        let found = self.asked_position(SHARED, partition).await?;
+        self.book.shared.borrow_mut()[partition as usize].reads(found, before, &format!("members in partition {partition}"));
+        Some(found)
+    }
+
+    async fn asked_position(&self, group: &str, partition: u32) -> Option<u64> {
+        let partitions = vec![TopicPartitions { topic: TOPIC.into(), partitions: vec![partition] }];
+        let request = FetchOffsets { group: group.into(), partitions };
+        match self.ask::<FetchOffsetsReply>(Kind::FetchOffsets, &request, &[]).await {
+            Ok((reply, _)) => {
+                self.book.mark("positions read");
+                Some(reply.positions.first().map_or(0, |position| position.offset))
+            }
             Err(trouble) => {
                 self.again(trouble).await;
-                return false;
+                None
             }
-        };
-        let found = reply.positions.first().map_or(0, |position| position.offset);
-        let register = &mut self.book.registers.borrow_mut()[group];
-        let least = before.acked.max(before.read);
-        assert!(found >= least, "group {group}: a position of {found} is read, {least} was acknowledged or read before");
-        assert!(found <= register.sent, "group {group}: a position of {found} is read, only {} were sent", register.sent);
-        register.read = register.read.max(found);
-        self.book.mark("positions read");
-        true
+        }
     }
 
     /// Makes topics, and takes some away again.

@@ -6,14 +6,15 @@
 //! - a record that was acknowledged is there, once, at its offset; one that was refused never is; what two readers see at an offset is the same;
 //! - who asks for the end of a partition is told of all that was acknowledged before;
 //! - a consumer group's position is a register: who reads it sees the last commit that was acknowledged before, or a later one, and what anybody has seen is not
-//!   taken back;
+//!   taken back; so it is where members of a group share its partitions;
 //! - a topic whose creation, or deletion, was acknowledged is there, with its id, or is not, on all nodes;
 //! - once all is healed, all of that goes on.
 //!
 //! One seed: `SEED=123 cargo test -p millpond --test simulated -- --nocapture`; many: `SEEDS=500`, from `FIRST` on (0), on `JOBS` threads.
 //!
 //! In reading order: [`schedule`] what is done and when · [`nodes`] the nodes and what a step does to them · [`ask`] asking a node · [`clients`] who asks
-//! what · [`book`] what they were told · [`check`] what must hold in the end; and [`deposed`], a leader that does not know that another one leads.
+//! what · [`members`] those who share a group · [`book`] what they were told · [`check`] what must hold in the end; and [`deposed`], a leader that does not know
+//! that another one leads.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -22,6 +23,7 @@ mod book;
 mod check;
 mod clients;
 mod deposed;
+mod members;
 mod nodes;
 mod schedule;
 
@@ -36,13 +38,17 @@ use std::{
 };
 
 /// What must happen in some run of many, or the test has gone blind.
-const WANTED: [&str; 17] = [
+const WANTED: [&str; 21] = [
     "cuts of links",
     "ends of partitions looked up",
     "kills",
+    "members joined",
+    "members left",
+    "members that were forgotten, or fenced",
     "nodes cut off",
     "pauses of cores",
     "positions committed",
+    "positions committed by members",
     "positions read",
     "power cuts",
     "records acknowledged",
