@@ -1,5 +1,6 @@
 //! What is done to nodes, and when: drawn from the seed before anything runs.
 
+use crate::nodes::CLIENTS;
 use millpond_runtime::{CoreId, NodeId, sim::Draw};
 use std::time::Duration;
 
@@ -69,7 +70,8 @@ fn fault(nodes: &[NodeId], cores: u16, draw: &mut Draw) -> Fault {
             let (deaf, mute) = [(true, true), (true, false), (false, true)][draw.below(3) as usize];
             Fault::Isolate { node, deaf, mute }
         }
-        10 => Fault::Clog(node, other, Duration::from_millis(draw.below(5_000))),
+        // What clients ask may lie on its way for longer than they wait for it, too.
+        10 => Fault::Clog(if draw.below(2) == 0 { CLIENTS } else { other }, node, Duration::from_millis(draw.below(12_000))),
         11 => Fault::Slow(node, other, 2 << draw.below(6)),
         12 => Fault::Reset(node, other),
         13 | 14 => Fault::Pause(node, CoreId(draw.below(u64::from(cores)) as u16), Duration::from_millis(draw.below(3_000))),
