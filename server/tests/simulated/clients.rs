@@ -1,7 +1,7 @@
 //! Those who ask nodes for something, all through the run: each asks any node, goes where it is sent, and tries again as a client would.
 
 use crate::{
-    ask::{Trouble, ask},
+    ask::{Open, Trouble},
     book::{Book, GROUPS, SHARED, TOPIC},
     members::{MEMBERS, Member},
 };
@@ -14,22 +14,28 @@ use millpond_wire::messages::{
     Position, Produce, ProduceBatch, ProduceReply, TopicPartitions, TopicReply,
 };
 use prost::Message;
-use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
 
 /// What a node may say to whoever is to try again.
 const AGAIN: [Code; 4] = [Code::NotOwner, Code::Unavailable, Code::MaybeDone, Code::Overloaded];
 
 /// One client: where it asks next.
-#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) rt: SimRt,
     pub(crate) book: Rc<Book>,
     at: Cell<Option<SocketAddr>>,
+    /// The connection that it has used last, and where to.
+    kept: RefCell<Option<(SocketAddr, Open)>>,
 }
 
 /// Starts all of them.
 pub(crate) fn start(rt: &SimRt, book: &Rc<Book>, partitions: u32) {
-    let client = || Client { rt: rt.clone(), book: Rc::clone(book), at: Cell::new(None) };
+    let client = || Client { at: Cell::new(None), ..Client::of(rt, book, book.servers[0]) };
     for partition in 0..partitions {
         let (plain, again, reader) = (client(), client(), client());
         rt.spawn("plain producer", Share::Serve, async move { plain.send(partition).await });
@@ -80,7 +86,21 @@ impl Client {
         let any = || self.book.servers[self.rt.rand() as usize % self.book.servers.len()];
         let at = self.at.get().unwrap_or_else(any);
         self.at.set(Some(at));
-        let asked = ask(&self.rt, at, kind, request, payload).await;
+        let kept = self.kept.take().filter(|(to, _)| *to == at);
+        let opened = match kept {
+            Some((_, open)) => Ok(open),
+            None => Open::dial(&self.rt, at).await,
+        };
+        let asked = match opened {
+            Ok(mut open) => {
+                let asked = open.ask(&self.rt, kind, request, payload).await;
+                if !matches!(asked, Err(Trouble::Unknown)) {
+                    self.kept.replace(Some((at, open)));
+                }
+                asked
+            }
+            Err(trouble) => Err(trouble),
+        };
         if let Err(trouble) = &asked {
             self.learn(trouble);
         }
@@ -229,7 +249,7 @@ impl Client {
 
     /// The same of one node.
     pub(crate) fn of(rt: &SimRt, book: &Rc<Book>, at: SocketAddr) -> Self {
-        Self { rt: rt.clone(), book: Rc::clone(book), at: Cell::new(Some(at)) }
+        Self { rt: rt.clone(), book: Rc::clone(book), at: Cell::new(Some(at)), kept: RefCell::new(None) }
     }
 
     /// Whom it asks next, if that is one alone.
