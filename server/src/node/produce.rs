@@ -186,7 +186,7 @@ impl<R: Rt> Core<R> {
         Ok(pending)
     }
 
-    /// Refuses a batch once it is certain that a newer leader would do so, too.
+    /// Refuses a batch, once it is certain that no other leader knows better.
     fn refuse(self: &Rc<Self>, partition: Rc<Partition<R>>, failure: Failure, term: Term, answer: oneshot::Sender<Appended>) {
         let core = Rc::clone(self);
         self.rt.spawn("confirm a refusal", Share::Serve, async move {
