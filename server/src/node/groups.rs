@@ -110,8 +110,8 @@ impl<R: Rt> Core<R> {
             let held = core.seat(partition).await?;
             core.tell_coordinators();
             let answer = call(Rc::clone(&core), Rc::clone(&held), partition).await;
-            if answer.is_from_memory() && core.offsets(partition)?.confirm().await? != held.term {
-                return Err(not_owner(None));
+            if answer.is_from_memory() {
+                core.offsets(partition)?.confirm_in(held.term).await?;
             }
             answer
         })

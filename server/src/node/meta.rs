@@ -105,9 +105,9 @@ impl<R: Rt> Core<R> {
         let mut done = Changed::default();
         let planned = self.plan(&change, &mut done).map_err(|e| e.failure());
         let dry = matches!(&change, Change::Create(CreateTopic { dry_run: true, .. }) | Change::Rebalance(true));
-        if (dry || !planned.as_ref().is_ok_and(Plan::changes)) && self.meta()?.confirm().await? != term {
+        if dry || !planned.as_ref().is_ok_and(Plan::changes) {
             // Nothing is written that would show whether another node leads the meta group, and knows better.
-            return Err(not_owner(None));
+            self.meta()?.confirm_in(term).await?;
         }
         let plan = planned?;
         (done.topic, done.changed) = (plan.topic.clone(), plan.changes());

@@ -188,20 +188,16 @@ impl<R: Rt> Partition<R> {
     }
 
     /// In which term a refusal of [`Partition::append`] was made that another leader may know better, as it rests on what is known of the producer. It is final to its
-    /// sender, so it is told only once it is [certain](Partition::certain).
+    /// sender, so it is told only once it is [certain](Partition::confirm_in).
     #[must_use]
     pub fn doubts(&self, refusal: &Failure) -> Option<Term> {
         let of_producer = matches!(refusal.code(), Code::OutOfOrderSequence | Code::ProducerFenced | Code::BadBatch);
         self.driver.status(self.group).filter(|_| of_producer).map(|status| status.term)
     }
 
-    /// What whoever sent a batch is told that was refused here in a term: that refusal if this node still answers in the same one, and else that it may not.
-    pub async fn certain(&self, refusal: Failure, term: Term) -> Failure {
-        match self.confirm().await {
-            Ok(now) if now == term => refusal,
-            Ok(_) => not_owner(None),
-            Err(uncertain) => uncertain,
-        }
+    /// Makes sure that this node still answers for the partition, in the same term: what was known here then is all there is.
+    pub async fn confirm_in(&self, term: Term) -> Result<(), Failure> {
+        if self.confirm().await? == term { Ok(()) } else { Err(not_owner(None)) }
     }
 
     /// The newest term that is known here; nothing if the replica here takes no part.

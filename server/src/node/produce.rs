@@ -190,7 +190,7 @@ impl<R: Rt> Core<R> {
     fn refuse(self: &Rc<Self>, partition: Rc<Partition<R>>, failure: Failure, term: Term, answer: oneshot::Sender<Appended>) {
         let core = Rc::clone(self);
         self.rt.spawn("confirm a refusal", Share::Serve, async move {
-            let certain = partition.certain(failure, term).await;
+            let certain = partition.confirm_in(term).await.err().unwrap_or(failure);
             // Whoever asked may have gone.
             let _ = answer.send(Err(core.told_where(certain, partition.group)));
         });

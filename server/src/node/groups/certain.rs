@@ -37,8 +37,10 @@ macro_rules! answers {
 }
 
 answers!((), Done, GroupHeartbeatReply, Joined, Synced, Beaten => |_| false);
-// These were written.
-answers!(CommitOffsetsReply, BTreeSet<String> => |_| false);
+// What was kept was written; what was not is said from memory.
+answers!(CommitOffsetsReply => |reply| !reply.failures.is_empty());
+// What is not known is not deleted, and that is told as success.
+answers!(BTreeSet<String> => |_| true);
 answers!(FetchOffsetsReply, (FetchOffsetsReply, BTreeSet<(String, u32)>) => |_| true);
 answers!(DescribeGroupReply, classic::Described, consumer::Described, DescribedTransaction => |_| true);
 // An end that is asked for again is not written again, nor is what is in a transaction already; a number of one is told.
@@ -73,7 +75,7 @@ impl<T: Answer> Answer for Vec<T> {
 mod tests {
     use super::*;
     use crate::{coordinator::transactions::Who, node::not_owner};
-    use millpond_wire::messages::Code;
+    use millpond_wire::messages::{Code, CommitFailure};
 
     /// Ends for good, and ends that were decided before, are not told by whoever is not certain; what has its member come again is, since there is so much of it.
     #[test]
@@ -91,6 +93,10 @@ mod tests {
             Result::<_, Failure>::Ok(Result::<_, TransactionRefusal>::Ok(Step::Is(who))).is_from_memory(),
             "an end that is asked for again"
         );
+        assert!(Result::<_, Failure>::Ok(BTreeSet::<String>::new()).is_from_memory(), "positions that are not known are deleted already");
+        let kept = CommitOffsetsReply::default();
+        let refused = CommitOffsetsReply { failures: vec![CommitFailure::default()] };
+        assert_eq!([kept.is_from_memory(), refused.is_from_memory()], [false, true]);
         assert!(Result::<Done, _>::Err(Failure::new(Code::UnknownGroup, "", "")).is_from_memory());
         assert!(!Result::<Done, _>::Err(not_owner(None)).is_from_memory(), "that says it already");
         assert!(Result::<_, Failure>::Ok(Option::<DescribedTransaction>::None).is_from_memory());

@@ -201,7 +201,7 @@ impl<R: Rt> Core<R> {
             self.settle(&here, held).await?;
             let records = held.coordinator.borrow_mut().end_in_group(group, producer_id, number, commit, super::RECORDS_PER_BATCH);
             if records.is_empty() {
-                return if here.confirm().await? == held.term { Ok(()) } else { Err(not_owner(None)) };
+                return here.confirm_in(held.term).await;
             }
             self.put(&here, held, records)?;
         }
