@@ -116,34 +116,29 @@ impl Nodes {
     /// Whoever reads a position now reads the last one that was acknowledged.
     fn check_positions(&self) {
         for group in 0..GROUPS {
-            let book = Rc::clone(&self.book);
-            let at = self.book.servers[0];
-            let read = self.sim.block_on(CLIENTS, move |rt| async move {
-                let client = Client::of(&rt, &book, at);
-                for _ in 0..100 {
-                    if client.position(group).await {
-                        return true;
-                    }
-                }
-                false
-            });
-            assert!(read.unwrap(), "nobody tells the position of group {group}");
+            self.until_told(&format!("the position of group {group}"), async move |client: &Client| client.position(group).await);
             let register = self.book.registers.borrow()[group];
             assert_eq!((register.acked, register.read), (register.sent, register.sent), "the position of group {group}");
         }
         for partition in 0..self.schedule.partitions {
-            let (book, at) = (Rc::clone(&self.book), self.book.servers[0]);
-            let read = self.sim.block_on(CLIENTS, move |rt| async move {
-                let client = Client::of(&rt, &book, at);
-                for _ in 0..100 {
-                    if client.shared_position(partition).await.is_some() {
-                        return true;
-                    }
-                }
-                false
-            });
-            assert!(read.unwrap(), "nobody tells the position of members in partition {partition}");
+            let what = format!("the position of members in partition {partition}");
+            self.until_told(&what, async move |client: &Client| client.shared_position(partition).await.is_some());
         }
+    }
+
+    /// Has a client ask until there is an answer.
+    fn until_told(&self, what: &str, asks: impl AsyncFn(&Client) -> bool + 'static) {
+        let (book, at) = (Rc::clone(&self.book), self.book.servers[0]);
+        let told = self.sim.block_on(CLIENTS, move |rt| async move {
+            let client = Client::of(&rt, &book, at);
+            for _ in 0..100 {
+                if asks(&client).await {
+                    return true;
+                }
+            }
+            false
+        });
+        assert!(told.unwrap(), "nobody tells {what}");
     }
 
     /// The topics that a node knows are those that were made and not taken away, with their ids, once it knows what its cluster does.

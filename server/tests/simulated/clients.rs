@@ -262,7 +262,7 @@ impl Client {
         let committer = self.rt.rand() | 1;
         for number in 1.. {
             self.pause(400).await;
-            self.book.registers.borrow_mut()[group].sent = number;
+            self.book.registers.borrow_mut()[group].sends(number);
             let position = Position { topic: TOPIC.into(), partition: 0, offset: number, ..Position::default() };
             let request = CommitOffsets {
                 group: format!("group-{group}"),
@@ -284,7 +284,7 @@ impl Client {
             };
             self.busy(until_kept).await;
             self.book.mark("positions committed");
-            self.book.registers.borrow_mut()[group].acked = number;
+            self.book.registers.borrow_mut()[group].keeps(number);
         }
     }
 
